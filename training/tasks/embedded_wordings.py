@@ -1,0 +1,167 @@
+"""How the embedded tasks are asked: several wordings for each type, the last two of each kept for the test split.
+
+No wording names its type, and the types share their words ("add ... in binary", "... from small to large"), so a
+policy that wants to route must read which words meet, not look for one of them. Test wordings use the words of the
+train wordings in new orders.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+HELD_OUT: Final = 2
+"""How many wordings of each list (its last ones) only the test split uses."""
+
+WORDINGS: Final[Mapping[str, tuple[str, ...]]] = {
+    "add": (
+        "add {a} and {b}",
+        "{a} + {b} = ?",
+        "sum of {a} and {b}",
+        "how much is {a} and {b} together?",
+        "what is {a} plus {b}?",
+        "total of {a} and {b}?",
+        "what is the sum of {a} and {b}?",
+        "how much is {a} + {b}?",
+    ),
+    "multiply": (
+        "multiply {numbers}",
+        "what is {stars}?",
+        "{stars} = ?",
+        "product of {numbers}",
+        "{stars} is how much?",
+        "what do you get if you multiply {numbers}?",
+        "what is the product of {numbers}?",
+        "how much is {stars}?",
+    ),
+    "legs": (
+        "how many legs: {x} and {y}?",
+        "{x} and {y} have how many legs?",
+        "count the legs of {x} and {y}",
+        "legs of {x} plus {y}?",
+        "{x}, {y}: legs together?",
+        "how many legs are on {x} and {y}?",
+        "what is the sum of legs of {x} and {y}?",
+        "{x} and {y}: count the legs",
+    ),
+    "binary": (
+        "write {n} in binary",
+        "{n} in base 2",
+        "binary form of {n}?",
+        "turn {n} into bits",
+        "what is {n} in base 2?",
+        "the number {n} as bits",
+        "what is {n} in binary?",
+        "turn {n} into base 2",
+    ),
+    "reverse": (
+        "spell {w} backwards",
+        "reverse {w}",
+        "{w} from right to left",
+        "write {w} from end to start",
+        "what is {w} backwards?",
+        "the word {w} in reverse",
+        "write {w} backwards",
+        "spell the word {w} from right to left",
+    ),
+    "sort up": (
+        "sort {items} from small to large",
+        "put {items} in rising order",
+        "{items}: smallest first",
+        "order the numbers {items}, going up",
+        "from small to large: {items}",
+        "list {items} with the smallest first",
+        "put {items} in order, smallest first",
+        "sort the numbers {items}, going up",
+    ),
+    "sort down": (
+        "sort {items} from large to small",
+        "put {items} in falling order",
+        "{items}: largest first",
+        "order the numbers {items}, going down",
+        "from large to small: {items}",
+        "list {items} with the largest first",
+        "put {items} in order, largest first",
+        "sort the numbers {items}, going down",
+    ),
+    "order up": (
+        "sort {items} from a to z",
+        "put {items} in the order of a dictionary",
+        "{items} by alphabet",
+        "order the words {items}, a first",
+        "from a to z: {items}",
+        "list {items} by alphabet",
+        "put the words {items} in order, a first",
+        "sort {items} by alphabet",
+    ),
+    "order down": (
+        "sort {items} from z to a",
+        "put {items} in the order of a dictionary from its end",
+        "{items} by alphabet, z first",
+        "order the words {items}, z first",
+        "from z to a: {items}",
+        "list {items} by alphabet, from z",
+        "put the words {items} in order, z first",
+        "sort {items} by alphabet, z first",
+    ),
+    "add_binary": (
+        "add {a} and {b}, then write it in binary",
+        "{a} + {b} in base 2",
+        "binary form of the sum of {a} and {b}?",
+        "turn {a} plus {b} into bits",
+        "what is {a} plus {b} in base 2?",
+        "total of {a} and {b}, as bits",
+        "what is the sum of {a} and {b} in binary?",
+        "how much is {a} + {b} in base 2?",
+    ),
+    "add_reverse": (
+        "add {a} and {b}, then write it backwards",
+        "{a} + {b} from right to left",
+        "the sum of {a} and {b} in reverse",
+        "reverse the total of {a} and {b}",
+        "what is {a} plus {b} backwards?",
+        "spell {a} plus {b} from end to start",
+        "what is the sum of {a} and {b} backwards?",
+        "how much is {a} + {b}, from right to left?",
+    ),
+    "sort_add": (
+        "sort {items}, then add the first and the last",
+        "sum of the smallest and the largest of {items}",
+        "add the largest and the smallest: {items}",
+        "what is smallest plus largest of {items}?",
+        "put {items} in rising order, then add the ends",
+        "{items}: smallest + largest = ?",
+        "what is the sum of the smallest and largest of {items}?",
+        "sort {items}, then add the ends",
+    ),
+    "sort_binary": (
+        "sort {items}, then write the largest in binary",
+        "the largest of {items} in base 2",
+        "binary form of the largest of {items}?",
+        "turn the largest of {items} into bits",
+        "put {items} in rising order, the last as bits",
+        "{items}: what is the largest in base 2?",
+        "what is the largest of {items} in binary?",
+        "sort {items}, then turn the last into base 2",
+    ),
+    "order_reverse": (
+        "sort {items} from a to z, then spell the first backwards",
+        "first of {items} by alphabet, in reverse",
+        "reverse the first by alphabet: {items}",
+        "the first word of {items} in a dictionary, from right to left",
+        "order the words {items}, write the first backwards",
+        "{items} by alphabet: what is the first backwards?",
+        "sort {items} by alphabet, then reverse the first",
+        "spell the first of {items} by alphabet from right to left",
+    ),
+    "binary_reverse": (
+        "write {n} in binary, then backwards",
+        "{n} in base 2, from right to left",
+        "reverse the binary form of {n}",
+        "turn {n} into bits, from end to start",
+        "what is {n} in base 2 backwards?",
+        "the bits of {n} in reverse",
+        "what is {n} in binary, backwards?",
+        "turn {n} into bits, then reverse",
+    ),
+}
