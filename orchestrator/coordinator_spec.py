@@ -1,0 +1,211 @@
+"""What a team file may say about its coordinator: one shape per kind, told apart by `kind`.
+
+Fixed schedules, selectors and learned policies share one place in the file, so that exchanging one for another is a
+change of one line and a comparison between them needs no second file.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, Strict
+
+from podium.orchestrator.yaml_file import FilePath, StrictModel
+
+__all__ = [
+    "CoordinatorSpec",
+    "DebateSpec",
+    "LLMSelectorSpec",
+    "LLMSpec",
+    "LearnedSpec",
+    "MoASpec",
+    "PipelineSpec",
+    "PipelineStep",
+    "RandomSpec",
+    "RoundRobinSpec",
+    "SelfConsistencySpec",
+    "SequentialSpec",
+    "SingleSpec",
+    "SkillTableSpec",
+    "VoteSpec",
+]
+
+AgentName = Annotated[str, Field(min_length=1)]
+Agents = Annotated[tuple[AgentName, ...], Field(min_length=1), Strict(False)]
+Count = Annotated[int, Field(ge=1)]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class SingleSpec(StrictModel):
+    """One agent answers; the baseline that every coordination has to beat."""
+
+    kind: Literal["single"]
+    """One agent answers."""
+    agent: AgentName
+    """Who answers."""
+
+
+class RoundRobinSpec(StrictModel):
+    """The agents speak in turn, each seeing what was said before; the last reply is the answer."""
+
+    kind: Literal["round_robin"]
+    """The agents speak in turn, for some rounds."""
+    rounds: Count = 1
+    """How often each agent speaks."""
+    order: Agents | None = None
+    """Who speaks, in order; left out: all agents as listed in the file."""
+
+
+class SequentialSpec(StrictModel):
+    """Each agent works once on what the one before it said; the last reply is the answer."""
+
+    kind: Literal["sequential"]
+    """A chain: each agent works on what the one before it said."""
+    order: Agents | None = None
+    """Who works, in order; left out: all agents as listed in the file."""
+
+
+class VoteSpec(StrictModel):
+    """All agents answer at once without seeing each other; the most frequent answer wins."""
+
+    kind: Literal["vote"]
+    """All answer in parallel, the majority wins."""
+    agents: Agents | None = None
+    """Who votes; left out: all agents."""
+    samples: Count = 1
+    """Answers drawn from each voter."""
+
+
+class SelfConsistencySpec(StrictModel):
+    """One agent answers several times; its most frequent answer wins. Source: arXiv 2203.11171."""
+
+    kind: Literal["self_consistency"]
+    """One agent answers several times, the majority wins."""
+    agent: AgentName
+    """Who answers."""
+    samples: Count = 5
+    """How many answers are drawn."""
+
+
+class DebateSpec(StrictModel):
+    """All answer, then revise after reading the others, for some rounds. Source: arXiv 2305.14325."""
+
+    kind: Literal["debate"]
+    """All answer, then revise after reading each other."""
+    agents: Agents | None = None
+    """Who debates; left out: all agents except the aggregator."""
+    rounds: Count = 2
+    """Rounds in all, the first answers included."""
+    aggregator: AgentName | None = None
+    """Who writes the answer at the end; left out: the majority of the last round."""
+
+
+class MoASpec(StrictModel):
+    """Layers of proposers, each layer reading the one before; an aggregator answers. Source: arXiv 2406.04692."""
+
+    kind: Literal["moa"]
+    """Mixture of agents: layers of proposers and one aggregator."""
+    layers: Count = 2
+    """Layers of proposers."""
+    agents: Agents | None = None
+    """Who proposes; left out: all agents except the aggregator."""
+    aggregator: AgentName
+    """Who writes the answer."""
+
+
+class LLMSelectorSpec(StrictModel):
+    """A language model names the next speaker."""
+
+    kind: Literal["llm_selector"]
+    """A language model names the next speaker."""
+    model: Annotated[str, Field(min_length=1)]
+    """Which of the models selects."""
+    max_steps: Count = 6
+    """Most steps of a run."""
+
+
+class SkillTableSpec(StrictModel):
+    """A table of how often each agent succeeded at each skill; asks the one with the best upper confidence bound."""
+
+    kind: Literal["skill_table"]
+    """Asks the agent with the best record at the skill."""
+    table: FilePath | None = None
+    """A table learned earlier, relative to this file; left out: starts from nothing."""
+    explore: Weight = 1.0
+    """Constant of the upper confidence bound: larger tries uncertain agents more often, 0 never."""
+    cost_weight: Weight = 0.0
+    """How much success probability one dollar is worth: larger prefers cheap agents."""
+
+
+class RandomSpec(StrictModel):
+    """Asks agents drawn at random, and finishes at random."""
+
+    kind: Literal["random"]
+    """Asks agents drawn at random."""
+    max_steps: Count = 4
+    """Most steps of a run."""
+    finish_probability: Annotated[float, Field(ge=0, le=1)] = 0.25
+    """Probability of finishing after each step."""
+
+
+class PipelineStep(StrictModel):
+    """One step of a pipeline."""
+
+    agent: AgentName
+    """Who speaks in this step."""
+    samples: Count = 1
+    """Answers drawn; more than one are voted on."""
+
+
+class PipelineSpec(StrictModel):
+    """A fixed list of steps; each sees what came before."""
+
+    kind: Literal["pipeline"]
+    """A fixed list of steps."""
+    steps: Annotated[tuple[PipelineStep, ...], Field(min_length=1), Strict(False)]
+    """The steps, in order."""
+    finish: Literal["last", "vote"] = "last"
+    """The answer: that of the last step, or the majority over all steps."""
+
+
+class LearnedSpec(StrictModel):
+    """A trained policy decides who speaks, what they see, how much compute they get, and when to stop."""
+
+    kind: Literal["learned"]
+    """A trained policy."""
+    policy: FilePath
+    """The folder of the trained policy, relative to this file."""
+    preference: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """Dollars that one passed answer is worth; left out: what the policy was trained for."""
+    mode: Literal["greedy", "sample"] = "greedy"
+    """Take the likeliest decision, or draw one."""
+
+
+class LLMSpec(StrictModel):
+    """A language model writes whole decisions, as structured output."""
+
+    kind: Literal["llm"]
+    """A language model writes whole decisions."""
+    model: Annotated[str, Field(min_length=1)]
+    """Which of the models decides."""
+    max_steps: Count = 6
+    """Most steps of a run."""
+
+
+CoordinatorSpec = Annotated[
+    SingleSpec
+    | RoundRobinSpec
+    | SequentialSpec
+    | VoteSpec
+    | SelfConsistencySpec
+    | DebateSpec
+    | MoASpec
+    | LLMSelectorSpec
+    | SkillTableSpec
+    | RandomSpec
+    | PipelineSpec
+    | LearnedSpec
+    | LLMSpec,
+    Field(discriminator="kind"),
+]
+"""The coordinator of a team file."""

@@ -1,0 +1,128 @@
+"""What a team file may say about a model: five providers, one shape each.
+
+A discriminated union on `provider`, so that an editor and an error message know which keys belong to which provider.
+Prices are dollars per million tokens, as every vendor's price list states them. Keys are secrets: they are kept as
+`SecretStr`, which prints as stars, and they are no part of a team's digest.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr
+
+from podium.agents.model import Price
+from podium.orchestrator.yaml_file import FilePath, NameOrPath, StrictModel, Words
+
+__all__ = [
+    "ModelSpec",
+    "OpenAIModel",
+    "PriceSpec",
+    "RecordedModel",
+    "ScriptedModel",
+    "TransformersModel",
+    "VllmModel",
+]
+
+Dollars = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Temperature = Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class PriceSpec(StrictModel):
+    """What a model's tokens cost, in dollars per million tokens."""
+
+    input: Dollars = 0.0
+    """Dollars per million input (prompt) tokens."""
+    output: Dollars = 0.0
+    """Dollars per million output (completion) tokens."""
+
+    def to_price(self) -> Price:
+        """The same as the `Price` that models carry."""
+        return Price(self.input, self.output)
+
+
+class _Generator(StrictModel):
+    """What every provider may say."""
+
+    price: PriceSpec = PriceSpec()
+    """What its tokens cost; left out: nothing."""
+    max_tokens: Count = 512
+    """Longest completion, in tokens, where a directive does not say otherwise."""
+    temperature: Temperature = 1.0
+    """Sampling temperature where a directive does not say otherwise; 0 is greedy."""
+    trainable: bool = False
+    """Its weights may be trained. Only for providers that return token ids: transformers and vllm."""
+
+
+class _Endpoint(_Generator):
+    """What every served model may say."""
+
+    base_url: Annotated[str, Field(pattern=r"^https?://[^\s/]+")]
+    """Where the endpoint answers, up to and including /v1, for instance http://localhost:8000/v1."""
+    model: Annotated[str, Field(min_length=1)]
+    """The model's name at that endpoint, for instance Qwen/Qwen3-4B."""
+    api_key: SecretStr = SecretStr("none")
+    """The key, best given as ${NAME} from the environment. It is never printed."""
+    timeout: Seconds = 60.0
+    """Seconds to wait for one answer."""
+    context: Count | None = None
+    """Longest prompt and completion together, in tokens, that the model takes; left out: not checked."""
+
+
+class OpenAIModel(_Endpoint):
+    """Any endpoint that speaks the OpenAI chat completions API."""
+
+    provider: Literal["openai"]
+    """Any OpenAI-compatible endpoint: a vendor, vLLM, Ollama, llama.cpp."""
+
+
+class VllmModel(_Endpoint):
+    """A model served by vLLM: as openai, and it returns token ids and log-probabilities, so it can be trained."""
+
+    provider: Literal["vllm"]
+    """A vLLM server, by URL."""
+
+
+class TransformersModel(_Generator):
+    """A local model, run in this process by the transformers library."""
+
+    provider: Literal["transformers"]
+    """A local model, run in this process."""
+    model: Annotated[NameOrPath, Field(min_length=1)]
+    """A hub name, or the path of a folder (relative to this file) that holds config, tokenizer and weights."""
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$")] = "auto"
+    """Where it runs: auto, cpu, cuda, cuda:N or mps."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Number format of the weights."""
+    max_batch: Count = 64
+    """Most requests that are generated together."""
+
+
+class RecordedModel(_Generator):
+    """Answers that were recorded earlier: a pool file. Costs nothing to ask; prices and scores are the recorded ones."""
+
+    provider: Literal["recorded"]
+    """A recorded pool."""
+    path: FilePath
+    """The pool file (JSON lines, gzipped or not), relative to this file."""
+    agent: Annotated[str, Field(min_length=1)] | None = None
+    """Whose replies of the pool are played; left out: those of the pool agent named as the team's agent."""
+
+
+class ScriptedModel(_Generator):
+    """Replies written in the file, for tests and first steps. No network, no weights."""
+
+    provider: Literal["scripted"]
+    """Replies written in this file."""
+    replies: Words | dict[str, str]
+    """A list of replies, given one after another; or a mapping from a text that the question contains to its reply."""
+    cycle: bool = True
+    """Begin the list again after its last reply; false: asking once more is an error."""
+
+
+ModelSpec = Annotated[
+    OpenAIModel | VllmModel | TransformersModel | RecordedModel | ScriptedModel, Field(discriminator="provider")
+]
+"""One model of a team file."""

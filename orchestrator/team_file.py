@@ -1,0 +1,209 @@
+"""The team file: everything a team is, in one YAML file, and nothing that was not meant.
+
+Strict on purpose. Frameworks that ignore an unknown key turn a typing error into a silent change of behaviour; here
+every key is known or refused, every name that refers to an agent or a model is looked up, and each problem is told
+with its file, line and field and with what would have been right. A loaded `TeamSpec` is immutable, is identified by
+a digest of its contents, and is all that the engine needs to build the team.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
+
+from pydantic import Field, PrivateAttr, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
+
+from podium.orchestrator.coordinator_spec import CoordinatorSpec
+from podium.orchestrator.model_spec import Count, ModelSpec, Seconds
+from podium.orchestrator.yaml_file import FilePaths, FileUrl, StrictModel, Words, load_model, parse_model
+from podium.orchestrator.yaml_problems import Problem, nearest, say
+
+__all__ = ["ROLES", "AgentSpec", "BudgetSpec", "TeamSpec", "TopologySpec", "load_team", "parse_team"]
+
+ROLES = ("planner", "solver", "critic", "verifier", "aggregator", "retriever")
+"""Roles that come with a system prompt; any other word is a role of your own and needs a `prompt`."""
+
+RETURNS_IDS = ("transformers", "vllm")
+"""Providers whose generations carry token ids, which training needs."""
+
+SHARED = ("models", "agents")
+"""What an included file may hold."""
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+"""A name: letters, digits, dot, dash and underscore, at most 64, starting with a letter or digit."""
+
+
+class AgentSpec(StrictModel):
+    """One agent: a role bound to a model."""
+
+    role: Annotated[str, Field(min_length=1)]
+    """planner, solver, critic, verifier, aggregator or retriever; or a word of your own, which then needs a prompt."""
+    model: Annotated[str, Field(min_length=1)]
+    """Which of the models speaks for it."""
+    prompt: Annotated[str, Field(min_length=1)] | None = None
+    """Its system prompt; replaces the one of its role."""
+    description: Annotated[str, Field(min_length=1)] | None = None
+    """One sentence on what it is good at, read by coordinators."""
+    tools: Words = ()
+    """Tools it may use: built-in names, or Python functions as module:function."""
+    documents: FilePaths = ()
+    """Files or folders that a retriever searches, relative to this file."""
+    max_tool_rounds: Count = 4
+    """Most rounds of tool calls before it has to answer."""
+
+
+class TopologySpec(StrictModel):
+    """Who may be shown whose messages: a kind, or a list of edges."""
+
+    kind: Literal["star", "chain", "full"] | None = None
+    """star: the coordinator passes on what it likes; chain: each sees the one listed before it; full: all see all."""
+    edges: Annotated[tuple[tuple[str, str], ...], Field(strict=False)] | None = None
+    """Pairs [u, v]: v may be shown u's messages. Instead of kind. An agent always sees its own messages."""
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> TopologySpec:
+        if (self.kind is None) == (self.edges is None):
+            raise ValueError("give either kind (star, chain or full) or edges, one of the two")
+        return self
+
+
+class BudgetSpec(StrictModel):
+    """What one run may use at most. `null` lifts a limit."""
+
+    tokens: Count | None = 20_000
+    """Input and output tokens of all agents together."""
+    calls: Count | None = 32
+    """Model calls."""
+    seconds: Seconds | None = 300.0
+    """Wall-clock seconds."""
+    dollars: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """Dollars, by the prices of the models."""
+
+
+class TeamSpec(StrictModel):
+    """A team: models, agents, who may see whom, who coordinates, and what a run may cost."""
+
+    name: Name
+    """How the team is called, in reports and as the model name that `podium serve` offers."""
+    models: dict[Name, ModelSpec] = Field(min_length=1)
+    """The models, by name."""
+    agents: dict[Name, AgentSpec] = Field(min_length=1)
+    """The agents, by name."""
+    topology: TopologySpec = TopologySpec(kind="star")
+    """Who may be shown whose messages."""
+    coordinator: CoordinatorSpec
+    """Who decides which agent speaks next."""
+    budget: BudgetSpec = BudgetSpec()
+    """What one run may use at most."""
+    bus: Annotated[str, Field(pattern=r"^(memory://|mqtts?://[^\s/]+.*)$")] = "memory://"
+    """How agents are reached: memory:// in this process, mqtt://HOST:PORT or mqtts://HOST:PORT by a broker."""
+    journal: Annotated[FileUrl, Field(pattern=r"^(sqlite|postgresql)(\+[a-z0-9]+)?://.+$")] | None = None
+    """Where runs are kept: sqlite:///FILE (relative to this file) or postgresql://...; left out: nothing is kept."""
+    include: str | Words | None = None
+    """Files, relative to this one, with models and agents to share; what this file says itself wins."""
+
+    _source: Path | None = PrivateAttr(default=None)
+
+    @property
+    def source(self) -> Path | None:
+        """The file that the team was loaded from; None for one made in Python."""
+        return self._source
+
+    @property
+    def digest(self) -> str:
+        """sha256 (hex) of the team's canonical JSON, without keys, and with paths relative to its file."""
+        data = self.model_dump(mode="json", exclude={"include"})
+        text = json.dumps(data, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+        if self._source is not None:
+            text = text.replace(json.dumps(f"{self._source.parent}/")[1:-1], "./")
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> TeamSpec:
+        data = self.model_dump()
+        problems = list(references(data))
+        if problems:
+            raise PydanticCustomError("references", "{text}", {"text": "; ".join(say(p, data) for p in problems)})
+        return self
+
+
+def load_team(path: str | Path) -> TeamSpec:
+    """Read a team file. Raises TeamFileError with every problem of the file, in line order."""
+    path = Path(path)
+    return _from(load_model(path, TeamSpec, check=references, include=SHARED), path)
+
+
+def parse_team(text: str, file: str = "<string>", base: Path = Path()) -> TeamSpec:
+    """Read a team from text. file: how errors call it; base: the folder that relative paths start from.
+
+    Raises TeamFileError with every problem of the text, in line order.
+    """
+    return _from(parse_model(text, TeamSpec, file=file, base=base, check=references, include=SHARED), base / file)
+
+
+def _from(team: TeamSpec, source: Path) -> TeamSpec:
+    team._source = source.resolve()  # pyright: ignore[reportPrivateUsage]
+    return team
+
+
+def references(data: Mapping[str, Any]) -> Iterator[Problem]:
+    """What is wrong between the parts of a team: names that lead nowhere, and values that exclude each other.
+
+    data: the team as plain mappings, possibly broken elsewhere; whatever has the wrong shape is left to the schema.
+    """
+    models, agents = _mapping(data.get("models")), _mapping(data.get("agents"))
+    for name, model in models.items():
+        if _mapping(model).get("trainable") is True and _mapping(model).get("provider") not in RETURNS_IDS:
+            what = "this provider returns no token ids, so the model cannot be trained"
+            yield Problem(("models", name, "trainable"), what, f"false, or provider {' or '.join(RETURNS_IDS)}")
+    for name, agent in agents.items():
+        yield from _of_agent(name, _mapping(agent), models)
+    coordinator = _mapping(data.get("coordinator"))
+    for where, name in _named(coordinator):
+        yield from _unknown("agent", name, agents, ("coordinator", *where))
+    yield from _unknown("model", coordinator.get("model"), models, ("coordinator", "model"))
+    for index, edge in enumerate(_sequence(_mapping(data.get("topology")).get("edges"))):
+        for end, name in enumerate(_sequence(edge)):
+            yield from _unknown("agent", name, agents, ("topology", "edges", index, end))
+
+
+def _of_agent(name: str, agent: Mapping[str, Any], models: Mapping[str, Any]) -> Iterator[Problem]:
+    yield from _unknown("model", agent.get("model"), models, ("agents", name, "model"))
+    role = agent.get("role")
+    if not isinstance(role, str):
+        return
+    if role and role not in ROLES and agent.get("prompt") is None:
+        what = "a role of your own needs a prompt, and this agent has none"
+        yield Problem(("agents", name, "role"), what, ", ".join(ROLES), nearest(role, ROLES))
+    if agent.get("documents") and role != "retriever":
+        what = "only an agent with the role retriever searches documents"
+        yield Problem(("agents", name, "documents"), what, show=False)
+
+
+def _named(coordinator: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], object]]:
+    """Every place where a coordinator names an agent, with the name."""
+    for key in ("agent", "aggregator"):
+        yield (key,), coordinator.get(key)
+    for key in ("agents", "order"):
+        for index, name in enumerate(_sequence(coordinator.get(key))):
+            yield (key, index), name
+    for index, step in enumerate(_sequence(coordinator.get("steps"))):
+        yield ("steps", index, "agent"), _mapping(step).get("agent")
+
+
+def _unknown(kind: str, name: object, known: Mapping[str, Any], where: tuple[str | int, ...]) -> Iterator[Problem]:
+    """A name that leads nowhere. Nothing known at all is a problem of its own, told by the schema."""
+    if known and isinstance(name, str) and name and name not in known:
+        yield Problem(where, f"there is no {kind} of this name", ", ".join(known), nearest(name, known))
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return cast(Mapping[str, Any], value) if isinstance(value, Mapping) else {}
+
+
+def _sequence(value: object) -> Sequence[Any]:
+    return cast(Sequence[Any], value) if isinstance(value, list | tuple) else ()
