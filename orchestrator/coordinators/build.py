@@ -1,0 +1,99 @@
+"""From a team file's coordinator to the coordinator itself.
+
+What needs numpy is imported when a team asks for it, so a team led by a fixed schedule starts without.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import assert_never
+
+from podium.agents.model import Model
+from podium.orchestrator.coordinator import Coordinator
+from podium.orchestrator.coordinator_spec import (
+    CoordinatorSpec,
+    DebateSpec,
+    LearnedSpec,
+    LLMSelectorSpec,
+    LLMSpec,
+    MoASpec,
+    PipelineSpec,
+    RandomSpec,
+    RoundRobinSpec,
+    SelfConsistencySpec,
+    SequentialSpec,
+    SingleSpec,
+    SkillTableSpec,
+    VoteSpec,
+)
+from podium.orchestrator.coordinators.debate import Debate, MixtureOfAgents
+from podium.orchestrator.coordinators.fixed import Pipeline, RoundRobin, Sequential, Single
+from podium.orchestrator.coordinators.random import Random
+from podium.orchestrator.coordinators.selector import LLMSelector
+from podium.orchestrator.coordinators.steps import Step
+from podium.orchestrator.coordinators.voting import ParallelVote, SelfConsistency
+from podium.protocols.errors import InputError
+
+__all__ = ["build_coordinator"]
+
+
+def build_coordinator(
+    spec: CoordinatorSpec, agents: Sequence[str], models: Mapping[str, Model] | None = None
+) -> Coordinator:
+    """The coordinator that a team file describes.
+
+    agents: names of the team, in the order of the file. models: by name, for coordinators that ask one.
+    Raises PolicyError for a saved policy or table that cannot be used, InputError for what the team lacks.
+    """
+    match spec:
+        case SingleSpec():
+            return Single(spec.agent)
+        case RoundRobinSpec():
+            return RoundRobin(spec.order or agents, spec.rounds)
+        case SequentialSpec():
+            return Sequential(spec.order or agents)
+        case PipelineSpec():
+            return Pipeline([Step(step.agent, step.samples) for step in spec.steps], ending=spec.finish)
+        case VoteSpec():
+            return ParallelVote(spec.agents or agents, spec.samples)
+        case SelfConsistencySpec():
+            return SelfConsistency(spec.agent, spec.samples)
+        case DebateSpec():
+            return Debate(spec.agents or _but(agents, spec.aggregator), spec.rounds, spec.aggregator)
+        case MoASpec():
+            return MixtureOfAgents(spec.agents or _but(agents, spec.aggregator), spec.aggregator, spec.layers)
+        case RandomSpec():
+            return Random(spec.max_steps, spec.finish_probability)
+        case LLMSelectorSpec():
+            return LLMSelector(_model(spec.model, models or {}), spec.max_steps)
+        case SkillTableSpec():
+            return _skill_table(spec, agents)
+        case LearnedSpec():
+            from podium.orchestrator.learned import LearnedCoordinator, load_policy
+
+            return LearnedCoordinator(load_policy(spec.policy))
+        case LLMSpec():
+            raise InputError('coordinator kind "llm" is not in this version; "llm_selector" is the nearest to it')
+        case _:
+            assert_never(spec)
+
+
+def _skill_table(spec: SkillTableSpec, agents: Sequence[str]) -> Coordinator:
+    from podium.orchestrator.coordinators.saved_table import load_table
+    from podium.orchestrator.coordinators.skill_table import SkillTable
+
+    table = SkillTable() if spec.table is None else load_table(spec.table, agents)
+    return table.changed(explore=spec.explore, cost_weight=spec.cost_weight)
+
+
+def _but(agents: Sequence[str], aggregator: str | None) -> Sequence[str]:
+    others = [agent for agent in agents if agent != aggregator]
+    if not others:
+        raise InputError(f"nobody is left to propose: {aggregator} is the only agent, and it is the aggregator")
+    return others
+
+
+def _model(name: str, models: Mapping[str, Model]) -> Model:
+    if name not in models:
+        raise InputError(f"the coordinator asks model {name!r}, which was not given; there are: {', '.join(models)}")
+    return models[name]

@@ -1,0 +1,159 @@
+"""A language model names the next speaker, or ends the run.
+
+Known from AutoGen's group chat (arXiv 2308.08155). The model answers in structured output (a JSON Schema goes with the
+prompt, for endpoints that can enforce one). What comes back is not trusted: a pick that cannot be read or names nobody
+gets one chance of repair, then the nearest name is taken, then the next agent in turn. Every call the selection took
+is on the decision, so the run pays for it, and nothing is asked when the answer would be of no use: when there is one
+option only, or when the budget would not hold another agent's reply after the question.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from typing import cast
+
+from podium.agents.model import Model, Prompt, complete
+from podium.orchestrator.coordinator import RunState, Stateless, directive_id, latest
+from podium.protocols.noise import seed_of
+from podium.protocols.record import Action, Call, Decision, Directive, Sampling
+from podium.protocols.task import Message
+
+__all__ = ["LLMSelector"]
+
+FINISH = "finish"
+"""The option that ends the run with the newest reply; an agent of this name makes it "finish the run"."""
+
+ANSWER_TOKENS = 64
+"""Cap of the selector's own reply: a name in JSON is far below it."""
+
+CUTOFF = 0.6
+"""How alike a wrong name must be to count as a misspelt one (difflib's ratio)."""
+
+ASK = (
+    "You lead a team. Read the task and what the team has said, and choose who speaks next. Choose {finish!r} as soon "
+    "as the newest message answers the task.\n{options}\n"
+    'Reply with JSON only: {{"next": one of {names}}}'
+)
+
+
+class LLMSelector(Stateless):
+    """A served model picks the next agent.
+
+    model: any `Model`; it is asked at temperature 0. max_steps: agents asked at most; the last reply is the answer.
+    A decision's reasons count `invalid` picks and say whether `repaired`, `nearest` or `turn` settled it.
+    Raises ModelError (or a kind of it) when the model fails.
+    """
+
+    name = "llm_selector"
+
+    def __init__(self, model: Model, max_steps: int = 6) -> None:
+        self.model = model
+        self.max_steps = max_steps
+
+    async def decide(self, states: Sequence[RunState]) -> Sequence[Decision]:
+        """One selection per state, at the same time."""
+        return await asyncio.gather(*(self._decide(state) for state in states))
+
+    async def _decide(self, state: RunState) -> Decision:
+        spoken = any(node.kind == "reply" for node in state.nodes)
+        names = [card.name for card, fits in zip(state.cards, state.affordable, strict=True) if fits]
+        finish = FINISH if FINISH not in names else f"{FINISH} the run"
+        options = [*names, finish] if spoken else names
+        calls: list[Call] = []
+        reasons: dict[str, float] = {}
+        if len(options) < 2:
+            choice = options[0]
+        elif not self._holds(state):
+            choice = finish if spoken else names[0]
+        else:
+            choice = await self._select(state, options, finish, calls, reasons)
+        action: Action
+        if choice == finish:
+            action = latest(state)
+        else:
+            last = state.step + 1 >= self.max_steps
+            action = (Directive(directive_id(state, 0), choice, answer=last),)
+        return Decision(f"{state.run}.{state.step}", state.step, action, self.name, reasons=reasons, calls=tuple(calls))
+
+    async def _select(
+        self, state: RunState, options: list[str], finish: str, calls: list[Call], reasons: dict[str, float]
+    ) -> str:
+        schema = {
+            "type": "object",
+            "properties": {"next": {"type": "string", "enum": options}},
+            "required": ["next"],
+            "additionalProperties": False,
+        }
+        messages = self._messages(state, options, finish)
+        said: list[str] = []
+        for attempt in range(2):
+            call = await self._call(state, tuple(messages), schema, attempt)
+            calls.append(call)
+            text = call.result.text
+            picked = _read(text)
+            if picked in options:
+                reasons.update(invalid=attempt, repaired=attempt)
+                return picked
+            said.append(picked or text)
+            messages += [
+                Message("assistant", text),
+                Message("user", f'That is none of {", ".join(options)}. Reply with JSON only: {{"next": "..."}}'),
+            ]
+        for text in reversed(said):
+            near = get_close_matches(text.strip().lower(), [option.lower() for option in options], 1, CUTOFF)
+            if near:
+                reasons.update(invalid=2, nearest=1)
+                return next(option for option in options if option.lower() == near[0])
+        reasons.update(invalid=2, turn=1)
+        agents = [option for option in options if option != finish]
+        return agents[state.step % len(agents)] if agents else finish
+
+    async def _call(
+        self, state: RunState, messages: tuple[Message, ...], schema: Mapping[str, object], attempt: int
+    ) -> Call:
+        prompt = Prompt(
+            self.name,
+            state.task[-1].content,
+            lambda: messages,
+            sum(len(message.content) // 4 + 1 for message in messages),
+            response_schema=dict(schema),
+        )
+        seed = seed_of(state.seed, state.step, self.name, attempt) & 0x7FFFFFFF
+        generation = await complete(self.model, prompt, Sampling(0.0, max_tokens=ANSWER_TOKENS, seed=seed))
+        return Call(f"{state.run}.{state.step}.select.{attempt}", self.model.name, generation, attempt + 1)
+
+    def _messages(self, state: RunState, options: list[str], finish: str) -> list[Message]:
+        cards = {card.name: card for card in state.cards}
+        lines = [
+            f"- {name}: {cards[name].role}. {cards[name].description}".rstrip()
+            if name in cards
+            else f"- {name}: end the run; the newest message is the answer"
+            for name in options
+        ]
+        ask = ASK.format(finish=finish, options="\n".join(lines), names=json.dumps(options))
+        replies = [Message("user", node.content, name=node.author) for node in state.replies]
+        return [Message("system", ask), *state.task, *replies, Message("user", "Who speaks next?")]
+
+    def _holds(self, state: RunState) -> bool:
+        """Whether the budget holds a selection, its repair, and one more reply after it."""
+        chars = sum(len(message.content) for message in state.task) + sum(len(node.content) for node in state.replies)
+        prompt, left = chars // 4 + 64 * len(state.cards), state.left
+        tokens = 2 * (prompt + ANSWER_TOKENS)
+        dollars = self.model.price.dollars(2 * prompt, 2 * ANSWER_TOKENS)
+        return left.calls >= 3 and left.tokens > tokens + prompt and left.dollars >= dollars
+
+
+def _read(text: str) -> str | None:
+    """The value of "next" in the first JSON object of a text; None where there is none."""
+    found = re.search(r"\{.*?\}", text, re.DOTALL)
+    if found is None:
+        return None
+    try:
+        value = cast(Mapping[str, object], json.loads(found.group())).get("next")
+    except json.JSONDecodeError:
+        return None
+    return value if isinstance(value, str) else None
