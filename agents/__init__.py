@@ -1,0 +1,1 @@
+"""Who speaks: models, roles, tools, documents, and the agent that binds them."""

@@ -1,0 +1,163 @@
+"""An agent: a role bound to a model, with tools and documents if it has any.
+
+It is immutable and keeps nothing between requests: all state of a run lives in the run, so one agent serves any
+number of runs at once. It works one envelope into one reply: render what it is allowed to see, call the model, run
+the tools the model asks for, and call again until the model answers in words. Each completed call is sent back as it
+happens; no call is started that the envelope's lease does not hold.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
+
+from podium.agents.documents import DocumentIndex
+from podium.agents.model import Model, Prompt
+from podium.agents.roles import ROLES, instruction
+from podium.agents.tools import Tool
+from podium.protocols.bus import Card, Delta, Envelope, Reply
+from podium.protocols.errors import BudgetExceeded, ModelError, ToolError
+from podium.protocols.record import Call, Generation, Sampling, ToolResult
+from podium.protocols.task import Message
+
+PASSAGES = 4
+"""How many passages of its documents a retriever reads for one directive."""
+
+
+class Agent:
+    """One member of a team.
+
+    name: unique in the team. role: a known role or any word, then with a prompt of its own. description: one sentence
+    for coordinators. max_tool_rounds: how often the model may ask for tools before it must answer.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        role: str,
+        model: Model,
+        *,
+        prompt: str | None = None,
+        description: str = "",
+        tools: Sequence[Tool] = (),
+        documents: DocumentIndex | None = None,
+        max_tool_rounds: int = 4,
+    ) -> None:
+        self.model = model
+        self._system = ROLES.get(role, "") if prompt is None else prompt
+        self._tools = {tool.name: tool for tool in tools}
+        self._schemas = tuple(tool.schema for tool in tools)
+        self._documents = documents
+        self._rounds = max_tool_rounds if tools else 0
+        self.card = Card(
+            name,
+            role,
+            description,
+            (model.price.input, model.price.output),
+            tuple(self._tools),
+            model.max_tokens,
+            int(len(self._system) / model.chars_per_token) + 1,
+            model.chars_per_token,
+            self._rounds + 1,
+        )
+
+    async def answer(self, envelope: Envelope) -> AsyncIterator[Delta | Call | Reply]:
+        """Work one directive.
+
+        Raises ModelError (or a kind of it) when the model fails, ToolError when it asks for tools without end, and
+        BudgetExceeded before a call that the lease does not hold.
+        """
+        if not self._rounds:
+            async for item in self._once(envelope, (), 0, ()):
+                yield item
+            return
+        history: list[Message] = []
+        for turn in range(self._rounds + 1):
+            schemas = self._schemas if turn < self._rounds else ()
+            asked: Generation | None = None
+            async for item in self._once(envelope, tuple(history), turn, schemas):
+                if isinstance(item, Call) and isinstance(item.result, Generation) and item.result.tool_calls:
+                    asked = item.result
+                yield item
+            if asked is None:
+                return
+            history.append(Message("assistant", asked.text, tool_calls=asked.tool_calls))
+            for call in asked.tool_calls:
+                result = await self._use(call.name, call.arguments, envelope)
+                history.append(Message("tool", result.text, name=call.name, tool_call_id=call.id))
+                yield Call(f"{envelope.id}.{turn}.{call.id}", call.name, result)
+        raise ToolError(
+            f"still asked for tools after {self._rounds} rounds; raise max_tool_rounds or mend the prompt",
+            run=envelope.run,
+            agent=self.card.name,
+        )
+
+    async def _once(
+        self, envelope: Envelope, history: tuple[Message, ...], turn: int, schemas: tuple[object, ...]
+    ) -> AsyncIterator[Delta | Call | Reply]:
+        model, compute, lease = self.model, envelope.directive.compute, envelope.lease
+        room = lease.tokens - envelope.estimate
+        if lease.calls < 1 or room < 1:
+            raise BudgetExceeded(
+                f"a call of about {envelope.estimate} prompt tokens does not fit the {lease.tokens:.0f} tokens and "
+                f"{lease.calls:.0f} calls left",
+                run=envelope.run,
+                agent=self.card.name,
+            )
+        limit = compute.max_tokens or model.max_tokens
+        sampling = Sampling(
+            model.temperature if compute.temperature is None else compute.temperature,
+            max_tokens=limit if limit <= room else int(room),
+            seed=envelope.seed,
+        )
+        prompt = Prompt(
+            self.card.name,
+            envelope.task[-1].content,
+            partial(self._render, envelope, history),
+            envelope.estimate,
+            schemas,  # pyright: ignore[reportArgumentType]
+        )
+        generation: Generation | None = None
+        try:
+            async for item in model.generate(prompt, sampling):
+                if isinstance(item, Generation):
+                    generation = item
+                elif envelope.stream:
+                    yield Delta(item)
+        except ModelError as error:
+            error.run, error.agent = error.run or envelope.run, error.agent or self.card.name
+            raise
+        if generation is None:
+            raise ModelError("the model ended without an answer", run=envelope.run, agent=self.card.name)
+        lease.calls -= 1
+        lease.tokens -= generation.usage.tokens
+        lease.dollars -= generation.usage.dollars
+        yield Call(f"{envelope.id}.{turn}", model.name, generation)
+        if not generation.tool_calls:
+            yield Reply(generation.text)
+
+    async def _use(self, name: str, arguments: str, envelope: Envelope) -> ToolResult:
+        tool = self._tools.get(name)
+        if tool is None:
+            return ToolResult(f"there is no tool {name!r}; you have: {', '.join(self._tools)}", failed=True)
+        return await tool.call(arguments, timeout=max(0.0, envelope.lease.deadline - time.monotonic()))
+
+    def _render(self, envelope: Envelope, history: tuple[Message, ...]) -> tuple[Message, ...]:
+        """The prompt: role, conversation, passages, visible replies, instruction, and the tool calls made so far."""
+        messages: list[Message] = [Message("system", self._system)] if self._system else []
+        messages.extend(envelope.task)
+        directive, name = envelope.directive, self.card.name
+        if self._documents is not None:
+            query = f"{envelope.task[-1].content} {directive.instruction}"
+            found = self._documents.search(query, PASSAGES)
+            passages = "\n\n".join(f"[{passage.source}] {passage.text}" for passage in found)
+            messages.append(Message("user", passages or "No passage matches.", name="passages"))
+        messages.extend(Message("user", node.content, name=node.author) for node in envelope.visible())
+        words = instruction(directive.objective, directive.detail, directive.instruction)
+        if words:
+            messages.append(Message("user", words))
+        messages.extend(history)
+        if len(messages) and messages[-1].role == "system":
+            raise ModelError("there is nothing to answer: the task is empty", run=envelope.run, agent=name)
+        return tuple(messages)

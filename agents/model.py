@@ -1,0 +1,111 @@
+"""What a model is: something that turns a prompt into text, and says what that cost.
+
+One method. A model streams text pieces and ends with exactly one `Generation`; whoever does not care for the stream
+takes the last item. Endpoints, local weights, recorded answers and scripts all stand behind this one seam, so a team
+does not know which of them it talks to, and a test needs no network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from podium.protocols.record import Generation, Sampling, Usage
+from podium.protocols.task import Message
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSchema:
+    """A tool as a model sees it. parameters: a JSON Schema object."""
+
+    name: str
+    description: str
+    parameters: dict[str, Any]
+
+
+@dataclass(slots=True)
+class Prompt:
+    """What a model is asked.
+
+    `messages` is rendered when it is first read: a model that does not read them (a script, a recording) does not pay
+    for a long conversation. agent: who asks; task: text of the task, for models that look answers up.
+    estimate: size of the rendered prompt in tokens, roughly, known without rendering it.
+    response_schema: a JSON Schema that the text has to obey, where the model can enforce one.
+    """
+
+    agent: str
+    task: str
+    render: Callable[[], tuple[Message, ...]]
+    estimate: int = 0
+    tools: tuple[ToolSchema, ...] = ()
+    response_schema: dict[str, Any] | None = None
+    _messages: tuple[Message, ...] | None = field(default=None, repr=False)
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """The conversation as the model is shown it."""
+        if self._messages is None:
+            self._messages = self.render()
+        return self._messages
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """Dollars per million tokens."""
+
+    input: float = 0.0
+    output: float = 0.0
+
+    def dollars(self, input_tokens: int, output_tokens: int) -> float:
+        """What a call costs, in dollars."""
+        return (input_tokens * self.input + output_tokens * self.output) * 1e-6
+
+
+FREE = Price()
+
+
+class Model(Protocol):
+    """A text generator.
+
+    name: how reports call it. price: dollars per million tokens. max_tokens and temperature: what a directive that
+    does not say otherwise gets. gives_ids: generations carry token ids and log-probs (needed to train the model).
+    chars_per_token: how many characters a token of this model has, on the careful (low) side; the engine reserves the
+    input tokens of a call with it before the call starts.
+    """
+
+    name: str
+    price: Price
+    max_tokens: int
+    temperature: float
+    gives_ids: bool
+    chars_per_token: float
+
+    def generate(self, prompt: Prompt, sampling: Sampling) -> AsyncIterator[str | Generation]:
+        """Yield pieces of text (possibly none), then exactly one Generation, and end.
+
+        Raises ModelUnreachable, ModelGarbage or ModelError. Closing the iterator cancels the call.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Free sockets, threads and memory."""
+        ...
+
+
+async def complete(model: Model, prompt: Prompt, sampling: Sampling) -> Generation:
+    """The generation alone, without the stream. Raises what `Model.generate` raises."""
+    async for item in model.generate(prompt, sampling):
+        if isinstance(item, Generation):
+            return item
+    raise TypeError(f"model {model.name} ended without a Generation; every model must yield exactly one")
+
+
+def usage_of(price: Price, input_tokens: int, output_tokens: int, seconds: float = 0.0) -> Usage:
+    """Usage of one call at a price."""
+    return Usage(input_tokens, output_tokens, 1, price.dollars(input_tokens, output_tokens), seconds)
+
+
+def estimate_tokens(texts: Sequence[str]) -> int:
+    """A rough token count where no tokenizer is at hand: four characters a token, at least one a text."""
+    return sum(len(text) // 4 + 1 for text in texts)

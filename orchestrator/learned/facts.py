@@ -1,0 +1,233 @@
+"""What a policy may know of a run, as numbers: the one place where a record becomes arrays.
+
+Serving and training read the same facts. Serving folds each new reply in as it comes and feeds the arrays to the
+network; training replays a finished record and gets the same arrays, so nothing about a state has to be stored with
+a trajectory. Neither references, scores, tags nor ids are in here, and agents enter as a set: an agent's name is
+never a feature by itself, only the key of an identity that a policy may have learned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from podium.orchestrator.learned.text import encode
+from podium.protocols.bus import Card
+from podium.protocols.record import Node
+from podium.protocols.task import Message
+
+Array = NDArray[np.float32]
+
+CARD = 5
+"""Figures of a card: log input and output price, price rank, log token cap, has tools."""
+EVENT = 9
+"""Figures of a reply: see `Facts.after`."""
+VIEW = 6
+"""Figures that one agent has on a reply: author, same answer, other answer, none; spoke before; same author before."""
+STATE = 12
+"""Figures of a state: see `state_figures`."""
+AGENT = 7
+"""Figures of one agent in a state: see `agent_figures`."""
+NODE = 9
+"""Figures of one candidate answer: see `node_figures`."""
+MOST = 12
+"""How many replies the finish head looks at: the newest ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A reply as facts. share: of the directive's samples that agree with it; drawn: how many there were."""
+
+    node: int
+    author: int
+    answer: str | None
+    content: str
+    share: float
+    drawn: int
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One reply, ready for the network: text vector and figures, figures for all and per agent (agents, VIEW)."""
+
+    text: tuple[Array, Array]
+    figures: Array
+    author: int
+    views: Array
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Everything a policy knows of a run besides its own beliefs. Immutable."""
+
+    task: tuple[Array, Array]
+    cards: tuple[Card, ...]
+    index: dict[str, int]
+    said: tuple[Said, ...] = ()
+    open: tuple[Node, ...] = ()
+    dollars: float = 0.0
+
+    @staticmethod
+    def of(task: tuple[Message, ...], cards: tuple[Card, ...]) -> Facts:
+        """The facts of a run that has not started."""
+        return Facts(
+            encode("\n".join(message.content for message in task)),
+            cards,
+            {card.name: place for place, card in enumerate(cards)},
+        )
+
+    def after(self, node: Node) -> tuple[Facts, Event | None]:
+        """The facts after one more node, and what it tells the network (None: nothing yet)."""
+        if node.kind == "candidate":
+            return replace(self, open=(*self.open, node), dollars=self.dollars + node.usage.dollars), None
+        if node.kind != "reply" or node.author not in self.index:
+            return self, None
+        drawn = max(1, len(self.open))
+        agree = sum(each.answer == node.answer for each in self.open) if self.open else 1
+        tokens = node.usage.output_tokens + sum(each.usage.output_tokens for each in self.open)
+        author = self.index[node.author]
+        said = Said(node.id, author, node.answer, node.content, agree / drawn, drawn, tokens)
+        event = self._event(said)
+        dollars = self.dollars + node.usage.dollars
+        return replace(self, said=(*self.said, said), open=(), dollars=dollars), event
+
+    def _event(self, new: Said) -> Event:
+        before = self.said
+        same = sum(each.answer == new.answer for each in before) if new.answer is not None else 0
+        others = {each.author for each in before if each.answer == new.answer and each.author != new.author}
+        known = len({each.answer for each in before if each.answer is not None})
+        figures = np.array(
+            [
+                np.log1p(new.tokens) / 6,
+                new.share,
+                np.log2(new.drawn) / 3,
+                float(new.answer is None),
+                same / max(1, len(before)),
+                float(bool(before) and same == 0),
+                len(others) / 4,
+                known / 4,
+                float(not before),
+            ],
+            np.float32,
+        )
+        views = np.zeros((len(self.cards), VIEW), np.float32)
+        last: dict[int, str | None] = {each.author: each.answer for each in before}
+        for agent in range(len(self.cards)):
+            view = views[agent]
+            view[0] = agent == new.author
+            if agent in last and last[agent] is not None and new.answer is not None:
+                view[1 if last[agent] == new.answer else 2] = 1
+            else:
+                view[3] = 1
+            view[4] = agent in last
+        views[:, 5] = new.author in last
+        return Event(encode(new.content), figures, new.author, views)
+
+
+def card_figures(cards: Sequence[Card]) -> Array:
+    """(agents, CARD): what is known of the agents besides their descriptions."""
+    prices = [card.price[1] for card in cards]
+    ranks = np.argsort(np.argsort(prices, kind="stable"), kind="stable") if len(set(prices)) > 1 else [0] * len(cards)
+    return np.array(
+        [
+            [
+                np.log1p(card.price[0] * 100) / 8,
+                np.log1p(card.price[1] * 100) / 8,
+                float(rank) / max(1, len(cards) - 1),
+                np.log1p(card.max_tokens) / 8,
+                float(bool(card.tools)),
+            ]
+            for card, rank in zip(cards, ranks, strict=True)
+        ],
+        np.float32,
+    )
+
+
+def card_text(card: Card) -> tuple[Array, Array]:
+    """What a card says in words: its role and description."""
+    return encode(f"{card.role}: {card.description}")
+
+
+def state_figures(facts: Facts, step: int, left: Sequence[float], preference: float | None, scale: float) -> Array:
+    """(STATE,): budget left, step, knob, and how far the replies agree.
+
+    left: fractions of (tokens, calls, seconds, dollars); seconds are left out, since a clock would make decisions
+    unrepeatable. preference: dollars one passed answer is worth; scale: dollars of a typical reply of this policy's
+    training, so that the knob has no unit inside the network.
+    """
+    said = facts.said
+    votes: dict[str, int] = {}
+    for each in said:
+        if each.answer is not None:
+            votes[each.answer] = votes.get(each.answer, 0) + 1
+    most = max(votes.values(), default=0)
+    knob = 0.0 if preference is None else float(np.log10(max(preference, 1e-12) / scale)) / 3
+    return np.array(
+        [
+            left[0],
+            left[1],
+            left[3],
+            step / 6,
+            float(step == 0),
+            float(preference is not None),
+            knob,
+            min(facts.dollars / scale, 20.0) / 10,
+            most / max(1, len(said)),
+            most / 4,
+            len(votes) / 4,
+            said[-1].share if said else 0.0,
+        ],
+        np.float32,
+    )
+
+
+def agent_figures(facts: Facts, affordable: Sequence[bool]) -> Array:
+    """(agents, AGENT): affordable, times asked, spoke last, has an answer, it is the plurality's, share, other answer."""
+    out = np.zeros((len(facts.cards), AGENT), np.float32)
+    out[:, 0] = affordable
+    votes: dict[str, int] = {}
+    for each in facts.said:
+        if each.answer is not None:
+            votes[each.answer] = votes.get(each.answer, 0) + 1
+    most = max(votes.values(), default=0)
+    for each in facts.said:
+        row = out[each.author]
+        row[1] += 0.5
+        row[3] = each.answer is not None
+        row[4] = each.answer is not None and votes[each.answer] == most
+        row[5] = each.share
+        row[6] = each.answer is not None and votes[each.answer] < most
+    if facts.said:
+        out[facts.said[-1].author, 2] = 1
+    return out
+
+
+def node_figures(facts: Facts) -> tuple[Array, NDArray[np.int64]]:
+    """Figures (MOST, NODE) and authors (MOST,) of the newest replies; unused rows are 0, their author is -1.
+
+    Newest, share of replies and number of agents with this answer, has an answer, samples' share and number, age,
+    length, and whether an earlier reply had it already.
+    """
+    said = facts.said[-MOST:]
+    figures = np.zeros((MOST, NODE), np.float32)
+    authors = np.full(MOST, -1, np.int64)
+    everything = facts.said
+    for row, each in enumerate(said):
+        same = [other for other in everything if each.answer is not None and other.answer == each.answer]
+        figures[row] = (
+            float(row == len(said) - 1),
+            len(same) / len(everything),
+            len({other.author for other in same}) / 4,
+            float(each.answer is not None),
+            each.share,
+            np.log2(each.drawn) / 3,
+            (len(said) - 1 - row) / 4,
+            np.log1p(len(each.content)) / 6,
+            float(bool(same) and same[0].node < each.node),
+        )
+        authors[row] = each.author
+    return figures, authors

@@ -1,0 +1,293 @@
+"""The policy's network, written once: numpy runs it when a team is served, torch when it is trained.
+
+Every function takes `xp`, the array module (numpy or torch; only names both have are used), and `w`, the weights by
+name. So there is no second implementation to keep equal, and serving needs no torch.
+
+Agents enter as a set: they share all weights, and whatever is computed per agent is equivariant under permutation.
+    belief z_j   a GRU per agent, fed by every reply of the run, seen from that agent (arXiv 2509.04876, CKM)
+    gap g_j      attention of an agent (belief and card) over slots of what the task still needs (same paper, f_gap)
+    heads        pointer over agents and finish; samples, context, objective, detail per agent; pointer over answers;
+                 predicted success and cost per agent, predicted success per answer, value of the state
+
+Dimensions in names: B runs, N agents, R answers (`facts.MOST`), E, C, Z, H, G, S, U the widths below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from podium.orchestrator.learned import facts, text
+
+Weights = Mapping[str, Any]
+Tensor = Any
+
+E = 48
+"""Width of a text's embedding."""
+C = 32
+"""Width of a card's embedding."""
+I = 8  # noqa: E741
+"""Width of a learned identity."""
+Z = 48
+"""Width of a belief."""
+H = 48
+"""Width of the transcript's state."""
+G = 32
+"""Width of a gap; also of attention's keys and values."""
+SLOTS = 4
+"""What the task still needs is kept in this many slots."""
+S = 64
+"""Width of a state."""
+U = 64
+"""Width of an agent in a state."""
+V = 48
+"""Width of a candidate answer."""
+
+FAR = -1e9
+"""The logit of what is not allowed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heads:
+    """Sizes of the choices made per asked agent."""
+
+    samples: int
+    context: int
+    objective: int
+    detail: int
+
+    @property
+    def total(self) -> int:
+        """All choices side by side."""
+        return self.samples + self.context + self.objective + self.detail
+
+    def spans(self) -> dict[str, tuple[int, int]]:
+        """Where each head's choices stand among all of them, in the order they are sampled."""
+        out: dict[str, tuple[int, int]] = {}
+        start = 0
+        for name in ("context", "objective", "detail", "samples"):
+            size = int(getattr(self, name))
+            out[name] = (start, start + size)
+            start += size
+        return out
+
+
+def shapes(heads: Heads, identities: int) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every weight. identities: how many agents have a learned identity (row 0: unknown)."""
+    event = E + facts.EVENT + facts.VIEW + C
+    out: dict[str, tuple[int, ...]] = {
+        "text.w": (text.WIDTH, E),
+        "text.f": (text.SHAPE, E),
+        "text.b": (E,),
+        "identity": (identities + 1, I),
+    }
+
+    def dense(name: str, inputs: int, outputs: int) -> None:
+        out[f"{name}.w"] = (inputs, outputs)
+        out[f"{name}.b"] = (outputs,)
+
+    dense("card", E + facts.CARD + I, C)
+    dense("belief.start", C + E, Z)
+    dense("belief.in", event, 3 * Z)
+    dense("belief.back", Z, 3 * Z)
+    dense("transcript.start", E, H)
+    dense("transcript.in", E + facts.EVENT + C, 3 * H)
+    dense("transcript.back", H, 3 * H)
+    dense("state", E + H + facts.STATE, S)
+    dense("needs.key", S, SLOTS * G)
+    dense("needs.value", S, SLOTS * G)
+    dense("gap.query", Z + C, G)
+    dense("gap", 2 * G, G)
+    dense("agent", Z + C + G + facts.AGENT, U)
+    dense("agent.state", S, U)
+    dense("answer", U + facts.NODE, V)
+    dense("answer.state", S, V)
+    dense("success", U, 1)
+    dense("cost", U, 1)
+    dense("passes", V, 1)
+    dense("choose", V, 1)
+    dense("pick", U, 1)
+    dense("pick.again", U, U)
+    dense("stop", S + U, 1)
+    dense("whole", S + U + 2, S)
+    dense("finish", S, 1)
+    dense("value", S, 1)
+    dense("options", U, heads.total)
+    out["trust"] = (2,)
+    return out
+
+
+def initial(heads: Heads, identities: int, seed: int) -> dict[str, NDArray[np.float32]]:
+    """Fresh weights: scaled normal matrices, zero biases, small heads so that the first policy is near uniform."""
+    random = np.random.default_rng(seed)
+    small = {"success.w", "cost.w", "passes.w", "choose.w", "pick.w", "pick.again.w", "stop.w", "finish.w", "value.w"}
+    small |= {"options.w"}
+    weights: dict[str, NDArray[np.float32]] = {}
+    for name, shape in shapes(heads, identities).items():
+        if len(shape) == 1:
+            weights[name] = np.zeros(shape, np.float32)
+            continue
+        scale = 1.0 if name == "text.w" else 1.0 / np.sqrt(shape[0])
+        scale *= 0.1 if name in small or name == "identity" else 1.0
+        weights[name] = (random.standard_normal(shape) * scale).astype(np.float32)
+    weights["identity"][0] = 0
+    weights["trust"] += 0.5
+    return weights
+
+
+def _dense(w: Weights, name: str, x: Tensor) -> Tensor:
+    return x @ w[f"{name}.w"] + w[f"{name}.b"]
+
+
+def _relu(x: Tensor) -> Tensor:
+    return x * (x > 0)
+
+
+def _sigmoid(xp: Any, x: Tensor) -> Tensor:
+    return 0.5 * (xp.tanh(0.5 * x) + 1.0)
+
+
+def _softmax(xp: Any, x: Tensor) -> Tensor:
+    e = xp.exp(x - xp.amax(x, -1)[..., None])
+    return e / e.sum(-1)[..., None]
+
+
+def _gru(xp: Any, w: Weights, name: str, x: Tensor, h: Tensor) -> Tensor:
+    """One step of a gated recurrent unit (arXiv 1406.1078), the candidate's reset applied after its matrix."""
+    size = h.shape[-1]
+    a, b = _dense(w, f"{name}.in", x), _dense(w, f"{name}.back", h)
+    r = _sigmoid(xp, a[..., :size] + b[..., :size])
+    u = _sigmoid(xp, a[..., size : 2 * size] + b[..., size : 2 * size])
+    n = xp.tanh(a[..., 2 * size :] + r * b[..., 2 * size :])
+    return u * h + (1.0 - u) * n
+
+
+def _along(xp: Any, x: Tensor, agents: int) -> Tensor:
+    """(B, D) repeated for each agent: (B, N, D)."""
+    return xp.broadcast_to(x[:, None, :], (x.shape[0], agents, x.shape[1]))
+
+
+def embed(xp: Any, w: Weights, vector: Tensor, figures: Tensor) -> Tensor:
+    """Embeddings of texts: (..., WIDTH) and (..., SHAPE) -> (..., E)."""
+    return xp.tanh(vector @ w["text.w"] + figures @ w["text.f"] + w["text.b"])
+
+
+def cards(xp: Any, w: Weights, vector: Tensor, shape: Tensor, figures: Tensor, identity: Tensor) -> Tensor:
+    """Embeddings of cards: (..., N, C). identity: (..., N, I) rows of the identity table (zeros: unknown)."""
+    return xp.tanh(_dense(w, "card", xp.concatenate((embed(xp, w, vector, shape), figures, identity), -1)))
+
+
+def start(xp: Any, w: Weights, task_BE: Tensor, card_BNC: Tensor) -> tuple[Tensor, Tensor]:
+    """Beliefs (B, N, Z) and transcript state (B, H) before the first reply."""
+    agents = card_BNC.shape[1]
+    z = xp.tanh(_dense(w, "belief.start", xp.concatenate((card_BNC, _along(xp, task_BE, agents)), -1)))
+    return z, xp.tanh(_dense(w, "transcript.start", task_BE))
+
+
+def observe(
+    xp: Any,
+    w: Weights,
+    z_BNZ: Tensor,
+    h_BH: Tensor,
+    reply_BE: Tensor,
+    figures: Tensor,
+    views: Tensor,
+    author_BC: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Beliefs and transcript state after one reply.
+
+    figures: (B, EVENT); views: (B, N, VIEW); author_BC: card embedding of who replied.
+    """
+    agents = z_BNZ.shape[1]
+    common = xp.concatenate((reply_BE, figures, author_BC), -1)
+    x = xp.concatenate((_along(xp, common, agents), views), -1)
+    return _gru(xp, w, "belief", x, z_BNZ), _gru(xp, w, "transcript", common, h_BH)
+
+
+@dataclass(slots=True)
+class Out:
+    """What the network says of a batch of states. Logits are not masked yet.
+
+    agents: (B, N, U) agents in their state; state: (B, S); gaps: (B, N, G); pick: (B, N); finish: (B,);
+    options: (B, N, heads.total); choose, passes: (B, R); success, cost: (B, N); value: (B,).
+    """
+
+    agents: Tensor
+    state: Tensor
+    gaps: Tensor
+    pick: Tensor
+    finish: Tensor
+    options: Tensor
+    choose: Tensor
+    passes: Tensor
+    success: Tensor
+    cost: Tensor
+    value: Tensor
+
+
+def decide(
+    xp: Any,
+    w: Weights,
+    z_BNZ: Tensor,
+    h_BH: Tensor,
+    task_BE: Tensor,
+    card_BNC: Tensor,
+    state_figures: Tensor,
+    agent_figures: Tensor,
+    node_figures: Tensor,
+    author_BRN: Tensor,
+    stop_gradient: Callable[[Tensor], Tensor] = lambda x: x,
+) -> Out:
+    """Everything a decision is drawn from.
+
+    state_figures: (B, STATE); agent_figures: (B, N, AGENT); node_figures: (B, R, NODE); author_BRN: who wrote each
+    candidate answer, one-hot, zeros where there is none. Predictions steer the policy through `trust`, and the
+    policy's loss does not bend them (stop_gradient).
+    """
+    batch, agents = z_BNZ.shape[0], z_BNZ.shape[1]
+    s = xp.tanh(_dense(w, "state", xp.concatenate((task_BE, h_BH, state_figures), -1)))
+    key = _dense(w, "needs.key", s).reshape(batch, SLOTS, G)
+    value = _dense(w, "needs.value", s).reshape(batch, SLOTS, G)
+    query = _dense(w, "gap.query", xp.concatenate((z_BNZ, card_BNC), -1))
+    read = _softmax(xp, query @ xp.swapaxes(key, -1, -2) * G**-0.5) @ value
+    gap = xp.tanh(_dense(w, "gap", xp.concatenate((read, query * read), -1)))
+    u = _dense(w, "agent", xp.concatenate((z_BNZ, card_BNC, gap, agent_figures), -1))
+    u = _relu(u + _dense(w, "agent.state", s)[:, None, :])
+    success, cost = _dense(w, "success", u)[..., 0], _dense(w, "cost", u)[..., 0]
+    there = author_BRN.sum(-1)
+    v = _dense(w, "answer", xp.concatenate((author_BRN @ u, node_figures), -1))
+    v = _relu(v + _dense(w, "answer.state", s)[:, None, :])
+    passes = _dense(w, "passes", v)[..., 0]
+    believed = stop_gradient(passes)
+    best = xp.amax(believed + (1.0 - there) * FAR, -1)
+    some = xp.amax(there, -1)
+    hope = xp.amax(stop_gradient(success), -1)
+    confidence = xp.stack((xp.tanh(best * some * 0.5) * some, xp.tanh(hope * 0.5)), -1)
+    whole = _relu(_dense(w, "whole", xp.concatenate((s, u.sum(1) / agents, confidence), -1)))
+    trust = w["trust"]
+    return Out(
+        u,
+        s,
+        gap,
+        _dense(w, "pick", u)[..., 0] + trust[0] * stop_gradient(success),
+        _dense(w, "finish", whole)[..., 0] + trust[0] * best * some,
+        _dense(w, "options", u),
+        _dense(w, "choose", v)[..., 0] + trust[1] * believed + (1.0 - there) * FAR,
+        passes,
+        success,
+        cost,
+        _dense(w, "value", whole)[..., 0],
+    )
+
+
+def again(w: Weights, out: Out, picked_BN: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits of one more parallel pick (B, N) and of stopping (B,), given who was picked already (0 or 1 each)."""
+    count = picked_BN.sum(-1)
+    chosen = (picked_BN[..., None] * out.agents).sum(-2) / (count + (count == 0))[..., None]
+    pick = out.pick + (_dense(w, "pick.again", out.agents) * chosen[..., None, :]).sum(-1) * U**-0.5
+    x = out.state @ w["stop.w"][:S] + chosen @ w["stop.w"][S:] + w["stop.b"]
+    return pick, x[..., 0]

@@ -1,0 +1,76 @@
+"""What a learned policy may choose from, and how its choices become directives: one place for serving and training."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from podium.orchestrator.learned.network import Heads
+from podium.protocols.record import ALL, LAST, NOTHING, Compute, Detail, Directive, Objective, View
+
+Context = Literal["task", "last", "all"]
+"""What the asked agent is shown besides the task: nothing, the newest reply, or all replies."""
+
+VIEWS: dict[Context, View] = {"task": NOTHING, "last": LAST, "all": ALL}
+
+
+class Options(BaseModel):
+    """The action space of a learned policy."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    samples: tuple[int, ...] = (1,)
+    """How many candidates one directive may draw; the majority picks among them."""
+    context: tuple[Context, ...] = ("task", "last", "all")
+    """What the asked agent may be shown."""
+    objectives: tuple[Objective, ...] = ("propose",)
+    """What an agent may be asked for."""
+    details: tuple[Detail, ...] = ("normal",)
+    """How detailed a reply may be asked for."""
+    width: int = Field(default=1, ge=1, le=8)
+    """How many agents may be asked in parallel in one step."""
+    max_steps: int = Field(default=6, ge=1, le=200)
+    """After this many steps with directives the policy has to finish."""
+
+    @field_validator("samples", "context", "objectives", "details")
+    @classmethod
+    def _distinct(cls, value: tuple[object, ...]) -> tuple[object, ...]:
+        if not value or len(set(value)) != len(value):
+            raise ValueError("needs at least one choice, each only once")
+        return value
+
+    @field_validator("samples")
+    @classmethod
+    def _positive(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if min(value) < 1:
+            raise ValueError("every number of samples must be at least 1")
+        return value
+
+    @property
+    def heads(self) -> Heads:
+        """The sizes of the network's heads for this action space."""
+        return Heads(len(self.samples), len(self.context), len(self.objectives), len(self.details))
+
+    def mask(self, head: str, replies: int) -> tuple[bool, ...]:
+        """Which choices of a head mean something now: with no reply yet there is nothing to show."""
+        size = int(getattr(self.heads, head))
+        if head != "context" or replies:
+            return (True,) * size
+        first = self.context.index("task") if "task" in self.context else 0
+        return tuple(place == first for place in range(size))
+
+    def directive(self, id: str, agent: str, choices: dict[str, int]) -> Directive:
+        """The directive that a pick and its choices stand for."""
+        samples = self.samples[choices["samples"]]
+        return Directive(
+            id,
+            agent,
+            self.objectives[choices["objective"]],
+            "",
+            VIEWS[self.context[choices["context"]]],
+            self.details[choices["detail"]],
+            Compute(samples, "vote" if samples > 1 else "none"),
+        )
+
+

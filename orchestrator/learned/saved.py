@@ -1,0 +1,121 @@
+"""A policy on disk: weights as safetensors, and a card in JSON that says what it may choose, and where it comes from.
+
+Nothing is ever unpickled. A card or weights that do not fit this version, or each other, are refused by name.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from podium.orchestrator.learned import network
+from podium.orchestrator.learned.options import Options
+from podium.protocols.errors import PolicyError
+
+FORMAT = 1
+"""Version of the card and of the network's layout; raised whenever either changes."""
+
+WEIGHTS = "policy.safetensors"
+CARD = "policy.json"
+
+
+class PolicyCard(BaseModel):
+    """What is known of a policy besides its weights."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: int = FORMAT
+    kind: str = "podium-coordinator"
+    options: Options = Options()
+    """The action space."""
+    identities: tuple[str, ...] = ()
+    """Agents it knows by name, in the order of its identity table; others are told apart by their cards alone."""
+    scale: float = Field(default=1e-6, gt=0)
+    """Dollars of a typical reply in training: the unit of the price knob inside the network."""
+    version: int = 0
+    """Updates of its weights so far."""
+    trained_on: dict[str, Any] = {}
+    """Tasks, seeds, settings."""
+    measured: dict[str, Any] = {}
+    """What evaluation found: score, tokens, dollars."""
+
+
+@dataclass(slots=True)
+class Policy:
+    """Weights with their card. weights: by name, float32."""
+
+    card: PolicyCard
+    weights: dict[str, NDArray[np.float32]]
+
+    @property
+    def identities(self) -> tuple[str, ...]:
+        """Agents that the policy knows by name."""
+        return self.card.identities
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers were learned."""
+        return sum(weight.size for weight in self.weights.values())
+
+    @staticmethod
+    def fresh(options: Options, identities: tuple[str, ...] = (), *, scale: float = 1e-6, seed: int = 0) -> Policy:
+        """An untrained policy."""
+        card = PolicyCard(options=options, identities=identities, scale=scale)
+        return Policy(card, network.initial(options.heads, len(identities), seed))
+
+
+def save_policy(policy: Policy, folder: str | Path) -> Path:
+    """Write a policy's two files into a folder, each whole or not at all; returns the folder."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    weights, card = folder / WEIGHTS, folder / CARD
+    save_file(policy.weights, weights.with_suffix(".part"))
+    card.with_suffix(".part").write_text(json.dumps(policy.card.model_dump(mode="json"), indent=2) + "\n")
+    weights.with_suffix(".part").replace(weights)
+    card.with_suffix(".part").replace(card)
+    return folder
+
+
+def load_policy(folder: str | Path) -> Policy:
+    """Read a policy. Raises PolicyError when it is missing, damaged, or of another architecture."""
+    folder = Path(folder)
+    card_file, weights_file = folder / CARD, folder / WEIGHTS
+    for file in (card_file, weights_file):
+        if not file.is_file():
+            raise PolicyError(f"{folder}: no policy here ({file.name} is missing); train one with: podium train")
+    try:
+        found = json.loads(card_file.read_text())
+        if isinstance(found, dict) and found.get("kind") == "podium-coordinator" and found.get("format") != FORMAT:
+            raise PolicyError(
+                f"{card_file}: format {found.get('format')} was written by another version of Podium; this one reads "
+                f"format {FORMAT}; train the policy again"
+            )
+        card = PolicyCard.model_validate(found)
+    except (json.JSONDecodeError, UnicodeDecodeError, ValidationError) as error:
+        first = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        raise PolicyError(f"{card_file}: not a policy card: {first}") from None
+    try:
+        weights = load_file(weights_file)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise PolicyError(f"{weights_file}: cannot be read: {error}") from None
+    wanted = network.shapes(card.options.heads, len(card.identities))
+    for name, shape in wanted.items():
+        if name not in weights:
+            raise PolicyError(f"{weights_file}: made for another architecture: it has no weight {name!r}")
+        if weights[name].shape != shape:
+            raise PolicyError(
+                f"{weights_file}: made for another architecture: weight {name!r} is {weights[name].shape}, "
+                f"this policy needs {shape}"
+            )
+    strange = sorted(set(weights) - set(wanted))
+    if strange:
+        raise PolicyError(f"{weights_file}: made for another architecture: unknown weight {strange[0]!r}")
+    return Policy(card, {name: weights[name].astype(np.float32) for name in wanted})

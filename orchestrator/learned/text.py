@@ -1,0 +1,70 @@
+"""Texts as hashed n-gram counts: no download, no vocabulary, about a tenth of a millisecond for 400 characters.
+
+Two halves of equal weight, each of unit length: words and pairs of words, in which a run of digits counts only by its
+length (so "17 + 5" and "82 + 3" look alike), and raw character trigrams (so names and numerals are not lost). Weights
+that turn such a vector into an embedding are learned with the policy.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
+
+WIDTH = 2048
+"""Length of a text's vector: half for words, half for trigrams."""
+
+SHAPE = 6
+"""Length of the vector of plain figures beside it."""
+
+LONGEST = 4000
+"""Characters of a text that are read: its head and its tail, half each."""
+
+_HALF = WIDTH // 2
+_WORD = re.compile(r"[a-z]+|\d+|[^\w\s]")
+
+
+@lru_cache(maxsize=65536)
+def encode(text: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """A text's n-gram vector (WIDTH,) and figures (SHAPE,), both float32 and read-only.
+
+    The figures: log length, log words, share of digits, of capitals, of punctuation, and whether it is empty.
+    """
+    if len(text) > LONGEST:
+        text = text[: LONGEST // 2] + text[-LONGEST // 2 :]
+    lower = text.lower()
+    words = ["#" * min(len(word), 6) if word[0].isdigit() else word for word in _WORD.findall(lower)]
+    vector = np.zeros(WIDTH, np.float32)
+    if words:
+        hashes = np.fromiter((crc32(word.encode()) for word in words), np.uint64, len(words))
+        pairs = (hashes[:-1] * np.uint64(31) + hashes[1:]) % np.uint64(4294967291)
+        counts = np.bincount((np.concatenate((hashes, pairs)) % np.uint64(_HALF)).astype(np.int64), minlength=_HALF)
+        vector[:_HALF] = _unit(counts)
+    data = np.frombuffer(lower.encode("utf-8", "replace"), np.uint8).astype(np.uint64)
+    if len(data) >= 3:
+        trigrams = (data[:-2] * np.uint64(65537) + data[1:-1] * np.uint64(257) + data[2:]) * np.uint64(2654435761)
+        trigrams = (trigrams % np.uint64(4294967296)) >> np.uint64(22)
+        vector[_HALF:] = _unit(np.bincount(trigrams.astype(np.int64) % _HALF, minlength=_HALF))
+    size = max(1, len(text))
+    shape = np.array(
+        [
+            np.log1p(len(text)) / 6,
+            np.log1p(len(words)) / 5,
+            sum(map(str.isdigit, text)) / size,
+            sum(map(str.isupper, text)) / size,
+            sum(not (c.isalnum() or c.isspace()) for c in text) / size,
+            float(not text.strip()),
+        ],
+        np.float32,
+    )
+    vector.flags.writeable = shape.flags.writeable = False
+    return vector, shape
+
+
+def _unit(counts: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Damped counts at unit length."""
+    damped = np.sqrt(counts.astype(np.float32))
+    return damped / max(1e-6, float(np.sqrt((damped * damped).sum())))

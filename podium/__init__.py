@@ -1,0 +1,1 @@
+"""Podium: a learned coordinator in front of a team of LLM agents."""

@@ -1,0 +1,71 @@
+"""The command line: `podium COMMAND`.
+
+Every command is a thin layer over the Python API. What a command needs is imported when it runs, so that `podium
+--help` answers at once. Exit codes: 0, it worked; 1, the work failed (RunError); 2, the input is wrong (InputError, or
+arguments that make no sense). An error is told on standard error in plain lines; `--debug` adds the traceback.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from podium.commands import init, plan, schema, validate
+from podium.protocols.errors import InputError, PodiumError
+
+__all__ = ["app", "main"]
+
+FAILED = 1
+WRONG_INPUT = 2
+
+
+class PodiumGroup(TyperGroup):
+    """The group of all commands: turns errors raised on purpose into plain lines and exit codes."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+        """Take `--debug` wherever it stands, so that it can be added to the end of a line that failed."""
+        end = args.index("--") if "--" in args else len(args)
+        ctx.meta["podium.debug"] = "--debug" in args[:end]
+        return super().parse_args(ctx, [*(arg for arg in args[:end] if arg != "--debug"), *args[end:]])
+
+    def invoke(self, ctx: typer.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except PodiumError as error:
+            if ctx.meta["podium.debug"]:
+                traceback.print_exc(file=sys.stderr)
+            else:
+                typer.echo(str(error), err=True)
+            raise typer.Exit(WRONG_INPUT if isinstance(error, InputError) else FAILED) from error
+
+
+app = typer.Typer(
+    name="podium",
+    cls=PodiumGroup,
+    help="A learned coordinator in front of a team of LLM agents: write, run, serve, train.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def everywhere(
+    debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),
+) -> None:
+    """A learned coordinator in front of a team of LLM agents: write, run, serve, train."""
+
+
+for command in (init, validate, plan, schema):
+    command.register(app)
+
+
+def main() -> None:
+    """The entry point of the `podium` command."""
+    app()

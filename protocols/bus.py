@@ -1,0 +1,123 @@
+"""How a directive reaches an agent and a reply comes back.
+
+A bus has one verb: `request` an agent, and read what it sends until its `Reply`. An agent holds no budget and no
+journal. It gets a lease with each envelope, may not start a call that the lease does not hold, and sends every
+completed call back, so that the orchestrator alone owns retries, accounts and the record.
+
+Closing the iterator cancels the request. The in-process bus below and any broker behind the same contract are
+interchangeable: the team file's `bus:` is the only difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from podium.protocols.record import Call, Directive, Node
+from podium.protocols.task import Message
+
+
+@dataclass(slots=True)
+class Lease:
+    """What one request may use at most. tokens and calls: counts; dollars; deadline: `time.monotonic()` seconds."""
+
+    tokens: float
+    calls: float
+    dollars: float
+    deadline: float
+
+
+@dataclass(slots=True)
+class Envelope:
+    """One request to an agent.
+
+    task: the conversation that the run works on. visible: the replies this agent is shown, made when first asked for.
+    estimate: size of the prompt in tokens, roughly. sample: which of the directive's samples this is, from 0.
+    seed: of the model's sampling, None leaves it to the model.
+    """
+
+    id: str
+    run: str
+    task: tuple[Message, ...]
+    directive: Directive
+    visible: Callable[[], tuple[Node, ...]]
+    lease: Lease
+    estimate: int = 0
+    sample: int = 0
+    seed: int | None = None
+    stream: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """A piece of a reply, as it is generated."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The agent is done: its message to the team."""
+
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What everybody may know of an agent: who it is, not how it works.
+
+    price: dollars per million (input, output) tokens. max_tokens: of one reply. overhead: tokens that its own system
+    prompt adds to each request, roughly.
+    """
+
+    name: str
+    role: str
+    description: str = ""
+    price: tuple[float, float] = (0.0, 0.0)
+    tools: tuple[str, ...] = ()
+    max_tokens: int = 512
+    overhead: int = 0
+    chars_per_token: float = 4.0
+    rounds: int = 1
+
+
+class Answerer(Protocol):
+    """Whoever answers envelopes: an agent in this process, or a stand-in for one elsewhere."""
+
+    @property
+    def card(self) -> Card:
+        """Who this is."""
+        ...
+
+    def answer(self, envelope: Envelope) -> AsyncIterator[Delta | Call | Reply]:
+        """Work the directive: deltas and completed calls, then exactly one Reply."""
+        ...
+
+
+class Bus(Protocol):
+    """The way to the agents of one team."""
+
+    def cards(self) -> tuple[Card, ...]:
+        """The agents that can be asked now."""
+        ...
+
+    def request(self, address: str, envelope: Envelope) -> AsyncIterator[Delta | Call | Reply]:
+        """Ask an agent. Ends with exactly one Reply, or raises ModelError, ToolError or BudgetExceeded."""
+        ...
+
+
+class MemoryBus:
+    """All agents live in this process: a request is a call."""
+
+    def __init__(self, agents: Mapping[str, Answerer]) -> None:
+        self._answer = {name: agent.answer for name, agent in agents.items()}
+        self._cards = tuple(agent.card for agent in agents.values())
+
+    def cards(self) -> tuple[Card, ...]:
+        """The team's agents, in the order of the team file."""
+        return self._cards
+
+    def request(self, address: str, envelope: Envelope) -> AsyncIterator[Delta | Call | Reply]:
+        """Ask an agent of this process."""
+        return self._answer[address](envelope)

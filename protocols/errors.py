@@ -1,0 +1,115 @@
+"""Every error Podium raises on purpose, in one tree.
+
+    PodiumError
+    ├── InputError              the input is wrong; nothing was started (exit code 2)
+    │   ├── TeamFileError       a YAML file: path, line, field, what was found, what is allowed
+    │   ├── TaskError           a task source: unknown, empty, or with a broken line
+    │   ├── PolicyError         a saved policy: missing, unreadable, or made for another architecture
+    │   └── MissingExtra        a part of Podium that needs packages which are not installed
+    └── RunError                the work failed (exit code 1); carries the run id and what was kept
+        ├── BudgetExceeded      a call was refused before it started
+        ├── ModelError          a model failed or returned something that is not an answer
+        │   ├── ModelUnreachable    no connection, or no answer in time
+        │   └── ModelGarbage        an answer came, and it is not one
+        ├── ToolError           a tool raised, hung or does not exist
+        ├── CoordinatorError    a coordinator decided something the team cannot do
+        └── RunCancelled        the caller cancelled the run
+
+`podium.errors` offers the same names; a test keeps this drawing true.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "BudgetExceeded",
+    "CoordinatorError",
+    "InputError",
+    "MissingExtra",
+    "ModelError",
+    "ModelGarbage",
+    "ModelUnreachable",
+    "PodiumError",
+    "PolicyError",
+    "RunCancelled",
+    "RunError",
+    "TaskError",
+    "TeamFileError",
+    "ToolError",
+]
+
+
+class PodiumError(Exception):
+    """What happened, in one sentence a user can act on."""
+
+
+class InputError(PodiumError):
+    """The input is wrong. Nothing was started, nothing was changed."""
+
+
+class TeamFileError(InputError):
+    """A YAML file is wrong. problems: one line each, `file:line: field: ...`."""
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = problems
+        super().__init__("\n".join(problems))
+
+
+class TaskError(InputError):
+    """A task source cannot be used."""
+
+
+class PolicyError(InputError):
+    """A saved policy cannot be used with this team or this version."""
+
+
+class MissingExtra(InputError):
+    """A part of Podium needs packages that are not installed."""
+
+    def __init__(self, what: str, extra: str, missing: str) -> None:
+        super().__init__(f'{what} needs the package {missing}; install it with: pip install "podium[{extra}]"')
+
+
+class RunError(PodiumError):
+    """A run failed. run: its id; kept: what is still there to use, in words; partial: the `Result` up to there."""
+
+    def __init__(self, message: str, *, run: str = "", agent: str = "", kept: str = "") -> None:
+        self.partial: object = None
+        self.run = run
+        self.agent = agent
+        self.kept = kept
+        self.message = message
+        super().__init__(message)
+
+    def __str__(self) -> str:
+        where = ", ".join(
+            part for part in (f"run {self.run}" if self.run else "", f"agent {self.agent}" if self.agent else "") if part
+        )
+        return (f"{where}: " if where else "") + self.message + (f" ({self.kept})" if self.kept else "")
+
+
+class BudgetExceeded(RunError):
+    """A call was refused before it started, because the budget does not hold it."""
+
+
+class ModelError(RunError):
+    """A model failed."""
+
+
+class ModelUnreachable(ModelError):
+    """No connection to the model's endpoint, or no answer in time."""
+
+
+class ModelGarbage(ModelError):
+    """The endpoint answered, and the answer is not one."""
+
+
+class ToolError(RunError):
+    """A tool raised, hung, or does not exist."""
+
+
+class CoordinatorError(RunError):
+    """A coordinator decided something that the team cannot do."""
+
+
+class RunCancelled(RunError):
+    """The caller cancelled the run. The transcript is valid up to here."""

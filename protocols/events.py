@@ -1,0 +1,95 @@
+"""What happens in a run, as it happens: for whoever watches it, streams it or draws it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from podium.protocols.record import Decision, Node, NodeId, Usage
+from podium.protocols.task import Task
+
+Stop = Literal["answered", "budget", "deadline", "cancelled", "failed"]
+"""Why a run ended: the coordinator finished, the budget or the time ran out, the caller cancelled, or it failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A run began."""
+
+    run: str
+    task: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """The coordinator took a decision."""
+
+    run: str
+    decision: Decision
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A piece of a reply, as it is generated. answer: it belongs to the run's answer."""
+
+    run: str
+    agent: str
+    text: str
+    answer: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """A node was committed to the record."""
+
+    run: str
+    node: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The run ended; nothing follows."""
+
+    run: str
+    result: Result
+
+
+Event = Started | Decided | Piece | Added | Ended
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A finished run: its answer, and the whole record it came from.
+
+    node: the answer's node. usage: of the whole team, the coordinator's own calls included. steps: decisions taken.
+    refused: directives that did not start because the budget did not hold them. overshoot: tokens that endpoints
+    billed above what was reserved. seconds: wall clock.
+    """
+
+    run: str
+    team: str
+    task: Task
+    answer: str
+    node: NodeId
+    stop: Stop
+    usage: Usage
+    nodes: tuple[Node, ...]
+    decisions: tuple[Decision, ...]
+    seed: int = 0
+    refused: int = 0
+    overshoot: int = 0
+    seconds: float = 0.0
+
+    @property
+    def steps(self) -> int:
+        """Decisions taken, the finishing one included."""
+        return len(self.decisions)
+
+    @property
+    def by_agent(self) -> dict[str, Usage]:
+        """Usage of each agent that spoke (and of the coordinator, where deciding took model calls)."""
+        shares: dict[str, Usage] = {}
+        for node in self.nodes:
+            if node.usage.calls:
+                shares[node.author] = shares.get(node.author, Usage()) + node.usage
+        return shares

@@ -1,0 +1,31 @@
+"""Random numbers that depend on what they are for, and on nothing else.
+
+A coordinator's sampling noise is a hash of (run seed, step, agent name, head, pick). So the same decision is taken
+whatever the order of the agents, whoever else is in the batch, and after a resume or a fork; and there is no random
+state to save.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from math import log
+from struct import unpack
+
+TWO_64 = 2.0**64
+
+
+def seed_of(*parts: object) -> int:
+    """A 63-bit seed from anything with a stable text."""
+    digest = blake2b("\x1f".join(map(str, parts)).encode(), digest_size=8).digest()
+    return unpack("<Q", digest)[0] >> 1
+
+
+def uniform(*parts: object) -> float:
+    """A number in the open interval (0, 1)."""
+    digest = blake2b("\x1f".join(map(str, parts)).encode(), digest_size=8).digest()
+    return (unpack("<Q", digest)[0] + 0.5) / TWO_64
+
+
+def gumbel(*parts: object) -> float:
+    """Standard Gumbel noise: the argmax of logits plus such noise is a sample of their softmax."""
+    return -log(-log(uniform(*parts)))

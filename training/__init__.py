@@ -1,0 +1,1 @@
+"""How coordinators and agents learn: tasks, rollouts, credit, losses, trainers, evaluation."""

@@ -1,0 +1,282 @@
+"""Training a coordinator: run tasks with the policy as it is, credit its decisions, improve it, again.
+
+Grouped policy gradient: each task is run several times with different decisions; runs of a task are each other's
+baseline. The beliefs learn beside it from every reply. All randomness is hashed from (seed, iteration, task), so
+there is no random state: a checkpoint is weights, optimiser and the iteration's number, and a resumed training goes on
+exactly as an uninterrupted one would.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from podium.orchestrator.engine import Orchestrator, Settings
+from podium.orchestrator.learned.policy import LearnedCoordinator
+from podium.orchestrator.learned.saved import Policy, PolicyCard
+from podium.protocols.events import Result
+from podium.protocols.noise import seed_of, uniform
+from podium.protocols.record import Finish
+from podium.protocols.task import Task, Verdict
+from podium.training.credit import Accountant, Credited
+from podium.training.policy_loss import Losses, losses
+from podium.training.replay import Replay, replay
+from podium.training.rollouts import Rollouts, repeatable
+from podium.training.train_file import PreferenceSpec, TrainSpec
+
+GENEROUS = 40.0
+"""Default knob: one passed answer is worth this many typical replies."""
+
+Metrics = dict[str, float]
+
+
+@dataclass(slots=True)
+class Progress:
+    """Where a training stands, for whoever shows it."""
+
+    iteration: int
+    iterations: int
+    seconds: float
+    metrics: Metrics
+
+
+class Judged:
+    """Scores of replies, each text judged once per task."""
+
+    def __init__(self) -> None:
+        self._verdicts: dict[tuple[int, str], Verdict] = {}
+
+    def verdict(self, task: Task, content: str) -> Verdict:
+        """The task's verdict on a text."""
+        key = (id(task), content)
+        found = self._verdicts.get(key)
+        if found is None:
+            found = self._verdicts[key] = task.score(content)
+        return found
+
+    def worth(self, result: Result, content: str) -> float:
+        """The score of a reply in a run."""
+        return self.verdict(result.task, content).score
+
+    def of(self, result: Result) -> Verdict:
+        """The verdict on a run's answer; a run without an answer has none and scores 0."""
+        return self.verdict(result.task, result.answer) if result.node else Verdict(0.0, False)
+
+
+class CoordinatorTrainer:
+    """One training under way.
+
+    iteration: updates done. tasks, validation: what is learned from and what chooses the best checkpoint.
+    """
+
+    def __init__(self, spec: TrainSpec, team: Orchestrator, tasks: Sequence[Task], *, scale: float) -> None:
+        self.spec = spec
+        self.team = team
+        held = round(len(tasks) * spec.tasks.validation)
+        order = sorted(tasks, key=lambda task: seed_of("validation", spec.seed, task.id))
+        self.validation, self.tasks = order[:held], order[held:]
+        self.scale = scale
+        self.cards = team.bus.cards()
+        identities = tuple(card.name for card in self.cards)
+        self.policy = Policy.fresh(spec.options, identities, scale=scale, seed=spec.seed)
+        self.weights = {name: torch.nn.Parameter(torch.from_numpy(w)) for name, w in self.policy.weights.items()}
+        self.optimiser = torch.optim.AdamW(
+            [
+                {"params": [p for p in self.weights.values() if p.ndim > 1], "weight_decay": spec.weight_decay},
+                {"params": [p for p in self.weights.values() if p.ndim == 1], "weight_decay": 0.0},
+            ],
+            lr=spec.learning_rate,
+        )
+        self.accountant = Accountant(spec.credit)
+        self.rollouts = Rollouts(team, concurrency=spec.concurrency)
+        self.judged = Judged()
+        self.iteration = 0
+        self.best: tuple[float, int] = (-math.inf, -1)
+
+    def knob(self, *parts: object) -> float:
+        """Dollars that one passed answer is worth, for one group of runs."""
+        given = self.spec.preference
+        if given is None:
+            return GENEROUS * self.scale
+        if isinstance(given, PreferenceSpec):
+            low, high = math.log(given.low), math.log(given.high)
+            return math.exp(low + (high - low) * uniform("knob", self.spec.seed, *parts))
+        return given
+
+    @property
+    def middle_knob(self) -> float:
+        """The knob that evaluation during training uses: the middle of the range."""
+        given = self.spec.preference
+        return math.sqrt(given.low * given.high) if isinstance(given, PreferenceSpec) else self.knob()
+
+    async def step(self, done: Callable[[], None] | None = None) -> Metrics:
+        """One iteration: fresh runs, then updates. Raises what the runs raise when all of them fail."""
+        began = time.monotonic()
+        spec, iteration = self.spec, self.iteration
+        tasks = self._tasks()
+        knobs = [self.knob(iteration, task.text) for task in tasks]
+
+        def settings(place: int, which: int) -> Settings:
+            text = tasks[place].text
+            return Settings(
+                seed_of("train", spec.seed, iteration, text, which),
+                seed_of("replies", spec.seed, text, which % spec.reply_variants) & 0xFFFFFFFF,
+                "sample",
+                knobs[place],
+            )
+
+        learner = LearnedCoordinator(self._snapshot())
+        results = await self.rollouts.run(learner, tasks, seeds=range(spec.group), settings=settings, done=done)
+        sampled = time.monotonic()
+        preferences = [knobs[index // spec.group] for index in range(len(results))]
+        metrics = self._learn(results, preferences)
+        self.iteration += 1
+        metrics |= {"seconds/runs": sampled - began, "seconds/learning": time.monotonic() - sampled}
+        return metrics
+
+    async def validate(self) -> Metrics:
+        """Greedy runs of the validation tasks at the middle of the knob."""
+        if not self.validation:
+            return {}
+        knob = self.middle_knob
+
+        def settings(place: int, which: int) -> Settings:
+            plain = repeatable(self.validation[place], which)
+            return Settings(plain.seed, plain.reply_seed, "greedy", knob)
+
+        learner = LearnedCoordinator(self._snapshot())
+        results = await self.rollouts.run(learner, self.validation, seeds=(0,), settings=settings)
+        verdicts = [self.judged.of(result) for result in results]
+        costs = [result.usage.dollars / knob for result in results]
+        gain = [v.score - (c if v.passed else 0.0) for v, c in zip(verdicts, costs, strict=True)]
+        return {
+            "validation/score": float(np.mean([verdict.score for verdict in verdicts])),
+            "validation/tokens": float(np.mean([result.usage.tokens for result in results])),
+            "validation/dollars": float(np.mean([result.usage.dollars for result in results])),
+            "validation/gain": float(np.mean(gain)),
+        }
+
+    def _snapshot(self) -> Policy:
+        """The policy as it is now, for numpy; the weights are views of torch's, so it is current at no cost."""
+        card = self.policy.card.model_copy(update={"version": self.iteration})
+        return Policy(card, {name: weight.detach().numpy() for name, weight in self.weights.items()})
+
+    def frozen(self, **card: object) -> Policy:
+        """A copy of the policy that further training does not change. card: fields of its card to set."""
+        snapshot = self._snapshot()
+        made = PolicyCard.model_validate(snapshot.card.model_dump() | card)
+        return Policy(made, {name: weight.copy() for name, weight in snapshot.weights.items()})
+
+    def _tasks(self) -> list[Task]:
+        """The tasks of this iteration: a fresh shuffle each epoch, hashed from the seed."""
+        size, out = self.spec.tasks_per_iteration, list[Task]()
+        at = self.iteration * size
+        while len(out) < size:
+            epoch, offset = divmod(at + len(out), len(self.tasks))
+            order = np.random.default_rng(seed_of("order", self.spec.seed, epoch)).permutation(len(self.tasks))
+            out.extend(self.tasks[place] for place in order[offset : offset + size - len(out)])
+        return out
+
+    def _learn(self, results: Sequence[Result], preferences: Sequence[float]) -> Metrics:
+        spec = self.spec
+        verdicts = [self.judged.of(result) for result in results]
+        credited = [
+            self._credited(result, verdict, knob)
+            for result, verdict, knob in zip(results, verdicts, preferences, strict=True)
+        ]
+        advantages = np.concatenate(self.accountant.advantages(credited))
+        returns = np.concatenate(
+            [
+                np.full(len(run.agents), verdict.score - (run.rewards["cost"].sum() if run.passed else 0.0))
+                for run, verdict in zip(credited, verdicts, strict=True)
+            ]
+        )
+        counts = np.array([len(run.agents) for run in credited])
+        of_run = np.repeat(1.0 / counts, counts) if spec.credit.aggregate == "sequence_mean" else np.ones(counts.sum())
+        identities = {name: row for row, name in enumerate(self.policy.identities, start=1)}
+        whole = replay(
+            results, preferences, self.cards, spec.options, identities, self.scale, self.judged.worth
+        )
+        reports = self._update(whole, advantages, returns, of_run)
+        groups = np.array([verdict.score for verdict in verdicts]).reshape(-1, spec.group)
+        return {
+            "train/score": float(groups.mean()),
+            "train/passed": float(np.mean([verdict.passed for verdict in verdicts])),
+            "train/tokens": float(np.mean([result.usage.tokens for result in results])),
+            "train/dollars": float(np.mean([result.usage.dollars for result in results])),
+            "train/steps": float(counts.mean()),
+            "train/mixed groups": float((groups.std(1) > 0).mean()),
+            "loss/policy": float(np.mean([report.policy for report in reports])),
+            "loss/beliefs": float(np.mean([report.beliefs for report in reports])),
+            "loss/value": float(np.mean([report.value for report in reports])),
+            "policy/entropy": float(np.mean([report.entropy for report in reports])),
+            "policy/clipped": float(np.mean([report.clipped for report in reports])),
+        }
+
+    def _update(
+        self,
+        whole: Replay,
+        advantages: NDArray[np.float64],
+        returns: NDArray[np.float64],
+        weights: NDArray[np.float64],
+    ) -> list[Losses]:
+        """Adam on the iteration's decisions, cut by runs into minibatches."""
+        spec, reports = self.spec, list[Losses]()
+        left = 1.0 - self.iteration / spec.iterations
+        for group in self.optimiser.param_groups:
+            group["lr"] = spec.learning_rate * (0.1 + 0.9 * left)
+        for epoch in range(spec.epochs):
+            random = np.random.default_rng(seed_of("minibatches", spec.seed, self.iteration, epoch))
+            parts = np.array_split(random.permutation(len(whole.task)), min(spec.minibatches, len(whole.task)))
+            for runs in parts:
+                batch, rows = whole.part(runs)
+                weight = weights[rows] / weights[rows].sum()
+                self.optimiser.zero_grad()
+                loss = losses(
+                    self.weights,
+                    batch,
+                    spec.options,
+                    spec.loss,
+                    advantages[rows],
+                    weight,
+                    returns[rows],
+                    entropy=spec.loss.entropy * left,
+                    learn_policy=self.iteration >= spec.warm_up,
+                )
+                loss.total.backward()
+                norm = torch.nn.utils.clip_grad_norm_(list(self.weights.values()), spec.gradient_norm)
+                if not torch.isfinite(norm):
+                    raise FloatingPointError(
+                        f"iteration {self.iteration}: the gradient is not finite; the last checkpoint is intact; "
+                        "lower learning_rate and resume"
+                    )
+                self.optimiser.step()
+                reports.append(loss)
+        return reports
+
+    def _credited(self, result: Result, verdict: Verdict, knob: float) -> Credited:
+        """A run seen by its rewards: outcome at its last decision, cost (in passed answers) where it was caused."""
+        count = len(result.decisions)
+        outcome, cost = np.zeros(count), np.zeros(count)
+        agents, roles, roles_of = [""] * count, [""] * count, {card.name: card.role for card in self.cards}
+        step_of: dict[str, int] = {}
+        for step, decision in enumerate(result.decisions):
+            if not isinstance(decision.action, Finish):
+                agents[step] = decision.action[0].agent
+                roles[step] = roles_of.get(agents[step], "")
+                step_of |= {directive.id: step for directive in decision.action}
+        for node in result.nodes:
+            if node.directive in step_of:
+                cost[step_of[node.directive]] += node.usage.dollars / knob
+        if count:
+            outcome[-1] = verdict.score
+        values = np.array([decision.value or 0.0 for decision in result.decisions])
+        return Credited(
+            id(result.task), verdict.passed, {"outcome": outcome, "cost": cost}, agents, roles, values
+        )

@@ -1,0 +1,176 @@
+"""Credit as data: which reward, compared with what, counts for which decision.
+
+An algorithm's advantage is a list of streams. A stream takes one reward channel, folds it over a run, subtracts a
+baseline estimated from runs that share a key, and scales. REINFORCE, leave-one-out, group-relative, role-conditioned
+and per-agent-and-turn baselines are choices of (key, estimator), so a new one is a few lines of YAML.
+
+Sources: GRPO arXiv 2402.03300; RLOO 2402.14740; Dr. GRPO 2503.20783 (no division by a deviation); SPIRAL 2506.24119
+(moving average per role); AT-GRPO 2510.11062 (per agent and turn); PAPO (costs compared among passed runs only).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Key = Literal["batch", "task", "agent", "role", "turn"]
+
+
+class Stream(BaseModel):
+    """One reward channel on its way to an advantage."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    channel: str = "outcome"
+    """Name of the reward channel."""
+    where: Literal["all", "passed"] = "all"
+    """Runs that take part; on the others this stream is 0."""
+    fold: Literal["total", "to_go"] = "total"
+    """Whole sum for every decision, or the discounted sum from the decision on."""
+    gamma: float = Field(default=1.0, gt=0, le=1)
+    """Discount per decision of `to_go`."""
+    key: tuple[Key, ...] = ("task",)
+    """Decisions with equal keys share a baseline."""
+    estimator: Literal["none", "mean", "leave_one_out", "ema", "critic"] = "leave_one_out"
+    """The baseline: nothing, the mean, the mean of the others, a moving average over updates, or predicted value."""
+    decay: float = Field(default=0.95, ge=0, lt=1)
+    """Of the moving average."""
+    singleton: Literal["zero", "pass", "error"] = "zero"
+    """What a decision gets that has no other to be compared with: nothing, its raw reward, or a refusal."""
+    scale: Literal["none", "std"] = "none"
+    """Whether to divide by the key's standard deviation (ddof 0, plus 1e-4)."""
+    weight: float = 1.0
+    """Factor of this stream in the sum."""
+
+    @model_validator(mode="after")
+    def _costs_keep_their_unit(self) -> Stream:
+        if self.channel == "cost" and self.scale == "std":
+            raise ValueError("a cost stream must not be scaled by a deviation: that cancels the price knob")
+        return self
+
+
+class Credit(BaseModel):
+    """How decisions are credited, as a sum of streams."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    streams: tuple[Stream, ...] = Field(
+        default=(Stream(), Stream(channel="cost", where="passed", weight=-1.0)), min_length=1
+    )
+    """The streams that are summed."""
+    aggregate: Literal["per_unit", "sequence_mean"] = "per_unit"
+    """Whether every decision weighs the same, or every run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Credited:
+    """One run, seen by its rewards.
+
+    rewards: channel -> (T,) float64, one per decision. passed: its answer is right. agents, roles: of each decision's
+    first directive ("" for finish). values: (T,) predicted returns, for the critic. task: its group.
+    """
+
+    task: Hashable
+    passed: bool
+    rewards: Mapping[str, NDArray[np.float64]]
+    agents: Sequence[str]
+    roles: Sequence[str]
+    values: NDArray[np.float64]
+
+
+class Accountant:
+    """Turns rewards into advantages. averages: the moving averages, the only state; saved with checkpoints."""
+
+    def __init__(self, credit: Credit) -> None:
+        self.credit = credit
+        self.averages: dict[str, float] = {}
+
+    def advantages(self, runs: Sequence[Credited]) -> list[NDArray[np.float64]]:
+        """Advantages of each run's decisions: arrays (T,), in the order given.
+
+        Raises ValueError for an unknown channel, or a singleton where the stream refuses them.
+        """
+        total = [np.zeros(len(run.agents)) for run in runs]
+        for number, stream in enumerate(self.credit.streams):
+            for run, part in enumerate(self._stream(number, stream, runs)):
+                total[run] += stream.weight * part
+        return total
+
+    def _stream(self, number: int, stream: Stream, runs: Sequence[Credited]) -> list[NDArray[np.float64]]:
+        out = [np.zeros(len(run.agents)) for run in runs]
+        groups: dict[tuple[Hashable, ...], list[tuple[int, int, float]]] = defaultdict(list)
+        for index, run in enumerate(runs):
+            if stream.where == "passed" and not run.passed:
+                continue
+            if stream.channel not in run.rewards:
+                known = ", ".join(sorted(run.rewards))
+                raise ValueError(f"no reward channel {stream.channel!r}; there are: {known}")
+            for turn, value in enumerate(_folded(stream, run.rewards[stream.channel])):
+                groups[_key(stream.key, run, turn)].append((index, turn, float(value)))
+        for key, members in groups.items():
+            values = np.array([value for _, _, value in members])
+            sources = np.array([index for index, _, _ in members])
+            baseline = self._baseline(number, stream, key, values, sources, members, runs)
+            scale = values.std() + 1e-4 if stream.scale == "std" else 1.0
+            for (index, turn, _), advantage in zip(members, (values - baseline) / scale, strict=True):
+                out[index][turn] = advantage
+        return out
+
+    def _baseline(
+        self,
+        number: int,
+        stream: Stream,
+        key: tuple[Hashable, ...],
+        values: NDArray[np.float64],
+        sources: NDArray[np.int64],
+        members: Sequence[tuple[int, int, float]],
+        runs: Sequence[Credited],
+    ) -> NDArray[np.float64]:
+        """What each value is compared with. Others are other runs: a run is never its own baseline."""
+        if stream.estimator == "none":
+            return np.zeros_like(values)
+        if stream.estimator == "critic":
+            return np.array([runs[index].values[turn] for index, turn, _ in members])
+        if stream.estimator == "ema":
+            name = f"{number}:{'/'.join(map(str, key))}"
+            before = self.averages.get(name, 0.0)
+            self.averages[name] = stream.decay * before + (1 - stream.decay) * float(values.mean())
+            return np.full_like(values, before)
+        if len(set(sources.tolist())) == 1:
+            if stream.singleton == "error":
+                raise ValueError(f"only one run has the key {key}: there is nothing to compare it with")
+            return values.copy() if stream.singleton == "zero" else np.zeros_like(values)
+        if stream.estimator == "mean":
+            return np.full_like(values, values.mean())
+        own_sum, own_count = np.zeros(len(runs)), np.zeros(len(runs))
+        np.add.at(own_sum, sources, values)
+        np.add.at(own_count, sources, 1)
+        return (values.sum() - own_sum[sources]) / (len(values) - own_count[sources])
+
+
+def _folded(stream: Stream, rewards: NDArray[np.float64]) -> NDArray[np.float64]:
+    if stream.fold == "total":
+        return np.full(len(rewards), rewards.sum())
+    out = np.zeros(len(rewards))
+    ahead = 0.0
+    for turn in range(len(rewards) - 1, -1, -1):
+        ahead = rewards[turn] + stream.gamma * ahead
+        out[turn] = ahead
+    return out
+
+
+def _key(names: Sequence[Key], run: Credited, turn: int) -> tuple[Hashable, ...]:
+    parts: dict[str, Hashable] = {
+        "batch": 0,
+        "task": run.task,
+        "agent": run.agents[turn],
+        "role": run.roles[turn],
+        "turn": turn,
+    }
+    return tuple(parts[name] for name in names)

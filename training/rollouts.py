@@ -1,0 +1,85 @@
+"""Many runs at once through the engine that serves: the only way training ever gets a trajectory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from podium.orchestrator.coordinator import Coordinator
+from podium.orchestrator.engine import Orchestrator, Settings
+from podium.protocols.errors import RunError
+from podium.protocols.events import Result
+from podium.protocols.noise import seed_of
+from podium.protocols.task import Task
+
+class Rollouts:
+    """Runs a team over tasks.
+
+    concurrency: runs under way at once; more of them fill the models' batches better.
+    """
+
+    def __init__(self, team: Orchestrator, *, concurrency: int = 512) -> None:
+        self.team = team
+        self.concurrency = concurrency
+
+    async def run(
+        self,
+        coordinator: Coordinator | None,
+        tasks: Sequence[Task],
+        *,
+        seeds: Sequence[int],
+        settings: Callable[[int, int], Settings] | None = None,
+        done: Callable[[], None] | None = None,
+    ) -> list[Result]:
+        """One run for each task and each seed, task by task: result [t * len(seeds) + s].
+
+        coordinator: None takes the team's own. settings: (task, seed's place) -> how to run it; by default greedy,
+        replies seeded by the seed. A run that fails counts with the record it had. Raises the first RunError when
+        every run failed.
+        """
+        team = self.team if coordinator is None else self.team.led_by(coordinator)
+        gate = asyncio.Semaphore(self.concurrency)
+        failures: list[RunError] = []
+
+        async def one(place: int, which: int) -> Result:
+            chosen = settings(place, which) if settings else repeatable(tasks[place], seeds[which])
+            async with gate:
+                try:
+                    result = await team.run(tasks[place], chosen, id=f"{place}-{seeds[which]}")
+                except RunError as error:
+                    if not isinstance(error.partial, Result):
+                        raise
+                    failures.append(error)
+                    result = error.partial
+            if done:
+                done()
+            return result
+
+        work = [
+            asyncio.ensure_future(one(place, which)) for place in range(len(tasks)) for which in range(len(seeds))
+        ]
+        try:
+            results = await asyncio.gather(*work)
+        except BaseException:
+            for each in work:
+                each.cancel()
+            await asyncio.gather(*work, return_exceptions=True)
+            raise
+        if failures and len(failures) == len(results):
+            raise failures[0]
+        return results
+
+def repeatable(task: Task, seed: int) -> Settings:
+    """Settings under which a run is the same whenever and beside whatever it is repeated.
+
+    The seed comes from the task's text, so that relabelling tasks changes nothing.
+    """
+    return Settings(seed_of("decisions", seed, task.text), seed_of("replies", seed, task.text) & 0xFFFFFFFF)
+
+def score(result: Result) -> float:
+    """The task's score of a run's answer, 0 for a run that ended without one."""
+    return result.task.score(result.answer).score if result.node else 0.0
+
+def passed(result: Result) -> bool:
+    """Whether a run's answer is correct; a run without an answer is not."""
+    return bool(result.node) and result.task.score(result.answer).passed

@@ -1,0 +1,102 @@
+"""The training file: which team learns what, on which tasks, for how long and for how much.
+
+    team: team.yaml
+    tasks: {train: "jsonl:tasks.jsonl?verifier=numeric&split=train", test: "jsonl:tasks.jsonl?verifier=numeric&split=test"}
+    output: policies/desk
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, model_validator
+
+from podium.orchestrator.learned.options import Options
+from podium.orchestrator.yaml_file import FilePath, StrictModel, Words, load_model
+from podium.training.credit import Credit
+from podium.training.policy_loss import LossSpec
+
+Specs = str | Words
+
+
+class TasksSpec(StrictModel):
+    """Where the tasks come from, as `podium eval --tasks` takes them."""
+
+    train: Specs
+    """What is learned from."""
+    test: Specs | None = None
+    """What is reported on at the end; left out: nothing is reported."""
+    validation: float = Field(default=0.15, ge=0, lt=0.9)
+    """Share of the training tasks that is not learned from but chooses the best checkpoint."""
+
+
+class PreferenceSpec(StrictModel):
+    """The price knob in training: dollars that one passed answer is worth."""
+
+    low: float = Field(gt=0)
+    """The least generous value."""
+    high: float = Field(gt=0)
+    """The most generous value; each group of runs gets one in between, drawn evenly on a log scale."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> PreferenceSpec:
+        if self.low > self.high:
+            raise ValueError("low must not be above high")
+        return self
+
+
+class TrainSpec(StrictModel):
+    """One training of a coordinator."""
+
+    team: FilePath
+    """The team file; its coordinator and journal are not used here."""
+    tasks: TasksSpec
+    """Where the tasks come from."""
+    output: FilePath
+    """Folder for the policy, its checkpoints, metrics and plots."""
+    options: Options = Options()
+    """What the policy may choose from."""
+    preference: float | PreferenceSpec | None = None
+    """Dollars that one passed answer is worth: a number, a range, or nothing: then forty times a typical reply's cost."""
+    iterations: int = Field(default=80, ge=1)
+    """Updates from fresh runs."""
+    warm_up: int = Field(default=6, ge=0)
+    """The first iterations train the beliefs only."""
+    tasks_per_iteration: int = Field(default=64, ge=1)
+    """Tasks run in one iteration."""
+    group: int = Field(default=8, ge=2)
+    """Runs of each task in one iteration; they are each other's baseline."""
+    reply_variants: int = Field(default=4, ge=1)
+    """Different random replies a model gives to the same prompt over all of training; more is truer, fewer is cheaper."""
+    epochs: int = Field(default=3, ge=1)
+    """Passes over an iteration's runs."""
+    minibatches: int = Field(default=2, ge=1)
+    """Updates per pass."""
+    learning_rate: float = Field(default=2e-3, gt=0)
+    """Of Adam, falling linearly to a tenth."""
+    weight_decay: float = Field(default=1e-3, ge=0)
+    """Decoupled, on all matrices."""
+    gradient_norm: float = Field(default=1.0, gt=0)
+    """Longer gradients are shortened to this length."""
+    credit: Credit = Credit()
+    """Which reward counts for which decision."""
+    loss: LossSpec = LossSpec()
+    """Weights of the losses."""
+    concurrency: int = Field(default=512, ge=1)
+    """Runs under way at once."""
+    evaluate_every: int = Field(default=10, ge=1)
+    """Iterations between evaluations on the validation tasks and between checkpoints."""
+    dollars: float | None = Field(default=None, gt=0)
+    """Most that real endpoints may cost in this training; no call starts that could exceed it."""
+    cache: FilePath | None = None
+    """File that keeps every reply, so that a repeated training pays for nothing twice."""
+    seed: int = 0
+    """Everything random comes from this."""
+
+    source: Path | None = Field(default=None, exclude=True)
+    """The file this came from."""
+
+
+def load_training(path: str | Path) -> TrainSpec:
+    """Read a training file. Raises TeamFileError with every problem found."""
+    return load_model(path, TrainSpec).model_copy(update={"source": Path(path)})
