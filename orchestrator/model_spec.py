@@ -28,6 +28,7 @@ Dollars = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Temperature = Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+"""A number of things, at least one."""
 
 
 class PriceSpec(StrictModel):
@@ -46,8 +47,6 @@ class PriceSpec(StrictModel):
 class _Generator(StrictModel):
     """What every provider may say."""
 
-    price: PriceSpec = PriceSpec()
-    """What its tokens cost; left out: nothing."""
     max_tokens: Count = 512
     """Longest completion, in tokens, where a directive does not say otherwise."""
     temperature: Temperature = 1.0
@@ -65,6 +64,8 @@ class _Endpoint(_Generator):
     """The model's name at that endpoint, for instance Qwen/Qwen3-4B."""
     api_key: SecretStr = SecretStr("none")
     """The key, best given as ${NAME} from the environment. It is never printed."""
+    price: PriceSpec = PriceSpec()
+    """What its tokens cost; left out: nothing."""
     timeout: Seconds = 60.0
     """Seconds to wait for one answer."""
     context: Count | None = None
@@ -92,6 +93,8 @@ class TransformersModel(_Generator):
     """A local model, run in this process."""
     model: Annotated[NameOrPath, Field(min_length=1)]
     """A hub name, or the path of a folder (relative to this file) that holds config, tokenizer and weights."""
+    price: PriceSpec = PriceSpec()
+    """What its tokens cost; left out: nothing."""
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$")] = "auto"
     """Where it runs: auto, cpu, cuda, cuda:N or mps."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -101,7 +104,7 @@ class TransformersModel(_Generator):
 
 
 class RecordedModel(_Generator):
-    """Answers that were recorded earlier: a pool file. Costs nothing to ask; prices and scores are the recorded ones."""
+    """Answers that were recorded earlier: a pool file. Asking costs nothing, and is billed at the recorded price."""
 
     provider: Literal["recorded"]
     """A recorded pool."""
@@ -109,6 +112,8 @@ class RecordedModel(_Generator):
     """The pool file (JSON lines, gzipped or not), relative to this file."""
     agent: Annotated[str, Field(min_length=1)] | None = None
     """Whose replies of the pool are played; left out: those of the pool agent named as the team's agent."""
+    price: PriceSpec | None = None
+    """What its tokens count as; left out: the pool's own price."""
 
 
 class ScriptedModel(_Generator):
@@ -118,6 +123,8 @@ class ScriptedModel(_Generator):
     """Replies written in this file."""
     replies: Words | dict[str, str]
     """A list of replies, given one after another; or a mapping from a text that the question contains to its reply."""
+    price: PriceSpec = PriceSpec()
+    """What its tokens cost; left out: nothing."""
     cycle: bool = True
     """Begin the list again after its last reply; false: asking once more is an error."""
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import Field, PrivateAttr, StringConstraints, model_validator
+from pydantic import Field, PrivateAttr, Strict, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
 from podium.orchestrator.coordinator_spec import CoordinatorSpec
@@ -35,6 +35,10 @@ SHARED = ("models", "agents")
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 """A name: letters, digits, dot, dash and underscore, at most 64, starting with a letter or digit."""
+
+
+Edge = Annotated[tuple[str, str], Strict(False)]
+"""[u, v]: v may be shown u's messages."""
 
 
 class AgentSpec(StrictModel):
@@ -61,7 +65,7 @@ class TopologySpec(StrictModel):
 
     kind: Literal["star", "chain", "full"] | None = None
     """star: the coordinator passes on what it likes; chain: each sees the one listed before it; full: all see all."""
-    edges: Annotated[tuple[tuple[str, str], ...], Field(strict=False)] | None = None
+    edges: Annotated[tuple[Edge, ...], Strict(False)] | None = None
     """Pairs [u, v]: v may be shown u's messages. Instead of kind. An agent always sees its own messages."""
 
     @model_validator(mode="after")
@@ -88,7 +92,7 @@ class TeamSpec(StrictModel):
     """A team: models, agents, who may see whom, who coordinates, and what a run may cost."""
 
     name: Name
-    """How the team is called, in reports and as the model name that `podium serve` offers."""
+    """How the team is called, also as a served model: letters, digits, dot, dash and underscore, at most 64."""
     models: dict[Name, ModelSpec] = Field(min_length=1)
     """The models, by name."""
     agents: dict[Name, AgentSpec] = Field(min_length=1)

@@ -37,7 +37,7 @@ M = TypeVar("M", bound=BaseModel)
 
 
 class StrictModel(BaseModel):
-    """A part of a configuration file: unknown keys refused, types not converted, immutable, documented by docstrings."""
+    """A part of a configuration file: unknown keys refused, types not converted, immutable; docstrings describe it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
 
@@ -178,7 +178,8 @@ def _include(document: Document, allowed: Sequence[str], chain: tuple[Path, ...]
             document.problems.append((mark, "include: expected the path of a YAML file, or a list of them"))
             continue
         path = (document.root.folder / Path(name).expanduser()).resolve()
-        label = name.pattern if name.secret and name.pattern else str(Path(document.root.file).parent / name)
+        shown = name.pattern if name.pattern and where in document.hidden else name
+        label = str(Path(document.root.file).parent / shown)
         if path in chain:
             circle = " -> ".join(part.name for part in (*chain[chain.index(path) :], path))
             document.problems.append((mark, f"include: the files include each other in a circle: {circle}"))
@@ -198,6 +199,8 @@ def _include(document: Document, allowed: Sequence[str], chain: tuple[Path, ...]
             shared.problems.append((shared.mark((key,)), what + (f'; did you mean "{near}"?' if near else "")))
             del shared.data[key]
         document.problems.extend(shared.problems)
+        document.secrets |= shared.secrets
+        document.hidden |= {path for path in shared.hidden if path not in document.marks}
         _merge(document.data, shared.data)
         document.marks = {**shared.marks, **document.marks}
         document.keys = {**shared.keys, **document.keys}

@@ -8,14 +8,15 @@ what is allowed, and the nearest name. What is allowed is read from the model's 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from podium.orchestrator.yaml_source import Document, Text, Value, Where
+from podium.orchestrator.yaml_source import Document, Value, Where
 
 __all__ = ["Problem", "explain", "nearest", "place", "say", "translate", "value_at"]
 
@@ -24,10 +25,11 @@ SECRET_KEYS = ("api_key", "key", "token", "password", "secret")
 MASK = "***"
 LONGEST_SHOWN = 60
 """Characters of a found value that a message repeats."""
-SHORTEST_SECRET = 4
+SHORTEST_SECRET = 6
 """Shorter values from the environment are not searched for in texts: they would hide ordinary words."""
 
 Schema = Mapping[str, Any]
+NO_SCHEMA: Schema = {}
 
 _SHAPES = {
     "bool_type": "true or false",
@@ -87,14 +89,14 @@ def value_at(data: object, where: Where) -> object:
     return data
 
 
-def say(problem: Problem, data: object) -> str:
-    """A problem as one line without its position."""
+def say(problem: Problem, data: object, hidden: Collection[Where] = ()) -> str:
+    """A problem as one line without its position. hidden: paths whose values are not shown."""
     parts = [problem.what]
     if problem.show:
-        try:
-            parts.append(f"found {_shown(value_at(data, problem.where), problem.where)}")
-        except LookupError:
-            pass
+        with suppress(LookupError):
+            value = value_at(data, problem.where)
+            secret = problem.where in hidden or any(str(part).lower() in SECRET_KEYS for part in problem.where)
+            parts.append(f"found {MASK if secret else _shown(value)}")
     if problem.allowed:
         parts.append(f"allowed: {problem.allowed}")
     if problem.nearest:
@@ -106,26 +108,28 @@ def say(problem: Problem, data: object) -> str:
 def explain(document: Document, problems: Iterable[Problem]) -> list[str]:
     """All problems of a document as lines `file:line: field: ...`, in the order of the file, without secrets."""
     broken = {mark for mark, _ in document.problems}
-    lines = {(mark.file != document.root.file, mark.file, mark.line, f"{mark}: {what}") for mark, what in document.problems}
+    found = [(mark, what) for mark, what in document.problems]
     for problem in problems:
-        mark = document.mark(problem.where)
         if document.marks.get(problem.where) not in broken:
-            line = f"{mark}: {say(problem, document.data)}"
-            lines.add((mark.file != document.root.file, mark.file, mark.line, line))
-    secrets = sorted(_secrets(document.data), key=len, reverse=True)
-    return [_masked(line, secrets) for *_, line in sorted(lines)]
+            found.append((document.mark(problem.where), say(problem, document.data, document.hidden)))
+    found.sort(key=lambda item: (item[0].file != document.root.file, item[0].file, item[0].line, item[0].column))
+    secrets = sorted((text for text in document.secrets if len(text) >= SHORTEST_SECRET), key=len, reverse=True)
+    return list(dict.fromkeys(_masked(f"{mark}: {what}", secrets) for mark, what in found))
 
 
-def place(location: tuple[str | int, ...], data: object) -> Where:
-    """The path in the file that a validator's location means: without the names of union branches."""
+def place(location: tuple[str | int, ...], data: object, absent: bool = False) -> Where:
+    """The path in the file that a validator's location means: without the names of union branches.
+
+    absent: the last part is a key that the file does not have.
+    """
     where: list[str | int] = []
     for index, part in enumerate(location):
-        last = index == len(location) - 1
+        last = absent and index == len(location) - 1
         if isinstance(data, dict):
             mapping = cast(dict[str, object], data)
             if part in mapping:
-                data = mapping[cast(str, part)]
-            elif part == "[key]" or not last:
+                data = mapping[part]
+            elif not last:
                 continue
         elif isinstance(data, list) and isinstance(part, int) and part < len(cast(list[object], data)):
             data = cast(list[object], data)[part]
@@ -143,7 +147,7 @@ def translate(error: ValidationError, model: type[BaseModel], data: dict[str, Va
     for detail in error.errors(include_url=False):
         if detail["type"] == "references":
             continue
-        where = place(detail["loc"], data)
+        where = place(detail["loc"], data, absent=detail["type"] == "missing")
         shape = _SHAPES.get(detail["type"])
         if shape is not None:
             shapes.setdefault(where, []).append(shape)
@@ -165,7 +169,7 @@ def _translated(detail: ErrorDetails, where: Where, schema: Schema, data: dict[s
         return Problem(where, f'unknown key "{last}"', ", ".join(keys), nearest(last, keys), show=False)
     if kind == "missing":
         if isinstance(where[-1] if where else None, int):
-            return Problem(parent, "this list is too short", _description(_at(schema, parent, data)))
+            return Problem(parent, "this list is too short", _description(_at(schema, parent, data)), show=False)
         return Problem(parent, f'the key "{last}" is missing', show=False)
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         tag = str(context["discriminator"]).strip("'")
@@ -189,9 +193,9 @@ def _translated(detail: ErrorDetails, where: Where, schema: Schema, data: dict[s
     if kind == "string_too_short":
         return Problem(where, "must not be empty", _description(_at(schema, where, data)))
     if kind == "too_short":
-        return Problem(where, f"expected at least {context['min_length']}", show=False)
+        return Problem(where, f"needs at least {_entries(context['min_length'])}", show=False)
     if kind == "too_long":
-        return Problem(where, f"expected at most {context['max_length']}")
+        return Problem(where, f"holds at most {_entries(context['max_length'])}", show=False)
     if kind in ("value_error", "assertion_error"):
         return Problem(where, str(context.get("error", detail["msg"])), show=False)
     return Problem(where, detail["msg"].replace("Input should be ", "expected "))
@@ -201,24 +205,25 @@ def _at(schema: Schema, where: Where, data: object, choose: bool = True) -> Sche
     """The part of a JSON Schema that describes the value at a path. choose: step into the fitting branch of a union."""
     definitions = schema.get("$defs", {})
     node = schema
-    for index in range(len(where) + 1):
-        here = value_at(data, where[:index]) if index < len(where) or choose else None
-        if index < len(where) or choose:
-            node = _branch(node, here, definitions)
-        if index == len(where):
-            return node
-        part = where[index]
+    for index, part in enumerate(where):
+        node = _branch(node, value_at(data, where[:index]), definitions)
+        found: Schema | bool
         if isinstance(part, int):
-            prefix = node.get("prefixItems", [])
-            node = prefix[part] if part < len(prefix) else node.get("items", {})
+            prefix: Sequence[Schema] = node.get("prefixItems", [])
+            found = prefix[part] if part < len(prefix) else node.get("items", {})
         else:
-            node = node.get("properties", {}).get(part) or node.get("additionalProperties") or {}
-        if not isinstance(node, Mapping):
-            return {}
-    return node
+            found = node.get("properties", {}).get(part) or _of_any_key(node)
+        node = NO_SCHEMA if isinstance(found, bool) else found
+    return _branch(node, value_at(data, where), definitions) if choose else node
 
 
-def _branch(node: Schema, value: object, definitions: Mapping[str, Schema]) -> Schema:
+def _of_any_key(node: Schema) -> Schema | bool:
+    """The schema of the values of a mapping whose keys are free."""
+    by_pattern: Mapping[str, Schema] = node.get("patternProperties", {})
+    return next(iter(by_pattern.values()), node.get("additionalProperties", {}))
+
+
+def _branch(node: Schema, value: Any, definitions: Mapping[str, Schema]) -> Schema:
     """Follow references, and pick the branch of a union that a value belongs to."""
     while True:
         described = {key: node[key] for key in ("description",) if key in node}
@@ -230,18 +235,29 @@ def _branch(node: Schema, value: object, definitions: Mapping[str, Schema]) -> S
             return node
         tag = node.get("discriminator", {})
         if tag and isinstance(value, dict):
-            chosen = tag["mapping"].get(cast(dict[str, object], value).get(tag["propertyName"]))
+            chosen = tag["mapping"].get(cast(dict[str, Any], value).get(tag["propertyName"]))
             if chosen is None:
                 return node
             node = {"$ref": chosen}
             continue
-        wanted = "object" if isinstance(value, dict) else "array" if isinstance(value, list) else ""
-        fitting = [b for b in branches if (b.get("type") == wanted if wanted else b.get("type") not in ("object", "array", "null"))]
-        refs = [b for b in branches if "$ref" in b] if wanted == "object" else []
-        candidates = refs or fitting
-        if not candidates:
+        fitting = [branch for branch in branches if _fits(branch, value)]
+        if not fitting:
             return node
-        node = {**candidates[0], **described}
+        node = {**fitting[0], **described}
+
+
+def _fits(branch: Schema, value: Any) -> bool:
+    """Whether a branch of a union describes values of this shape."""
+    shape = "object" if "$ref" in branch else branch.get("type")
+    if isinstance(value, dict):
+        return shape == "object"
+    if isinstance(value, list):
+        return shape == "array"
+    return shape not in ("object", "array", "null")
+
+
+def _entries(number: int) -> str:
+    return f"{number} {'entry' if number == 1 else 'entries'}"
 
 
 def _keys(node: Schema) -> Iterable[str]:
@@ -258,9 +274,7 @@ def _description(node: Schema) -> str:
     return str(node.get("description", "")).replace("\n", " ").rstrip(".")
 
 
-def _shown(value: object, where: Where) -> str:
-    if any(str(part).lower() in SECRET_KEYS for part in where) or (isinstance(value, Text) and value.secret):
-        return MASK
+def _shown(value: object) -> str:
     if value is None:
         return "nothing"
     if isinstance(value, dict):
@@ -271,21 +285,8 @@ def _shown(value: object, where: Where) -> str:
         return "true" if value else "false"
     if isinstance(value, str):
         text = value if len(value) <= LONGEST_SHOWN else value[:LONGEST_SHOWN] + "..."
-        return '"' + text.encode("unicode_escape").decode("ascii").replace("\\\\", "\\") + '"' if not text.isprintable() else f'"{text}"'
+        return f'"{text}"' if text.isprintable() else ascii(text)
     return str(value)
-
-
-def _secrets(value: Value) -> Iterable[str]:
-    """Every text that came from the environment and is long enough to be searched for."""
-    if isinstance(value, Text):
-        if value.secret and len(value) >= SHORTEST_SECRET:
-            yield str(value)
-    elif isinstance(value, dict):
-        for child in value.values():
-            yield from _secrets(child)
-    elif isinstance(value, list):
-        for child in value:
-            yield from _secrets(child)
 
 
 def _masked(line: str, secrets: Sequence[str]) -> str:

@@ -18,9 +18,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, cast
 
 import yaml
-from yaml.events import AliasEvent, NodeEvent
+from yaml.events import AliasEvent
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from podium.protocols.errors import TeamFileError
@@ -47,14 +48,23 @@ _INTEGER = re.compile(r"^[-+]?[0-9]+(_[0-9]+)*$")
 _BASED = re.compile(r"^0(o[0-7]+|x[0-9a-fA-F]+)$")
 _FLOAT = re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(_[0-9]+)*(\.[0-9]*)?)([eE][-+]?[0-9]+)?$")
 _SPECIAL = {".inf": math.inf, "+.inf": math.inf, "-.inf": -math.inf, ".nan": math.nan}
-_WORDS: dict[str, bool | None] = {"true": True, "false": False, "null": None, "~": None, "": None}
+_WORDS: dict[str, bool | None] = {
+    "": None,
+    "~": None,
+    **dict.fromkeys(("null", "Null", "NULL"), None),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+}
 _MOST_DIGITS = 400
 """Longer numbers stay texts: converting them takes quadratic time, and nobody means them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Where something was written. file: as errors name it; folder: where its relative paths start; line, column: from 1."""
+    """Where something was written.
+
+    file: as errors name it; folder: where its relative paths start; line, column: from 1.
+    """
 
     file: str
     folder: Path
@@ -62,32 +72,41 @@ class Mark:
     column: int
 
     def __str__(self) -> str:
+        """As errors print it."""
         return f"{self.file}:{self.line}"
 
 
 class Text(str):
-    """A text of the file, with its mark. pattern: what was written, where `${...}` was replaced; secret: from the environment."""
+    """A text of the file, with its mark.
+
+    pattern: what was written, where `${...}` was replaced in it.
+    """
 
     mark: Mark
     pattern: str | None
-    secret: bool
 
     @staticmethod
-    def of(text: str, mark: Mark, pattern: str | None = None, secret: bool = False) -> Text:
+    def of(text: str, mark: Mark, pattern: str | None = None) -> Text:
         """A text with its origin."""
         made = Text(text)
-        made.mark, made.pattern, made.secret = mark, pattern, secret
+        made.mark, made.pattern = mark, pattern
         return made
 
 
 @dataclass(slots=True)
 class Document:
-    """A read file. data: its top-level mapping; marks: path -> mark of each value; keys: path -> mark of its key."""
+    """A read file.
+
+    data: its top-level mapping; marks: path -> mark of each value; keys: path -> mark of its key; hidden: paths of
+    values that came from the environment; secrets: what came from there; problems: found while reading.
+    """
 
     data: dict[str, Value]
     root: Mark
     marks: dict[Where, Mark] = field(default_factory=dict[Where, Mark])
     keys: dict[Where, Mark] = field(default_factory=dict[Where, Mark])
+    hidden: set[Where] = field(default_factory=set[Where])
+    secrets: set[str] = field(default_factory=set[str])
     problems: list[tuple[Mark, str]] = field(default_factory=list[tuple[Mark, str]])
 
     def mark(self, where: Where) -> Mark:
@@ -102,9 +121,8 @@ class Document:
 
 def resolve(text: str) -> str | int | float | bool | None:
     """A plain scalar by the core schema of YAML 1.2."""
-    lowered = text if text in ("True", "TRUE", "False", "FALSE", "Null", "NULL") else None
-    if text in _WORDS or lowered is not None:
-        return _WORDS[text.lower()]
+    if text in _WORDS:
+        return _WORDS[text]
     if len(text) > _MOST_DIGITS:
         return text
     if _INTEGER.match(text):
@@ -116,9 +134,7 @@ def resolve(text: str) -> str | int | float | bool | None:
     return _SPECIAL.get(text.lower(), text)
 
 
-def read_document(
-    text: str | bytes, file: str, folder: Path, environment: Mapping[str, str] | None = None
-) -> Document:
+def read_document(text: str | bytes, file: str, folder: Path, environment: Mapping[str, str] | None = None) -> Document:
     """Read one YAML document whose top level is a mapping.
 
     file: how errors call it; folder: where its relative paths start; environment: what `${NAME}` looks up, by default
@@ -154,15 +170,16 @@ class _Composer(yaml.SafeLoader):
     aliases = 0
 
     def compose_node(self, parent: Node | None, index: int) -> Node | None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        event: NodeEvent = self.peek_event()  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-        line = event.start_mark.line + 1 if event.start_mark is not None else 1
+        event = cast(Any, self.peek_event())  # pyright: ignore[reportUnknownMemberType]
+        line = int(event.start_mark.line) + 1
         if isinstance(event, AliasEvent):
             self.aliases += 1
             if self.aliases > MAX_ALIASES:
                 raise _Refused(line, f"more than {MAX_ALIASES} aliases (*name) are refused")
         tag: str | None = getattr(event, "tag", None)
         if tag is not None:
-            raise _Refused(line, f"the tag {tag.replace('tag:yaml.org,2002:', '!!')} is not allowed; write plain values")
+            short = tag.replace("tag:yaml.org,2002:", "!!")
+            raise _Refused(line, f"the tag {short} is not allowed; write plain values")
         self.depth += 1
         if self.depth > MAX_DEPTH:
             raise _Refused(line, f"nested more than {MAX_DEPTH} levels deep")
@@ -190,7 +207,8 @@ def _compose(text: str | bytes, file: str) -> Node | None:
         raise TeamFileError([f"{file}:{error.line}: {error}"]) from None
     except yaml.reader.ReaderError as error:
         line = text[: error.position].count("\n") + 1
-        raise TeamFileError([f"{file}:{line}: the character {error.character!r} is not allowed in YAML"]) from None
+        shown = f"U+{ord(text[error.position]):04X}"
+        raise TeamFileError([f"{file}:{line}: the character {shown} is not allowed in YAML"]) from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark is not None else 1
@@ -213,6 +231,12 @@ def _plain_syntax(error: yaml.MarkedYAMLError, text: str) -> str:
     if "expected a single document" in (error.context or ""):
         return "a second document begins here (---); a file holds one"
     begun = f" (it began in line {error.context_mark.line + 1})" if error.context_mark is not None else ""
+    if "but got '{'" in problem and "${" in written:
+        return 'inside {...} and [...] a reference needs quotes: "${NAME}"'
+    if problem.startswith("expected ','"):
+        return f"a comma or the closing {problem[16:17]} is missing" + begun
+    if "cannot start any token" in problem:
+        return problem.removeprefix("found ") + "; quote texts that begin with it"
     if problem.startswith("mapping values are not allowed"):
         return "a second colon, or wrong indentation; quote texts that hold a colon"
     if problem.startswith("could not find expected ':'"):
@@ -245,7 +269,7 @@ class _Reader:
         if any(node is outer for outer in self.open):
             raise TeamFileError([f"{mark}: an alias refers to the value it stands in"])
         if isinstance(node, ScalarNode):
-            return self._scalar(node, mark)
+            return self._scalar(node, mark, where)
         self.open.append(node)
         try:
             if isinstance(node, MappingNode):
@@ -281,23 +305,20 @@ class _Reader:
                     data = {**part, **data}
         return data
 
-    def _scalar(self, node: ScalarNode, mark: Mark) -> Value:
+    def _scalar(self, node: ScalarNode, mark: Mark, where: Where) -> Value:
         text = node.value
         if any("\ud800" <= char <= "\udfff" for char in text):
             self.document.problems.append((mark, "half of a surrogate pair is not a character"))
             return None
         if "${" in text:
-            return self._interpolate(text, mark)
+            return self._interpolate(text, mark, where)
         if node.style is None:
             found = resolve(text)
             return Text.of(text, mark) if isinstance(found, str) else found
         return Text.of(text, mark)
 
-    def _interpolate(self, text: str, mark: Mark) -> Text:
-        secret = False
-
+    def _interpolate(self, text: str, mark: Mark, where: Where) -> Text:
         def replaced(match: re.Match[str]) -> str:
-            nonlocal secret
             if match[1] is None:
                 return "${"
             named = _NAME.match(match[1]) if match[0].endswith("}") else None
@@ -308,7 +329,8 @@ class _Reader:
             name, default = named[1], named[2]
             found = self.environment.get(name)
             if found is not None and (found or default is None):
-                secret = True
+                self.document.hidden.add(where)
+                self.document.secrets.add(found)
                 return found
             if default is None:
                 wanted = f"set it, or write ${{{name}:-default}}"
@@ -316,7 +338,7 @@ class _Reader:
                 return ""
             return default
 
-        return Text.of(_REFERENCE.sub(replaced, text), mark, text, secret)
+        return Text.of(_REFERENCE.sub(replaced, text), mark, text)
 
     def _mark(self, node: Node) -> Mark:
         start = node.start_mark

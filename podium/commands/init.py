@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +11,7 @@ import typer
 __all__ = ["Provider", "register"]
 
 
-class Provider(str, Enum):
+class Provider(StrEnum):
     """Which model the starter team talks to."""
 
     scripted = "scripted"

@@ -135,8 +135,8 @@ def _worst(team: TeamSpec, case: WorstCase) -> Table:
     table.add_section()
     table.add_row("[bold]one run, at most[/]", *_cells(case.total))
     budget = team.budget
-    limits = (_number(budget.calls), _number(budget.tokens), "no limit" if budget.dollars is None else f"{budget.dollars:g}")
-    table.add_row("budget", *limits)
+    dollars = "no limit" if budget.dollars is None else f"{budget.dollars:.6f}"
+    table.add_row("budget", _number(budget.calls), _number(budget.tokens), dollars)
     return table
 
 

@@ -1,0 +1,82 @@
+"""A coordinator of a team file in words: one sentence on who will be asked, when, and what ends the run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from podium.orchestrator.coordinator_spec import (
+    CoordinatorSpec,
+    DebateSpec,
+    LearnedSpec,
+    LLMSelectorSpec,
+    LLMSpec,
+    MoASpec,
+    PipelineSpec,
+    RandomSpec,
+    RoundRobinSpec,
+    SelfConsistencySpec,
+    SequentialSpec,
+    SingleSpec,
+    SkillTableSpec,
+    VoteSpec,
+)
+
+__all__ = ["in_words"]
+
+
+def in_words(coordinator: CoordinatorSpec, agents: Sequence[str]) -> str:
+    """What a coordinator is going to do with a team. agents: all names, in the order of the file."""
+    match coordinator:
+        case SingleSpec(agent=agent):
+            return f"{agent} answers alone."
+        case SelfConsistencySpec(agent=agent, samples=samples):
+            return f"{agent} answers {_times(samples)}; its most frequent answer wins."
+        case RoundRobinSpec(order=order, rounds=rounds):
+            turns = "once" if rounds == 1 else f"for {rounds} rounds"
+            return f"{' -> '.join(order or agents)} speak in turn {turns}; the last reply is the answer."
+        case SequentialSpec(order=order):
+            chain = " -> ".join(order or agents)
+            return f"{chain}, each working on what was said before; the last reply is the answer."
+        case VoteSpec(agents=voters, samples=samples):
+            each = "" if samples == 1 else f", {samples} samples each"
+            return f"{_and(voters or agents)} answer in parallel{each}; the majority wins."
+        case DebateSpec(agents=named, rounds=rounds, aggregator=aggregator):
+            end = f"{aggregator} writes the answer" if aggregator else "the majority of the last round wins"
+            return f"{_and(named or _others(agents, aggregator))} debate for {_counted(rounds, 'round')}; {end}."
+        case MoASpec(agents=named, layers=layers, aggregator=aggregator):
+            who = _and(named or _others(agents, aggregator))
+            return f"{who} propose in {_counted(layers, 'layer')}; {aggregator} writes the answer."
+        case PipelineSpec(steps=steps, finish=finish):
+            listed = " -> ".join(s.agent if s.samples == 1 else f"{s.agent} x{s.samples}" for s in steps)
+            end = "the last reply is the answer" if finish == "last" else "the majority over all steps wins"
+            return f"{listed}; {end}."
+        case LLMSelectorSpec(model=model, max_steps=steps):
+            return f"The model {model} names the next speaker, for at most {_counted(steps, 'step')}."
+        case LLMSpec(model=model, max_steps=steps):
+            return f"The model {model} writes each decision, for at most {_counted(steps, 'step')}."
+        case SkillTableSpec(table=table):
+            start = "a table that starts empty" if table is None else f"the table {table}"
+            return f"Asks the agent with the best record at the skill, by {start}."
+        case RandomSpec(max_steps=steps, finish_probability=probability):
+            end = f"after each it ends with probability {probability:g}"
+            return f"Asks agents at random, for at most {_counted(steps, 'step')}; {end}."
+        case LearnedSpec(policy=policy, mode=mode, preference=preference):
+            worth = "" if preference is None else f" One passed answer is worth ${preference:g}."
+            how = "takes the likeliest decision" if mode == "greedy" else "draws its decisions"
+            return f"The trained policy {policy} decides step by step and {how}; it or the budget ends the run.{worth}"
+
+
+def _others(agents: Sequence[str], aggregator: str | None) -> Sequence[str]:
+    return [name for name in agents if name != aggregator] or agents
+
+
+def _and(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+def _times(number: int) -> str:
+    return "once" if number == 1 else f"{number} times"

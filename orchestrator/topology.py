@@ -1,0 +1,71 @@
+"""The topology: who may be shown whose messages.
+
+A directed graph over the agents; an edge u -> v means that v may be shown u's messages. It limits what a coordinator
+may pass on, so it is asked for every message of every prompt: the answers are sets, worked out once. An agent always
+sees its own messages, and what no agent of the team wrote (the task, a human's word) is seen by all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+
+import networkx as nx
+
+from podium.orchestrator.team_file import TopologySpec
+
+__all__ = ["Topology", "graph"]
+
+
+def graph(spec: TopologySpec, agents: Sequence[str]) -> nx.DiGraph[str]:
+    """The graph that a team file means. agents: names in the order of the file, which is the order of a chain.
+
+    star: the coordinator stands in the middle and may pass anybody's messages on to anybody, so between agents every
+    edge is there, as in full; what an agent is shown is the coordinator's choice, not the topology's.
+    Raises ValueError for an edge between agents that are not in the team.
+    """
+    made: nx.DiGraph[str] = nx.DiGraph()
+    made.add_nodes_from(agents)
+    made.add_edges_from(_edges(spec, agents))
+    strangers = [name for name in made if name not in agents]
+    if strangers:
+        raise ValueError(f"topology names agents that are not in the team: {', '.join(strangers)}")
+    made.remove_edges_from([(name, name) for name in agents])
+    return made
+
+
+def _edges(spec: TopologySpec, agents: Sequence[str]) -> Iterable[tuple[str, str]]:
+    if spec.edges is not None:
+        return spec.edges
+    if spec.kind == "chain":
+        return pairwise(agents)
+    return ((author, viewer) for author in agents for viewer in agents)
+
+
+class Topology:
+    """Who may see whom, looked up in constant time. Immutable."""
+
+    __slots__ = ("_sees", "_viewers", "agents")
+
+    def __init__(self, spec: TopologySpec, agents: Sequence[str]) -> None:
+        made = graph(spec, agents)
+        self.agents = tuple(agents)
+        self._sees = {name: frozenset((*made.predecessors(name), name)) for name in agents}
+        self._viewers = {name: frozenset((*made.successors(name), name)) for name in agents}
+
+    @staticmethod
+    def full(agents: Sequence[str]) -> Topology:
+        """All see all."""
+        return Topology(TopologySpec(kind="full"), agents)
+
+    def who_may_see(self, viewer: str) -> frozenset[str]:
+        """The agents whose messages a viewer may be shown, itself included. Raises KeyError for a stranger."""
+        return self._sees[viewer]
+
+    def viewers(self, author: str) -> frozenset[str]:
+        """The agents that may be shown an author's messages, itself included. Raises KeyError for a stranger."""
+        return self._viewers[author]
+
+    def may_see(self, viewer: str, author: str) -> bool:
+        """Whether a viewer may be shown what an author wrote."""
+        return author in self._sees[viewer] or author not in self._sees

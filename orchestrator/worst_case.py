@@ -1,0 +1,322 @@
+"""The worst case of a run, worked out from the team file without calling anything.
+
+A coordinator with a fixed schedule says in advance who is asked when, and what they see. One that decides as it goes
+(learned, llm, llm_selector, skill_table, random) is taken at its worst: every request goes to the agent that costs
+most, and everybody sees everything. The sums are cut at the budget, which the engine checks before each call.
+
+Formula. Let V be the longest replies of the earlier requests that the topology and the schedule show to an agent, in
+tokens. A request to it makes R = 1 + (max_tool_rounds if it has tools) calls. Call number r (from 0) reads at most
+
+    prompt_r = system + task + instruction + passages + V + r * (max_tokens + tool result)
+
+and writes at most max_tokens; together at most the model's `context`, where one is stated. A request uses the sum over
+r, in dollars at the model's prices. Each sample of a directive is a request of its own, and leaves one reply behind
+for others to see. Calls that a coordinator makes to decide (llm, llm_selector) are counted on their own row; they are
+paid after the fact, so the last of them may come on top of the budget.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from podium.agents.model import Price, estimate_tokens
+from podium.agents.roles import ROLES
+from podium.orchestrator.coordinator_spec import (
+    CoordinatorSpec,
+    DebateSpec,
+    LLMSelectorSpec,
+    LLMSpec,
+    MoASpec,
+    PipelineSpec,
+    RandomSpec,
+    RoundRobinSpec,
+    SelfConsistencySpec,
+    SequentialSpec,
+    SingleSpec,
+    VoteSpec,
+)
+from podium.orchestrator.model_spec import ModelSpec
+from podium.orchestrator.team_file import AgentSpec, TeamSpec
+from podium.orchestrator.topology import Topology
+
+__all__ = ["TASK_TOKENS", "AgentWorst", "Request", "Use", "WorstCase", "schedule", "worst_case"]
+
+TASK_TOKENS = 500
+"""Length of a task that is assumed where the caller says nothing; a page of text."""
+INSTRUCTION_TOKENS = 60
+"""What an objective, a level of detail and the speakers' names add to a prompt."""
+TOOL_SCHEMA_TOKENS = 150
+"""A tool's name, description and parameters, as a model is shown them."""
+TOOL_RESULT_TOKENS = 2_000
+"""A tool's result, as a model is shown it."""
+PASSAGES_TOKENS = 2_000
+"""The passages that a retriever is shown."""
+MOST_SAMPLES = 5
+"""Most samples that a coordinator which chooses draws with one directive."""
+MOST_REQUESTS = 5_000
+"""Requests that are added up one by one; a run that may make more is bounded by its budget alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """An amount. calls and tokens: counts; dollars. Infinite where nothing limits it."""
+
+    calls: float = 0
+    tokens: float = 0
+    dollars: float = 0.0
+
+    def __add__(self, other: Use) -> Use:
+        """Both together."""
+        return Use(self.calls + other.calls, self.tokens + other.tokens, self.dollars + other.dollars)
+
+    def at_most(self, other: Use) -> Use:
+        """The smaller of both, number by number."""
+        return Use(min(self.calls, other.calls), min(self.tokens, other.tokens), min(self.dollars, other.dollars))
+
+
+NOTHING = Use()
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One directive of a schedule. since: the first step whose replies its agent is shown."""
+
+    agent: str
+    samples: int = 1
+    since: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AgentWorst:
+    """What one agent can use. model: its key; price: of that model, per million tokens.
+
+    use: at most, where the schedule is fixed; where the coordinator chooses, as if every request went to this agent.
+    """
+
+    agent: str
+    model: str
+    price: Price
+    use: Use
+
+
+@dataclass(frozen=True, slots=True)
+class WorstCase:
+    """The worst case of a run.
+
+    total: of the whole run, cut at the budget. agents: each by itself; where the coordinator chooses, their sum is
+    more than the total. deciding: the coordinator's own calls. unlimited: the need before the cut, infinite where
+    only the budget ends a run. task_tokens: the length of the task that was assumed. chosen: the coordinator chooses.
+    """
+
+    total: Use
+    agents: tuple[AgentWorst, ...]
+    deciding: Use
+    unlimited: Use
+    task_tokens: int
+    chosen: bool
+
+    @property
+    def cut_by(self) -> tuple[str, ...]:
+        """Which limits of the budget end a run before its schedule does."""
+        total, need = self.total, self.unlimited
+        pairs = (
+            ("calls", total.calls < need.calls),
+            ("tokens", total.tokens < need.tokens),
+            ("dollars", total.dollars < need.dollars),
+        )
+        return tuple(name for name, cut in pairs if cut)
+
+
+def schedule(coordinator: CoordinatorSpec, agents: Sequence[str]) -> list[list[Request]] | None:
+    """The steps of a coordinator that follows a fixed schedule; None for one that decides as it goes.
+
+    agents: all names, in the order of the file. Requests of one step run in parallel and do not see each other.
+    """
+    match coordinator:
+        case SingleSpec():
+            return [[Request(coordinator.agent)]]
+        case SelfConsistencySpec():
+            return [[Request(coordinator.agent, coordinator.samples)]]
+        case RoundRobinSpec():
+            return [[Request(name)] for _ in range(coordinator.rounds) for name in coordinator.order or agents]
+        case SequentialSpec():
+            return [[Request(name)] for name in coordinator.order or agents]
+        case VoteSpec():
+            return [[Request(name, coordinator.samples) for name in coordinator.agents or agents]]
+        case PipelineSpec():
+            return [[Request(step.agent, step.samples)] for step in coordinator.steps]
+        case DebateSpec():
+            names = coordinator.agents or _others(agents, coordinator.aggregator)
+            steps = [[Request(name) for name in names] for _ in range(coordinator.rounds)]
+            return steps + _last(coordinator.aggregator, coordinator.rounds)
+        case MoASpec():
+            names = coordinator.agents or _others(agents, coordinator.aggregator)
+            layers = range(coordinator.layers)
+            steps = [[Request(name, since=max(0, layer - 1)) for name in names] for layer in layers]
+            return steps + _last(coordinator.aggregator, coordinator.layers)
+        case _:
+            return None
+
+
+def _others(agents: Sequence[str], aggregator: str | None) -> Sequence[str]:
+    return [name for name in agents if name != aggregator] or agents
+
+
+def _last(aggregator: str | None, steps: int) -> list[list[Request]]:
+    return [] if aggregator is None else [[Request(aggregator, since=steps - 1)]]
+
+
+def worst_case(
+    team: TeamSpec, *, task_tokens: int = TASK_TOKENS, prices: Mapping[str, Price] | None = None
+) -> WorstCase:
+    """The most that one run of a team can use.
+
+    task_tokens: length of the task, in tokens. prices: of models that do not state theirs (recorded pools), by key.
+    """
+    count = _Count(team, task_tokens, prices or {})
+    steps = schedule(team.coordinator, list(team.agents))
+    if steps is None:
+        by_agent = {name: count.chosen([name]) for name in team.agents}
+        work = count.chosen(list(team.agents))
+    else:
+        by_agent = count.scheduled(steps)
+        work = _sum(by_agent.values())
+    decisions = count.decisions()
+    deciding = _sum(decisions)
+    limits = count.limits
+    total = (work + deciding).at_most(limits + (decisions[-1] if decisions else NOTHING))
+    rows: list[AgentWorst] = []
+    for name, use in by_agent.items():
+        model = team.agents[name].model
+        price = count.price(model)
+        rows.append(AgentWorst(name, model, price, _consistent(use.at_most(limits), [price])))
+    total = _consistent(total, count.prices_used())
+    return WorstCase(total, tuple(rows), deciding, work + deciding, task_tokens, steps is None)
+
+
+class _Count:
+    """The arithmetic of one team."""
+
+    def __init__(self, team: TeamSpec, task_tokens: int, prices: Mapping[str, Price]) -> None:
+        self.team = team
+        self.task_tokens = task_tokens
+        self.prices = prices
+        self.topology = Topology(team.topology, list(team.agents))
+        calls, tokens, dollars = team.budget.calls, team.budget.tokens, team.budget.dollars
+        self.limits = Use(calls or math.inf, tokens or math.inf, dollars or math.inf)
+
+    def prices_used(self) -> list[Price]:
+        """The price of every model that a run may call."""
+        decider = _decider(self.team.coordinator)
+        names = [agent.model for agent in self.team.agents.values()] + ([decider] if decider else [])
+        return [self.price(name) for name in names]
+
+    def price(self, model: str) -> Price:
+        """A model's price: as the file states it, else as the caller knows it."""
+        stated = self.team.models[model].price
+        return self.prices.get(model, Price()) if stated is None else stated.to_price()
+
+    def reply(self, agent: str) -> int:
+        """Tokens of an agent's longest reply."""
+        return self.team.models[self.team.agents[agent].model].max_tokens
+
+    def request(self, agent: str, shown: float) -> Use:
+        """One request to an agent that is shown replies of this many tokens."""
+        spec = self.team.agents[agent]
+        model, price = self.team.models[spec.model], self.price(spec.model)
+        prompt = _own_tokens(spec) + self.task_tokens + INSTRUCTION_TOKENS + shown
+        use = NOTHING
+        for _ in range(1 + (spec.max_tool_rounds if spec.tools else 0)):
+            use = use + _call(model, price, prompt)
+            prompt += model.max_tokens + TOOL_RESULT_TOKENS
+        return use
+
+    def scheduled(self, steps: Sequence[Sequence[Request]]) -> dict[str, Use]:
+        """What the steps use, by agent."""
+        by_agent: dict[str, Use] = {}
+        for number, step in enumerate(steps):
+            for request in step:
+                authors = [earlier.agent for past in steps[request.since : number] for earlier in past]
+                shown = sum(self.reply(name) for name in authors if self.topology.may_see(request.agent, name))
+                once = self.request(request.agent, shown)
+                by_agent[request.agent] = _sum([by_agent.get(request.agent, NOTHING), *[once] * request.samples])
+        return by_agent
+
+    def chosen(self, agents: Sequence[str]) -> Use:
+        """What a coordinator that chooses among some agents can use: at each request, the most that any would.
+
+        The requests are taken one after another, each seeing all before it, which is more than parallel ones can see.
+        Calls, tokens and dollars are maximised separately, so that no choice can exceed any of them.
+        """
+        most = min(self._most_requests(), self.limits.calls)
+        longest = max(self.reply(name) for name in agents)
+        limits = _consistent(self.limits, [self.price(self.team.agents[name].model) for name in agents])
+        total = NOTHING
+        for number in range(int(min(most, MOST_REQUESTS))):
+            each = [self.request(name, number * longest) for name in agents]
+            total = total + Use(
+                max(use.calls for use in each), max(use.tokens for use in each), max(use.dollars for use in each)
+            )
+            if total.tokens >= limits.tokens and total.dollars >= limits.dollars:
+                break
+        else:
+            if most <= MOST_REQUESTS:
+                return total
+        return Use(most * max(1, *(self.request(name, 0).calls for name in agents)), math.inf, math.inf)
+
+    def _most_requests(self) -> float:
+        """Requests that a choosing coordinator can make before any budget ends the run."""
+        coordinator = self.team.coordinator
+        if isinstance(coordinator, RandomSpec):
+            return coordinator.max_steps * MOST_SAMPLES
+        if isinstance(coordinator, LLMSelectorSpec):
+            return coordinator.max_steps
+        return math.inf
+
+    def decisions(self) -> list[Use]:
+        """The calls that the coordinator itself makes, in order: each reads the cards and all replies so far."""
+        coordinator = self.team.coordinator
+        name = _decider(coordinator)
+        if name is None or not isinstance(coordinator, LLMSelectorSpec | LLMSpec):
+            return []
+        cards = [f"{key} {agent.role} {agent.description or ''}" for key, agent in self.team.agents.items()]
+        prompt = estimate_tokens(cards) + self.task_tokens + INSTRUCTION_TOKENS
+        step = max(self.reply(agent) for agent in self.team.agents)
+        if isinstance(coordinator, LLMSpec):  # one decision may ask everybody
+            step = sum(self.reply(agent) for agent in self.team.agents)
+        model, price = self.team.models[name], self.price(name)
+        return [_call(model, price, prompt + number * step) for number in range(coordinator.max_steps + 1)]
+
+
+def _decider(coordinator: CoordinatorSpec) -> str | None:
+    return coordinator.model if isinstance(coordinator, LLMSelectorSpec | LLMSpec) else None
+
+
+def _own_tokens(agent: AgentSpec) -> int:
+    """What an agent adds to every prompt of its own: its system prompt, its tools, its passages."""
+    system = estimate_tokens([agent.prompt or ROLES.get(agent.role, "")])
+    return system + len(agent.tools) * TOOL_SCHEMA_TOKENS + (PASSAGES_TOKENS if agent.documents else 0)
+
+
+def _call(model: ModelSpec, price: Price, prompt: float) -> Use:
+    context = getattr(model, "context", None)
+    if context is not None:
+        prompt = min(prompt, max(0, context - model.max_tokens))
+    dollars = (prompt * price.input + model.max_tokens * price.output) * 1e-6
+    return Use(1, prompt + model.max_tokens, dollars)
+
+
+def _consistent(use: Use, prices: Iterable[Price]) -> Use:
+    """The same bound, tightened: a call reads a token at least, and no token costs more than the dearest."""
+    dearest = max(max(price.input, price.output) for price in prices) * 1e-6
+    dollars = min(use.dollars, use.tokens * dearest) if dearest else 0.0
+    return Use(min(use.calls, use.tokens), use.tokens, dollars)
+
+
+def _sum(uses: Iterable[Use]) -> Use:
+    total = NOTHING
+    for use in uses:
+        total = total + use
+    return total
