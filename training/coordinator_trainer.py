@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -34,16 +33,6 @@ GENEROUS = 40.0
 """Default knob: one passed answer is worth this many typical replies."""
 
 Metrics = dict[str, float]
-
-
-@dataclass(slots=True)
-class Progress:
-    """Where a training stands, for whoever shows it."""
-
-    iteration: int
-    iterations: int
-    seconds: float
-    metrics: Metrics
 
 
 class Judged:
@@ -137,7 +126,7 @@ class CoordinatorTrainer:
         preferences = [knobs[index // spec.group] for index in range(len(results))]
         metrics = self._learn(results, preferences)
         self.iteration += 1
-        metrics |= {"seconds/runs": sampled - began, "seconds/learning": time.monotonic() - sampled}
+        metrics |= {"seconds_running": sampled - began, "seconds_learning": time.monotonic() - sampled}
         return metrics
 
     async def validate(self) -> Metrics:
@@ -156,10 +145,10 @@ class CoordinatorTrainer:
         costs = [result.usage.dollars / knob for result in results]
         gain = [v.score - (c if v.passed else 0.0) for v, c in zip(verdicts, costs, strict=True)]
         return {
-            "validation/score": float(np.mean([verdict.score for verdict in verdicts])),
-            "validation/tokens": float(np.mean([result.usage.tokens for result in results])),
-            "validation/dollars": float(np.mean([result.usage.dollars for result in results])),
-            "validation/gain": float(np.mean(gain)),
+            "eval_score": float(np.mean([verdict.score for verdict in verdicts])),
+            "eval_tokens": float(np.mean([result.usage.tokens for result in results])),
+            "eval_dollars": float(np.mean([result.usage.dollars for result in results])),
+            "eval_gain": float(np.mean(gain)),
         }
 
     def _snapshot(self) -> Policy:
@@ -206,17 +195,17 @@ class CoordinatorTrainer:
         reports = self._update(whole, advantages, returns, of_run)
         groups = np.array([verdict.score for verdict in verdicts]).reshape(-1, spec.group)
         return {
-            "train/score": float(groups.mean()),
-            "train/passed": float(np.mean([verdict.passed for verdict in verdicts])),
-            "train/tokens": float(np.mean([result.usage.tokens for result in results])),
-            "train/dollars": float(np.mean([result.usage.dollars for result in results])),
-            "train/steps": float(counts.mean()),
-            "train/mixed groups": float((groups.std(1) > 0).mean()),
-            "loss/policy": float(np.mean([report.policy for report in reports])),
-            "loss/beliefs": float(np.mean([report.beliefs for report in reports])),
-            "loss/value": float(np.mean([report.value for report in reports])),
-            "policy/entropy": float(np.mean([report.entropy for report in reports])),
-            "policy/clipped": float(np.mean([report.clipped for report in reports])),
+            "score": float(groups.mean()),
+            "passed": float(np.mean([verdict.passed for verdict in verdicts])),
+            "tokens": float(np.mean([result.usage.tokens for result in results])),
+            "dollars": float(np.mean([result.usage.dollars for result in results])),
+            "steps": float(counts.mean()),
+            "mixed_groups": float((groups.std(1) > 0).mean()),
+            "policy_loss": float(np.mean([report.policy for report in reports])),
+            "belief_loss": float(np.mean([report.beliefs for report in reports])),
+            "value_loss": float(np.mean([report.value for report in reports])),
+            "entropy": float(np.mean([report.entropy for report in reports])),
+            "clipped": float(np.mean([report.clipped for report in reports])),
         }
 
     def _update(

@@ -121,7 +121,11 @@ class LearnedCoordinator:
             np.stack(
                 [
                     state_figures(
-                        memory.facts, state.step, state.left.fractions, state.preference, self.policy.card.scale
+                        memory.facts,
+                        state.step,
+                        state.left.fractions,
+                        state.preference or self.policy.card.preference,
+                        self.policy.card.scale,
                     )
                     for memory, state in zip(memories, states, strict=True)
                 ]

@@ -40,6 +40,8 @@ class PolicyCard(BaseModel):
     """Agents it knows by name, in the order of its identity table; others are told apart by their cards alone."""
     scale: float = Field(default=1e-6, gt=0)
     """Dollars of a typical reply in training: the unit of the price knob inside the network."""
+    preference: float | None = Field(default=None, gt=0)
+    """Dollars that one passed answer is worth, where a run does not say: the middle of what it was trained for."""
     version: int = 0
     """Updates of its weights so far."""
     trained_on: dict[str, Any] = {}

@@ -1,0 +1,253 @@
+"""A team, ready to run: agents on a bus under a coordinator, from one file.
+
+Immutable and shared by any number of runs. Everything may be awaited (`arun`, `stream`) or called plainly (`run`);
+the plain form keeps one event loop of its own, so that connections live from call to call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal, Self, TypeVar
+
+from podium.agents.agent import Agent
+from podium.agents.documents import DocumentIndex
+from podium.agents.model import Model
+from podium.agents.providers import build_model
+from podium.agents.tools import load_tool
+from podium.orchestrator.budget import Limits
+from podium.orchestrator.coordinator import Coordinator
+from podium.orchestrator.coordinators import build_coordinator
+from podium.orchestrator.engine import Orchestrator, Settings
+from podium.orchestrator.journal import Journal
+from podium.orchestrator.model_spec import RecordedModel
+from podium.orchestrator.team_file import BudgetSpec, TeamSpec, load_team
+from podium.orchestrator.topology import Topology
+from podium.protocols.bus import MemoryBus
+from podium.protocols.errors import InputError, RunError
+from podium.protocols.events import Event, Result
+from podium.protocols.saved import saved
+from podium.protocols.task import Message, Task
+
+T = TypeVar("T")
+Ask = str | Task | Sequence[Message]
+"""What a team may be asked: a text, a conversation, or a task with a scorer."""
+
+
+class Team:
+    """A team of agents under a coordinator.
+
+    spec: what it was made from. models: by name. journal: where finished runs are kept, None keeps none.
+    """
+
+    def __init__(
+        self,
+        spec: TeamSpec,
+        models: Mapping[str, Model],
+        *,
+        coordinator: Coordinator | None = None,
+        journal: Journal | None = None,
+    ) -> None:
+        if not spec.bus.startswith("memory://"):
+            raise InputError(f"bus {spec.bus}: this version runs agents in its own process only; use memory://")
+        self.spec = spec
+        self.models = models
+        self.journal = journal
+        base = spec.source.parent if spec.source else Path()
+        self.agents = {
+            name: Agent(
+                name,
+                agent.role,
+                models[agent.model],
+                prompt=agent.prompt,
+                description=agent.description or "",
+                tools=[load_tool(tool, base) for tool in agent.tools],
+                documents=DocumentIndex.load(agent.documents) if agent.documents else None,
+                max_tool_rounds=agent.max_tool_rounds,
+            )
+            for name, agent in spec.agents.items()
+        }
+        names = tuple(self.agents)
+        learned = spec.coordinator if spec.coordinator.kind == "learned" else None
+        self.orchestrator = Orchestrator(
+            spec.name,
+            MemoryBus(self.agents),
+            coordinator or build_coordinator(spec.coordinator, names, models),
+            Topology(spec.topology, names),
+            limits(spec.budget),
+            mode=learned.mode if learned else "greedy",
+            preference=learned.preference if learned else None,
+        )
+        self._runner: asyncio.Runner | None = None
+
+    @classmethod
+    def load(cls, path: str | Path, *, coordinator: Coordinator | None = None, journal: str | None = None) -> Self:
+        """A team from its file. coordinator: instead of the file's; journal: URL, where the file names none.
+
+        Raises TeamFileError with every problem of the file, PolicyError for a policy that cannot be used, and
+        MissingExtra where a model needs packages that are not installed.
+        """
+        return cls.of(load_team(path), coordinator=coordinator, journal=journal)
+
+    @classmethod
+    def of(cls, spec: TeamSpec, *, coordinator: Coordinator | None = None, journal: str | None = None) -> Self:
+        """A team from its spec. Raises as `load` does."""
+        spec = _own_voices(spec)
+        models = {name: build_model(name, dict(model)) for name, model in spec.models.items()}
+        url = spec.journal or journal
+        return cls(spec, models, coordinator=coordinator, journal=Journal(url) if url else None)
+
+    def led_by(self, coordinator: Coordinator) -> Self:
+        """The same team, with the same models, under another coordinator."""
+        return type(self)(self.spec, self.models, coordinator=coordinator, journal=self.journal)
+
+    @property
+    def name(self) -> str:
+        """The team's name."""
+        return self.spec.name
+
+    async def arun(
+        self,
+        ask: Ask,
+        *,
+        seed: int | None = None,
+        mode: Literal["sample", "greedy"] | None = None,
+        preference: float | None = None,
+        limits: Limits | None = None,
+        emit: Callable[[Event], None] | None = None,
+    ) -> Result:
+        """Work one task.
+
+        seed: makes the run repeatable as far as the models are. preference: dollars that a passed answer is worth.
+        limits: instead of the file's budget. emit: is called with every event as it happens.
+        Raises RunError (or a kind of it) when there is no answer; what was done up to there is in the journal.
+        """
+        settings = Settings(
+            secrets.randbits(48) if seed is None else seed,
+            None if seed is None else seed & 0xFFFFFFFF,
+            mode,
+            preference,
+            limits,
+        )
+        started = time.time()
+        try:
+            result = await self.orchestrator.run(_task(ask), settings, id=secrets.token_hex(6), emit=emit)
+        except RunError as error:
+            if self.journal and isinstance(error.partial, Result):
+                await asyncio.to_thread(self.journal.save, saved(error.partial, started))
+            raise
+        if self.journal:
+            await asyncio.to_thread(self.journal.save, saved(result, started))
+        return result
+
+    def run(
+        self,
+        ask: Ask,
+        *,
+        seed: int | None = None,
+        mode: Literal["sample", "greedy"] | None = None,
+        preference: float | None = None,
+        limits: Limits | None = None,
+    ) -> Result:
+        """`arun` without await. Raises RuntimeError inside a running event loop: await `arun` there."""
+        return self.wait(self.arun(ask, seed=seed, mode=mode, preference=preference, limits=limits))
+
+    def wait(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on the team's own event loop, for callers that have none.
+
+        Raises RuntimeError inside a running event loop: await there.
+        """
+        if self._runner is None:
+            self._runner = asyncio.Runner()
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return self._runner.run(work)
+        work.close()
+        raise RuntimeError("an event loop is running here: await the asynchronous form instead (arun, aevaluate, atrain)")
+
+    async def stream(
+        self,
+        ask: Ask,
+        *,
+        seed: int | None = None,
+        mode: Literal["sample", "greedy"] | None = None,
+        preference: float | None = None,
+        limits: Limits | None = None,
+    ) -> AsyncIterator[Event]:
+        """The events of a run as they happen; the last one is `Ended`. Leaving the loop early cancels the run."""
+        events: asyncio.Queue[Event | None] = asyncio.Queue()
+        work = asyncio.ensure_future(
+            self.arun(
+                ask, seed=seed, mode=mode, preference=preference, limits=limits, emit=events.put_nowait
+            )
+        )
+        work.add_done_callback(lambda _: events.put_nowait(None))
+        try:
+            while (event := await events.get()) is not None:
+                yield event
+            await work
+        finally:
+            work.cancel()
+            with suppress(asyncio.CancelledError, RunError):
+                await work
+
+    async def aclose(self) -> None:
+        """Free the models' sockets, threads and memory, and the journal."""
+        for model in self.models.values():
+            await model.close()
+        if self.journal:
+            self.journal.close()
+
+    def close(self) -> None:
+        """`aclose` without await."""
+        self.wait(self.aclose())
+        if self._runner is not None:
+            self._runner.close()
+            self._runner = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+
+def limits(budget: BudgetSpec) -> Limits:
+    """What a team file's budget means for a run."""
+    given = {name: value for name, value in budget.model_dump().items() if value is not None}
+    return Limits(**given)
+
+
+def _own_voices(spec: TeamSpec) -> TeamSpec:
+    """A recorded model that names no agent of its pool speaks for each team agent by that agent's name and price."""
+    models, agents = dict(spec.models), dict(spec.agents)
+    for name, agent in spec.agents.items():
+        model = spec.models[agent.model]
+        if isinstance(model, RecordedModel) and model.agent is None:
+            own = f"{agent.model}.{name}"
+            models[own] = model.model_copy(update={"agent": name})
+            agents[name] = agent.model_copy(update={"model": own})
+    return spec.model_copy(update={"models": models, "agents": agents})
+
+
+def _task(ask: Ask) -> Task:
+    if isinstance(ask, Task):
+        return ask
+    if isinstance(ask, str):
+        if not ask.strip():
+            raise InputError("the task is empty: say what the team should do")
+        return Task.of(ask)
+    if not ask or ask[-1].role != "user":
+        raise InputError("a conversation must end with a message of the user")
+    return Task("task", tuple(ask))

@@ -1,0 +1,84 @@
+"""A finished run as JSON: versioned, whole, and read back without running anything.
+
+What is saved is the record: nodes and decisions. Everything a reader wants to know (who said what, why, at what cost)
+is a view of these, so this is the only form a run is ever kept in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from podium.protocols.errors import InputError
+from podium.protocols.events import Result, Stop
+from podium.protocols.record import Decision, Node, NodeId, Usage
+
+VERSION = 1
+"""Of this form; raised when a field changes its meaning."""
+
+
+@dataclass(frozen=True, slots=True)
+class SavedRun:
+    """A run as it is kept. task: what was asked; started: seconds since the epoch; the rest as in `Result`."""
+
+    run: str
+    team: str
+    task: str
+    answer: str
+    node: NodeId
+    stop: Stop
+    usage: Usage
+    nodes: tuple[Node, ...]
+    decisions: tuple[Decision, ...]
+    seconds: float
+    started: float = 0.0
+    refused: int = 0
+    overshoot: int = 0
+    version: int = VERSION
+
+
+_adapter = TypeAdapter(SavedRun)
+
+
+def saved(result: Result, started: float) -> SavedRun:
+    """A result without what lives only in this process (the task's scorer)."""
+    return SavedRun(
+        result.run,
+        result.team,
+        result.task.text,
+        result.answer,
+        result.node,
+        result.stop,
+        result.usage,
+        result.nodes,
+        result.decisions,
+        result.seconds,
+        started,
+        result.refused,
+        result.overshoot,
+    )
+
+
+def to_json(run: SavedRun) -> bytes:
+    """One line of UTF-8 JSON."""
+    return _adapter.dump_json(run)
+
+
+def to_data(run: SavedRun) -> dict[str, Any]:
+    """Plain data of a run, ready for `json.dumps`."""
+    return _adapter.dump_python(run, mode="json")
+
+
+def from_json(text: bytes | str) -> SavedRun:
+    """Read a run back. Raises InputError when it is not one, or of another version."""
+    try:
+        run = _adapter.validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise InputError(f"not a saved run: {where}: {first['msg']}") from None
+    if run.version != VERSION:
+        raise InputError(f"run {run.run} was saved in form {run.version}; this version of Podium reads form {VERSION}")
+    return run

@@ -1,0 +1,200 @@
+"""Coordinators by name, as a comparison asks for them: the file's own, any kind with settings, and fitted ones.
+
+    own                             the coordinator of the team file
+    round_robin, vote?samples=3     a kind of the team file, with its settings
+    learned:policies/desk           a trained policy
+    best_single, best_pipeline      chosen on the fitting tasks; so are best_self_consistency and skill_table
+    untrained                       the learned coordinator before training, sampling
+    router                          hand-written, told the type of each embedded task
+    oracle                          knows what passes; a ceiling, no competitor
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import unquote
+
+from pydantic import TypeAdapter, ValidationError
+
+from podium.orchestrator.coordinator import Coordinator
+from podium.orchestrator.coordinator_spec import CoordinatorSpec
+from podium.orchestrator.coordinators import build_coordinator
+from podium.orchestrator.coordinators.routed import Routed
+from podium.orchestrator.coordinators.steps import Step
+from podium.orchestrator.coordinators.voting import SelfConsistency
+from podium.orchestrator.learned import LearnedCoordinator, Policy, load_policy
+from podium.orchestrator.learned.options import Options
+from podium.orchestrator.team import Team
+from podium.protocols.errors import InputError, TaskError
+from podium.protocols.task import Message, Task
+from podium.training.baselines import best_single, choose_pipeline, find_oracle
+from podium.training.rollouts import Rollouts
+from podium.training.skill_fit import fit_skill_table
+from podium.training.tasks.embedded_routes import ROUTES
+from podium.training.tasks.spec import nearest
+
+FITTED = ("best_single", "best_self_consistency", "best_pipeline", "skill_table")
+OTHERS = ("own", "untrained", "router", "oracle")
+KINDS = ("single", "round_robin", "sequential", "pipeline", "vote", "self_consistency", "debate", "moa", "random")
+ASKING = ("llm_selector", "learned")
+
+_spec: TypeAdapter[CoordinatorSpec] = TypeAdapter(CoordinatorSpec)
+
+
+@dataclass(slots=True)
+class Fitting:
+    """What fitted coordinators learn from. tasks: None where none were given; found: what is known already.
+
+    tested: the tasks of the comparison, which only the oracle and the router look at.
+    """
+
+    team: Team
+    tasks: Sequence[Task] | None
+    tested: Sequence[Task] = ()
+    seeds: Sequence[int] = (0,)
+    tokens: float | None = None
+    found: dict[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A coordinator for a comparison. detail: what was chosen, in words; reference: it is no competitor."""
+
+    coordinator: Coordinator
+    detail: str = ""
+    reference: bool = False
+
+
+async def resolve(name: str, fitting: Fitting, details: dict[str, str] | None = None) -> Chosen:
+    """The coordinator that a name stands for, fitted if need be.
+
+    Raises InputError for a name or setting that does not exist, or fitting tasks that are missing.
+    """
+    word, _, settings = name.partition("?")
+    word, colon, rest = word.partition(":")
+    if word == "learned" and colon:
+        chosen = Chosen(LearnedCoordinator(load_policy(rest)))
+    elif word in _MADE and not settings:
+        chosen = await _MADE[word](fitting)
+    elif (word in KINDS or word in ASKING) and not colon:
+        chosen = Chosen(_of_kind(name, word, settings, fitting.team))
+    else:
+        known = (*OTHERS, *FITTED, *KINDS, *ASKING)
+        raise InputError(f"{name!r} is no coordinator; there are: {', '.join(known)}{nearest(word, known)}")
+    if details is not None and chosen.detail:
+        details[name] = chosen.detail
+    return chosen
+
+
+def _of_kind(name: str, word: str, settings: str, team: Team) -> Coordinator:
+    data: dict[str, Any] = {"kind": word}
+    for pair in filter(None, settings.split("&")):
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise InputError(f"{name}: {pair!r} is not key=value")
+        text = unquote(value)
+        number = text.replace(".", "", 1).isdigit()
+        data[key] = (int(text) if text.isdigit() else float(text)) if number else text
+        if key in {"agents", "order"}:
+            data[key] = text.split(",")
+        if key == "steps":
+            data[key] = [
+                {"agent": agent, "samples": int(count or 1)}
+                for agent, _, count in (step.partition("*") for step in text.split(","))
+            ]
+    try:
+        spec = _spec.validate_python(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"] if part != word)
+        raise InputError(f"coordinator {name}: {where}: {first['msg'].lower()}") from None
+    agents = tuple(team.agents)
+    named = [*_listed(data, "agents"), *_listed(data, "order"), *(data[k] for k in ("agent", "aggregator") if k in data)]
+    for agent in (*named, *(step["agent"] for step in data.get("steps", ()))):
+        if agent not in agents:
+            raise InputError(f"coordinator {name}: no agent {agent!r}; there are: {', '.join(agents)}")
+    return build_coordinator(spec, agents, team.models)
+
+
+def _listed(data: Mapping[str, Any], key: str) -> Sequence[str]:
+    return data.get(key, ())
+
+
+def _tasks(fitting: Fitting, what: str) -> Sequence[Task]:
+    if not fitting.tasks:
+        raise InputError(f"{what} is chosen on training tasks: say which with --fit SPEC")
+    return fitting.tasks
+
+
+def _runs(fitting: Fitting) -> Rollouts:
+    return Rollouts(fitting.team.orchestrator)
+
+
+async def _own(fitting: Fitting) -> Chosen:
+    return Chosen(fitting.team.orchestrator.coordinator, fitting.team.spec.coordinator.kind)
+
+
+async def _untrained(fitting: Fitting) -> Chosen:
+    policy = Policy.fresh(Options(), tuple(fitting.team.agents))
+    return Chosen(LearnedCoordinator(policy, "untrained"))
+
+
+async def _best_single(fitting: Fitting) -> Chosen:
+    if "best_single" not in fitting.found:
+        tasks = _tasks(fitting, "best_single")
+        fitting.found["best_single"] = await best_single(_runs(fitting).run, tasks, tuple(fitting.team.agents))
+    choice = fitting.found["best_single"]
+    return Chosen(choice.coordinator, choice.label)
+
+
+async def _best_self_consistency(fitting: Fitting) -> Chosen:
+    """Of the best single agent, with as many samples as its tokens allow (at least what `fitting.tokens` says)."""
+    await _best_single(fitting)
+    choice = fitting.found["best_single"]
+    alone = choice.figures[0].tokens
+    samples = 5 if fitting.tokens is None else max(1, round(fitting.tokens / max(1.0, alone)))
+    return Chosen(SelfConsistency(choice.label, samples), f"{choice.label} x{samples}")
+
+
+async def _best_pipeline(fitting: Fitting) -> Chosen:
+    tasks = _tasks(fitting, "best_pipeline")
+    choice = await choose_pipeline(_runs(fitting).run, tasks, tuple(fitting.team.agents))
+    return Chosen(choice.coordinator, choice.label)
+
+
+async def _skill_table(fitting: Fitting) -> Chosen:
+    table = await fit_skill_table(_runs(fitting).run, _tasks(fitting, "skill_table"))
+    return Chosen(table)
+
+
+async def _router(fitting: Fitting) -> Chosen:
+    types: dict[tuple[Message, ...], str] = {task.messages: task.tags.get("type", "") for task in fitting.tested}
+    missing = sorted({kind or "no type" for kind in types.values() if kind not in ROUTES})
+    if missing:
+        raise TaskError(f"router is written for the embedded tasks; it has no route for: {', '.join(missing)}")
+
+    def route(messages: tuple[Message, ...]) -> Sequence[Step]:
+        return [Step(step.agent, step.samples) for step in ROUTES[types[messages]]]
+
+    return Chosen(Routed(route), "told the type")
+
+
+async def _oracle(fitting: Fitting) -> Chosen:
+    found = await find_oracle(
+        _runs(fitting).run, fitting.tested, tuple(fitting.team.agents), seeds=fitting.seeds
+    )
+    return Chosen(found.oracle, f"solves {found.solved:.0%} with {found.runs:,} runs", reference=True)
+
+
+_MADE: dict[str, Callable[[Fitting], Awaitable[Chosen]]] = {
+    "own": _own,
+    "untrained": _untrained,
+    "best_single": _best_single,
+    "best_self_consistency": _best_self_consistency,
+    "best_pipeline": _best_pipeline,
+    "skill_table": _skill_table,
+    "router": _router,
+    "oracle": _oracle,
+}

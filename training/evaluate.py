@@ -1,0 +1,187 @@
+"""Evaluation: coordinators side by side on the same tasks and seeds, with intervals.
+
+All of them run through the same engine with the same agents, budget and reply seeds, so that differences between them
+are paired and what is left is theirs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from podium.orchestrator.coordinator import Coordinator
+from podium.orchestrator.team import Team
+from podium.protocols.events import Result
+from podium.protocols.task import Task
+from podium.training.candidates import Fitting, resolve
+from podium.training.reports import Row, json_rows
+from podium.training.rollouts import Rollouts, score
+from podium.training.statistics import Difference, Interval, mean_interval, paired_difference, paired_ratio
+from podium.training.tasks.spec import load_tasks
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(slots=True)
+class Measured:
+    """What one coordinator did. scores, tokens, calls, dollars, seconds: (seeds, tasks)."""
+
+    scores: Floats
+    tokens: Floats
+    calls: Floats
+    dollars: Floats
+    seconds: Floats
+    reference: bool = False
+
+
+@dataclass(slots=True)
+class Evaluation:
+    """Coordinators on the same tasks. details: what was chosen where something was fitted."""
+
+    tasks: int
+    seeds: int
+    measured: dict[str, Measured] = field(default_factory=dict[str, Measured])
+    details: dict[str, str] = field(default_factory=dict[str, str])
+
+    @property
+    def rows(self) -> list[Row]:
+        """One row per coordinator, in the order they were measured."""
+        return [_row(name, measured, self.tasks) for name, measured in self.measured.items()]
+
+    def difference(self, first: str, second: str) -> Difference:
+        """Score of one minus score of the other, paired by task."""
+        return paired_difference(self.measured[first].scores, self.measured[second].scores)
+
+    def token_ratio(self, first: str, second: str) -> Interval:
+        """Tokens of one over tokens of the other, paired by task."""
+        return paired_ratio(self.measured[first].tokens, self.measured[second].tokens)
+
+    def to_json(self) -> str:
+        """Rows, settings and details as JSON."""
+        return json.dumps(
+            {"tasks": self.tasks, "seeds": self.seeds, "rows": json.loads(json_rows(self.rows)), "details": self.details},
+            indent=2,
+        )
+
+
+async def measure(
+    team: Team,
+    coordinators: Mapping[str, Coordinator],
+    tasks: Sequence[Task],
+    seeds: Sequence[int],
+    *,
+    into: Evaluation | None = None,
+    references: Sequence[str] = (),
+    concurrency: int = 512,
+    done: Callable[[str], None] | None = None,
+) -> Evaluation:
+    """Run each coordinator on all tasks with all seeds.
+
+    into: add to this evaluation (of the same tasks and seeds). references: names that are no competitors. done: is
+    called with the coordinator's name after each run. Raises what the runs raise when all of one coordinator fail.
+    """
+    out = into or Evaluation(len(tasks), len(seeds))
+    rollouts = Rollouts(team.orchestrator, concurrency=concurrency)
+    for name, coordinator in coordinators.items():
+        tick = None if done is None else (lambda name=name: done(name))
+        results = await rollouts.run(coordinator, tasks, seeds=seeds, done=tick)
+        out.measured[name] = _measured(results, len(seeds), name in references)
+    return out
+
+
+def evaluate(
+    team: Team | str | Path,
+    tasks: str | Sequence[str] | Sequence[Task],
+    coordinators: Sequence[str] = ("own",),
+    *,
+    seeds: int = 1,
+    fit: str | Sequence[str] | Sequence[Task] | None = None,
+    limit: int | None = None,
+    done: Callable[[str], None] | None = None,
+) -> Evaluation:
+    """Compare coordinators of a team on tasks.
+
+    team: a team or its file. tasks: a SPEC such as "jsonl:tasks.jsonl?verifier=numeric&split=test", or tasks.
+    coordinators: names, see `candidates.resolve`. seeds: how many times each task is run. fit: tasks that coordinators
+    which are chosen or fitted learn from; never the same as `tasks`.
+
+    Raises InputError (or a kind of it) for what is wrong in the arguments, RunError when all runs of one fail.
+    """
+    owned = not isinstance(team, Team)
+    loaded = Team.load(team) if not isinstance(team, Team) else team
+    try:
+        return loaded.wait(aevaluate(loaded, tasks, coordinators, seeds=seeds, fit=fit, limit=limit, done=done))
+    finally:
+        if owned:
+            loaded.close()
+
+
+async def aevaluate(
+    team: Team,
+    tasks: str | Sequence[str] | Sequence[Task],
+    coordinators: Sequence[str] = ("own",),
+    *,
+    seeds: int = 1,
+    fit: str | Sequence[str] | Sequence[Task] | None = None,
+    limit: int | None = None,
+    done: Callable[[str], None] | None = None,
+) -> Evaluation:
+    """`evaluate`, to be awaited."""
+    held_out = await asyncio.to_thread(tasks_of, tasks, limit)
+    learned_from = await asyncio.to_thread(tasks_of, fit, None) if fit is not None else None
+    fitting = Fitting(team, learned_from, held_out, range(seeds))
+    out = Evaluation(len(held_out), seeds)
+    for name in coordinators:
+        chosen = await resolve(name, fitting, out.details)
+        await measure(
+            team, {name: chosen.coordinator}, held_out, range(seeds), into=out,
+            references=(name,) if chosen.reference else (), done=done,
+        )  # fmt: skip
+    return out
+
+
+def tasks_of(tasks: str | Sequence[str] | Sequence[Task], limit: int | None) -> list[Task]:
+    """Tasks from a spec, several specs, or tasks. Raises TaskError."""
+    if isinstance(tasks, str):
+        return load_tasks(tasks, limit=limit)
+    specs = [task for task in tasks if isinstance(task, str)]
+    if specs:
+        return load_tasks(specs, limit=limit)
+    given = [task for task in tasks if isinstance(task, Task)]
+    return given if limit is None else given[:limit]
+
+
+def _measured(results: Sequence[Result], seeds: int, reference: bool) -> Measured:
+    def table(values: Sequence[float]) -> Floats:
+        return np.array(values, np.float64).reshape(-1, seeds).T
+
+    return Measured(
+        table([score(result) for result in results]),
+        table([result.usage.tokens for result in results]),
+        table([result.usage.calls for result in results]),
+        table([result.usage.dollars for result in results]),
+        table([result.seconds for result in results]),
+        reference,
+    )
+
+
+def _row(name: str, measured: Measured, tasks: int) -> Row:
+    interval = mean_interval(measured.scores)
+    return Row(
+        name,
+        interval.mean,
+        interval.low,
+        interval.high,
+        float(measured.tokens.mean()),
+        float(measured.calls.mean()),
+        float(measured.dollars.mean()),
+        float(measured.seconds.mean()),
+        tasks,
+        measured.reference,
+    )

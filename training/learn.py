@@ -1,0 +1,263 @@
+"""From a training file to a trained policy: the whole of `podium train`, as one call.
+
+The training goes on from its last checkpoint if there is one, keeps what it has when it is interrupted, measures the
+best checkpoint on held-out tasks, and leaves in the output folder: the policy (two files to serve), metrics as JSON
+lines and for TensorBoard, plots, and a checkpoint to go on from.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from podium.agents.endpoint import EndpointModel
+from podium.agents.model import Model
+from podium.agents.reply_cache import CachedModel, ReplyStore, SpendingCap
+from podium.orchestrator.coordinators.random import Random
+from podium.orchestrator.learned.policy import LearnedCoordinator
+from podium.orchestrator.learned.saved import Policy, save_policy
+from podium.orchestrator.team import Team
+from podium.orchestrator.team_file import load_team
+from podium.protocols.errors import InputError, MissingExtra
+from podium.protocols.task import Task
+from podium.training.evaluate import Evaluation, measure, tasks_of
+from podium.training.rollouts import Rollouts
+from podium.training.train_file import TrainSpec, load_training
+
+METRICS = "metrics.jsonl"
+PROBE_TASKS = 32
+"""Tasks run at random before training, to learn what a reply of this team costs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a training stands. seconds_left, dollars_forecast: extrapolated from what was done in this session.
+
+    dollars_spent: at paid endpoints, replies from the cache not counted.
+    """
+
+    iteration: int
+    iterations: int
+    metrics: Mapping[str, float]
+    seconds_left: float
+    dollars_spent: float
+    dollars_forecast: float
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What a training left behind. finished: False when it was interrupted; evaluation: None without test tasks."""
+
+    policy: Policy
+    folder: Path
+    iterations: int
+    finished: bool
+    evaluation: Evaluation | None
+    metrics: Sequence[Mapping[str, float]]
+
+
+Watch = Callable[[Progress], None]
+
+
+def train(spec: TrainSpec | str | Path, *, fresh: bool = False, watch: Watch | None = None) -> Trained:
+    """Train a coordinator as a training file says.
+
+    fresh: throw an earlier checkpoint in the output folder away instead of going on from it. watch: is called after
+    each iteration. Ctrl-C ends the training after saving what it has.
+
+    Raises InputError (or a kind of it) for what is wrong in the file, the team or the tasks, BudgetExceeded when the
+    dollar cap does not hold the next call, RunError when every run of an iteration fails.
+    """
+    given = spec if isinstance(spec, TrainSpec) else load_training(spec)
+    return asyncio.run(atrain(given, fresh=fresh, watch=watch))
+
+
+async def atrain(spec: TrainSpec, *, fresh: bool = False, watch: Watch | None = None) -> Trained:
+    """`train`, to be awaited. Cancelling it saves a checkpoint first."""
+    _needs_torch()
+    from podium.training.checkpoint import FOLDER, load_checkpoint, save_checkpoint
+    from podium.training.coordinator_trainer import CoordinatorTrainer
+
+    tasks = tasks_of(spec.tasks.train, None)
+    held_out = None if spec.tasks.test is None else tasks_of(spec.tasks.test, None)
+    _disjoint(tasks, held_out)
+    spec.output.mkdir(parents=True, exist_ok=True)
+    if fresh:
+        shutil.rmtree(spec.output / FOLDER, ignore_errors=True)
+        (spec.output / METRICS).unlink(missing_ok=True)
+    plain = Team.of(load_team(spec.team).model_copy(update={"journal": None}))
+    purse = Purse(plain.models, spec)
+    team = Team(plain.spec, purse.models)
+    try:
+        trainer = CoordinatorTrainer(spec, team.orchestrator, tasks, scale=await _scale(team, tasks, spec))
+        resumed = load_checkpoint(trainer, spec.output)
+        log = MetricsLog(spec.output, keep=trainer.iteration if resumed else 0)
+        best = spec.output / "best"
+        began, first, spent = time.monotonic(), trainer.iteration, purse.spent
+        finished = False
+
+        async def keep() -> dict[str, float]:
+            found = await trainer.validate()
+            gain = found.get("eval_gain", float(trainer.iteration))
+            if gain > trainer.best[0]:
+                trainer.best = (gain, trainer.iteration)
+                save_policy(trainer.frozen(preference=trainer.middle_knob), best)
+            save_checkpoint(trainer, spec.output)
+            return found
+
+        try:
+            while trainer.iteration < spec.iterations:
+                metrics = await trainer.step()
+                if trainer.iteration % spec.evaluate_every == 0 or trainer.iteration == spec.iterations:
+                    metrics |= await keep()
+                log.add(trainer.iteration, metrics)
+                if watch:
+                    share = (spec.iterations - trainer.iteration) / (trainer.iteration - first)
+                    used = purse.spent - spent
+                    watch(
+                        Progress(
+                            trainer.iteration,
+                            spec.iterations,
+                            metrics,
+                            (time.monotonic() - began) * share,
+                            purse.spent,
+                            purse.spent + used * share,
+                        )
+                    )
+            finished = True
+        except (asyncio.CancelledError, KeyboardInterrupt):
+            task = asyncio.current_task()
+            if task is not None:
+                task.uncancel()
+            save_checkpoint(trainer, spec.output)
+        finally:
+            log.close()
+        if not (best / "policy.json").exists():
+            save_policy(trainer.frozen(preference=trainer.middle_knob), best)
+        policy = _best(best)
+        evaluation = None
+        if finished and held_out:
+            learned = LearnedCoordinator(policy)
+            evaluation = await measure(team, {"learned": learned}, held_out, (0,), concurrency=spec.concurrency)
+        _finish(policy, spec, trainer.iteration, evaluation)
+        return Trained(policy, spec.output, trainer.iteration, finished, evaluation, log.rows)
+    finally:
+        await team.aclose()
+
+
+class Purse:
+    """A team's models behind one reply cache, and the real endpoints among them under one cap.
+
+    models: to build the team with. Repeated prompts with the same seed are answered from the cache, whatever the
+    provider; only endpoints cost real dollars.
+    """
+
+    def __init__(self, models: Mapping[str, Model], spec: TrainSpec) -> None:
+        cap = None if spec.dollars is None else SpendingCap(spec.dollars)
+        store = ReplyStore(spec.cache)
+        paid = {name for name, model in models.items() if isinstance(model, EndpointModel)}
+        self.models: dict[str, Model] = {
+            name: CachedModel(model, store, cap=cap if name in paid else None) for name, model in models.items()
+        }
+        self._paid = [model for name, model in self.models.items() if name in paid]
+
+    @property
+    def spent(self) -> float:
+        """Dollars that endpoints really cost so far."""
+        return sum(model.spent_dollars for model in self._paid if isinstance(model, CachedModel))
+
+
+class MetricsLog:
+    """Metrics by iteration: JSON lines, TensorBoard, and a list. keep: iterations of an earlier session that stand."""
+
+    def __init__(self, folder: Path, *, keep: int) -> None:
+        from torch.utils.tensorboard.writer import SummaryWriter
+
+        self._path = folder / METRICS
+        self.rows: list[dict[str, float]] = []
+        if keep and self._path.exists():
+            lines = [json.loads(line) for line in self._path.read_text().splitlines()]
+            self.rows = [line for line in lines if line["step"] <= keep]
+        self._path.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
+        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=keep + 1 if keep else None)
+
+    def add(self, iteration: int, metrics: Mapping[str, float]) -> None:
+        """One iteration's metrics."""
+        row = {"step": float(iteration), **metrics}
+        self.rows.append(row)
+        with self._path.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        for name, value in metrics.items():
+            self._board.add_scalar(name, value, iteration)
+
+    def close(self) -> None:
+        """Write what is buffered."""
+        self._board.close()
+
+
+def _best(folder: Path) -> Policy:
+    from podium.orchestrator.learned.saved import load_policy
+
+    return load_policy(folder)
+
+
+def _finish(policy: Policy, spec: TrainSpec, iterations: int, evaluation: Evaluation | None) -> None:
+    """The policy with its card filled in, at the top of the output folder, and the plots beside it."""
+    from podium.training.plots import training_curves
+
+    policy.card = policy.card.model_copy(
+        update={
+            "trained_on": {
+                "tasks": spec.tasks.train,
+                "iterations": iterations,
+                "runs": iterations * spec.tasks_per_iteration * spec.group,
+                "seed": spec.seed,
+            },
+            "measured": {}
+            if evaluation is None
+            else {"tasks": spec.tasks.test} | json.loads(evaluation.to_json())["rows"][0],
+        }
+    )
+    save_policy(policy, spec.output)
+    with contextlib.suppress(InputError):  # no iteration was finished: there is no curve to draw
+        training_curves(spec.output / METRICS, spec.output / "curves.png", title="Training the coordinator")
+
+
+async def _scale(team: Team, tasks: Sequence[Task], spec: TrainSpec) -> float:
+    """Dollars of a typical reply: the mean over some random runs; the policy measures its price knob in it.
+
+    Where all models are free, a nominal millionth of a dollar a reply keeps the knob defined.
+    """
+    probe = sorted(tasks, key=lambda task: task.id)[:PROBE_TASKS]
+    results = await Rollouts(team.orchestrator, concurrency=spec.concurrency).run(Random(), probe, seeds=(spec.seed,))
+    costs = [node.usage.dollars / node.usage.calls for result in results for node in result.nodes if node.usage.calls]
+    mean = float(np.mean(costs)) if costs else 0.0
+    return float(f"{mean:.2e}") if mean > 0 else 1e-6
+
+
+def _disjoint(tasks: Sequence[Task], held_out: Sequence[Task] | None) -> None:
+    """Raises InputError when training and test share a task."""
+    seen = {task.text for task in tasks}
+    shared = [task for task in held_out or () if task.text in seen]
+    if shared:
+        raise InputError(
+            f"{len(shared)} of {len(held_out or ())} test tasks are training tasks too, such as "
+            f"{shared[0].text[:60]!r}; add split=train and split=test to the two specs"
+        )
+
+
+def _needs_torch() -> Any:
+    try:
+        import torch
+    except ModuleNotFoundError:
+        raise MissingExtra("training", "train", "torch") from None
+    return torch
