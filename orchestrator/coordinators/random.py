@@ -66,7 +66,7 @@ class Random(Stateless):
             mode="sample",
             factors=tuple(factors),
             log_prob=sum(factor.log_prob for factor in factors),
-            budget_left=state.left.tightest,
+            budget_left=state.left.fractions,
         )
 
     def _pointer(self, state: RunState) -> dict[str, float]:

@@ -1,0 +1,137 @@
+"""The LLM selector: structured output, repair, and who pays."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+
+from podium.agents.model import Price, Prompt
+from podium.orchestrator.budget import Limits
+from podium.orchestrator.coordinators import LLMSelector
+from podium.protocols.errors import ModelUnreachable
+from podium.protocols.record import Finish, Generation, Sampling, Usage
+from tests.orchestrator.stage import Speaker, Stage, authors
+
+
+class Says:
+    """A model that says its lines one after another."""
+
+    name = "picker"
+    price = Price(1.0, 2.0)
+    max_tokens = 100
+    temperature = 1.0
+    gives_ids = False
+    chars_per_token = 4.0
+
+    def __init__(self, *lines: str | Exception) -> None:
+        self.lines = list(lines)
+        self.prompts: list[Prompt] = []
+        self.sampling: list[Sampling] = []
+
+    async def generate(self, prompt: Prompt, sampling: Sampling) -> AsyncIterator[str | Generation]:
+        self.prompts.append(prompt)
+        self.sampling.append(sampling)
+        line = self.lines.pop(0)
+        if isinstance(line, Exception):
+            raise line
+        yield Generation(line, Usage(7, 3, 1, 1e-5), sampling)
+
+    async def close(self) -> None: ...
+
+
+def pick(name: str) -> str:
+    return json.dumps({"next": name})
+
+
+def crew(names: Sequence[str] = ("anna", "bert"), limits: Limits | None = None) -> Stage:
+    return Stage(*(Speaker(name, name.upper()) for name in names), limits=limits)
+
+
+def test_the_model_picks_speakers_and_ends_the_run() -> None:
+    model = Says(pick("bert"), pick("anna"), pick("finish"))
+    result = crew().run(LLMSelector(model))
+    assert authors(result) == ["bert", "anna"]
+    assert result.answer == "ANNA"
+    assert result.steps == 3
+    assert isinstance(result.decisions[-1].action, Finish)
+
+
+def test_its_calls_are_paid_by_the_run() -> None:
+    result = crew().run(LLMSelector(Says(pick("bert"), pick("finish"))))
+    assert result.usage.calls == 3
+    assert result.by_agent["llm_selector"].tokens == 20
+    assert [len(each.calls) for each in result.decisions] == [1, 1]
+
+
+def test_the_schema_allows_exactly_the_options() -> None:
+    model = Says(pick("anna"), pick("finish"))
+    crew().run(LLMSelector(model))
+    schemas = [prompt.response_schema for prompt in model.prompts]
+    assert [schema and schema["properties"]["next"]["enum"] for schema in schemas] == [
+        ["anna", "bert"],
+        ["anna", "bert", "finish"],
+    ]
+    assert model.sampling[0].temperature == 0
+    assert "anna" in model.prompts[0].messages[0].content
+    assert any(message.name == "anna" and message.content == "ANNA" for message in model.prompts[1].messages)
+
+
+def test_words_around_the_json_do_not_matter() -> None:
+    result = crew().run(LLMSelector(Says(f"Sure!\n```json\n{pick('bert')}\n```", pick("finish"))))
+    assert authors(result) == ["bert"]
+    assert result.decisions[0].reasons["invalid"] == 0
+
+
+def test_one_repair_is_tried() -> None:
+    model = Says("I would ask Bert", pick("bert"), pick("finish"))
+    result = crew().run(LLMSelector(model))
+    first = result.decisions[0]
+    assert authors(result) == ["bert"]
+    assert first.reasons == {"invalid": 1, "repaired": 1}
+    assert len(first.calls) == 2
+    assert "none of anna, bert" in model.prompts[1].messages[-1].content
+
+
+def test_after_the_repair_the_nearest_name_is_taken() -> None:
+    result = crew().run(LLMSelector(Says("?", pick("Berta"), pick("finish"))))
+    assert authors(result) == ["bert"]
+    assert result.decisions[0].reasons == {"invalid": 2, "nearest": 1}
+
+
+def test_without_a_near_name_it_is_the_next_in_turn() -> None:
+    result = crew().run(LLMSelector(Says(pick("xyz"), "{}", "[1]", '{"next": 3}', pick("finish"))))
+    assert authors(result) == ["anna", "bert"]
+    assert result.decisions[1].reasons == {"invalid": 2, "turn": 1}
+
+
+def test_the_last_of_max_steps_answers() -> None:
+    result = crew().run(LLMSelector(Says(pick("anna"), pick("bert")), max_steps=2))
+    assert result.answer == "BERT"
+    assert result.steps == 2
+
+
+def test_one_option_needs_no_call() -> None:
+    result = crew(["anna"]).run(LLMSelector(Says(), max_steps=1))
+    assert result.answer == "ANNA"
+    assert result.usage.calls == 1
+
+
+def test_a_budget_that_does_not_hold_another_selection_ends_the_run() -> None:
+    model = Says(pick("anna"), pick("bert"))
+    result = crew(limits=Limits(calls=4)).run(LLMSelector(model))
+    assert result.answer == "ANNA"
+    assert result.usage.calls == 2
+    assert len(model.lines) == 1
+
+
+def test_an_agent_called_finish_can_still_be_asked() -> None:
+    result = crew(["finish", "bert"]).run(LLMSelector(Says(pick("finish"), pick("finish the run"))))
+    assert authors(result) == ["finish"]
+    assert result.answer == "FINISH"
+
+
+def test_a_model_that_is_down_is_a_typed_error_with_the_run() -> None:
+    with pytest.raises(ModelUnreachable, match="run r"):
+        crew().run(LLMSelector(Says(ModelUnreachable("no connection to http://localhost:1"))))
