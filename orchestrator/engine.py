@@ -10,17 +10,17 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
 from podium.orchestrator.budget import Budget, Limits
-from podium.orchestrator.coordinator import Coordinator, RunState, plurality
+from podium.orchestrator.coordinator import Coordinator, Memory, RunState, plurality
 from podium.orchestrator.deciding import Decider
 from podium.orchestrator.topology import Topology
 from podium.protocols.bus import Bus, Card, Envelope, Lease, Reply
-from podium.protocols.errors import BudgetExceeded, CoordinatorError, RunError
+from podium.protocols.errors import BudgetExceeded, CoordinatorError, PodiumError, RunError
 from podium.protocols.events import Added, Decided, Ended, Event, Piece, Result, Started, Stop
 from podium.protocols.noise import seed_of
 from podium.protocols.record import NO_USAGE, Call, Decision, Directive, Finish, Generation, Node, Usage
@@ -95,10 +95,13 @@ class Orchestrator:
         try:
             if seconds == math.inf:
                 return await work.loop()
+            clock = asyncio.timeout(seconds)
             try:
-                async with asyncio.timeout(seconds):
+                async with clock:
                     return await work.loop()
             except TimeoutError:
+                if not clock.expired():
+                    raise
                 return work.wind_down("deadline", f"no reply within {seconds:g} seconds")
         except RunError as error:
             error.run = error.run or id
@@ -132,26 +135,37 @@ class _Run:
         self.preference = team.preference if settings.preference is None else settings.preference
         self.nodes: list[Node] = []
         self.decisions: list[Decision] = []
-        self.memory = team.coordinator.begin(task.messages, self.cards)
+        self.memory: Memory = None
         self.task_chars = sum(len(message.content) for message in task.messages)
         self.shown = dict.fromkeys(self.by_name, 0)  # characters of all replies each agent may see
         self.asked = dict.fromkeys(self.by_name, 0)
         self.refused = 0
         self.overshoot = 0
+        self.unanswered = NO_USAGE  # of requests that ended without a reply
         self.affordable = (True,) * len(self.cards)
 
     async def loop(self) -> Result:
-        """Decide and act until there is an answer."""
+        """Decide and act until there is an answer.
+
+        When nothing more fits the budget the coordinator is asked once more: finishing is free, and which reply is
+        the answer is its choice (the run counts as stopped by the budget). If it would rather go on, the run winds
+        down.
+        """
         task = self.task
         self._add(Node(0, (), "task", "user", task.text), observe=False)
         if self.emit:
             self.emit(Started(self.id, task.text))
         coordinator, decider = self.team.coordinator, self.decider
+        bounded = self.budget.limits != Limits()
+        try:
+            self.memory = coordinator.begin(task.messages, self.cards)
+        except Exception as error:
+            raise self._blame("begin", error) from error
         while True:
             left = self.budget.left()
-            if left.tightest < 1.0:
+            if bounded:
                 self.affordable = tuple(self._room(card) > 0 for card in self.cards)
-                if not any(self.affordable):
+                if len(self.nodes) == 1 and not any(self.affordable):
                     return self.wind_down("budget", "the budget does not hold one call")
             state = RunState(
                 self.id,
@@ -166,7 +180,10 @@ class _Run:
                 self.mode,
                 self.preference,
             )
-            decision = await decider.decide(state)
+            try:
+                decision = await decider.decide(state)
+            except Exception as error:
+                raise self._blame("decide", error) from error
             self.decisions.append(decision)
             if self.emit:
                 self.emit(Decided(self.id, decision))
@@ -184,7 +201,7 @@ class _Run:
     async def _act(self, directives: tuple[Directive, ...]) -> Result | None:
         """Carry directives out in parallel; the result, if that ends the run."""
         work = [
-            (directive, sample, lease)
+            (directive, sample, lease, self.asked[directive.agent])
             for directive in directives
             for sample, lease in enumerate(self._leases(directive))
         ]
@@ -192,25 +209,41 @@ class _Run:
             return self.wind_down("budget", "the budget does not hold the calls that were decided")
         upto = len(self.nodes)
         if len(work) == 1:
-            directive, sample, lease = work[0]
-            content, calls, usage = await self._ask(directive, sample, lease, upto)
+            directive, sample, lease, turn = work[0]
+            content, calls, usage = await self._ask(directive, sample, lease, turn, upto)
             node = self._reply(directive, content, calls, usage, (upto - 1,))
             return self.result("answered", node) if directive.answer else None
-        tasks = [asyncio.ensure_future(self._ask(directive, sample, lease, upto)) for directive, sample, lease in work]
+        tasks = [asyncio.ensure_future(self._ask(*each, upto)) for each in work]
         try:
-            done = await asyncio.gather(*tasks)
+            await asyncio.gather(*tasks)
         except BaseException:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            self._gather(directives, work, tasks, upto)
             raise
+        answer = self._gather(directives, work, tasks, upto)
+        return None if answer is None else self.result("answered", answer)
+
+    def _gather(
+        self,
+        directives: tuple[Directive, ...],
+        work: list[tuple[Directive, int, Lease, int]],
+        tasks: Sequence[asyncio.Future[tuple[str, tuple[Call, ...], Usage]]],
+        upto: int,
+    ) -> Node | None:
+        """Commit what came back, in the order of the directives; the run's answer, if it is among it."""
         answer: Node | None = None
         for directive in directives:
-            drawn = [result for (owner, _, _), result in zip(work, done, strict=True) if owner is directive]
+            drawn = [
+                task.result()
+                for (owner, *_), task in zip(work, tasks, strict=True)
+                if owner is directive and not task.cancelled() and task.exception() is None
+            ]
             if drawn:
                 node = self._reduce(directive, drawn, upto)
                 answer = node if directive.answer else answer
-        return None if answer is None else self.result("answered", answer)
+        return answer
 
     def _reduce(self, directive: Directive, drawn: list[tuple[str, tuple[Call, ...], Usage]], upto: int) -> Node:
         """One reply from a directive's samples; where there are several, they stay in the record as candidates."""
@@ -262,19 +295,32 @@ class _Run:
     def _add(self, node: Node, observe: bool = True) -> Node:
         self.nodes.append(node)
         if observe:
-            self.memory = self.team.coordinator.observe(self.memory, node)
+            try:
+                self.memory = self.team.coordinator.observe(self.memory, node)
+            except Exception as error:
+                raise self._blame("observe", error) from error
         if self.emit:
             self.emit(Added(self.id, node))
         return node
 
+    def _blame(self, verb: str, error: Exception) -> PodiumError:
+        """A coordinator's own error as it is, anything else as a CoordinatorError that says where it happened."""
+        if isinstance(error, PodiumError):
+            return error
+        what = f"{self.team.coordinator.name} failed to {verb} at step {len(self.decisions)}"
+        return CoordinatorError(f"{what}: {type(error).__name__}: {error}", run=self.id)
+
     async def _ask(
-        self, directive: Directive, sample: int, lease: Lease, upto: int
+        self, directive: Directive, sample: int, lease: Lease, turn: int, upto: int
     ) -> tuple[str, tuple[Call, ...], Usage]:
-        """One request over the bus: its words, its completed calls, and what they used."""
+        """One request over the bus: its words, its completed calls, and what they used.
+
+        turn: how often the agent has been asked in this run, from 1; keys the seed of its reply.
+        """
         agent, settings = directive.agent, self.settings
         seed = None
         if settings.reply_seed is not None:
-            seed = seed_of(settings.reply_seed, agent, self.asked[agent], sample) & 0x7FFFFFFF
+            seed = seed_of(settings.reply_seed, agent, turn, sample) & 0x7FFFFFFF
         emit = self.emit
         envelope = Envelope(
             f"{directive.id}.{sample}" if sample else directive.id,
@@ -302,10 +348,16 @@ class _Run:
                     content = item.content
                 elif emit:
                     emit(Piece(self.id, agent, item.text, directive.answer))
+        except PodiumError:
+            raise
+        except Exception as error:
+            raise RunError(f"it failed with {type(error).__name__}: {error}", run=self.id, agent=agent) from error
         finally:
             budget = self.budget
             budget.release(*reserved)
             budget.spend(usage.tokens, usage.calls, usage.dollars)
+            if content is None:
+                self.unanswered = self.unanswered + usage
             if usage.tokens > reserved[0]:
                 self.overshoot += usage.tokens - reserved[0]
         if content is None:
@@ -372,13 +424,20 @@ class _Run:
         if view.kind == "none":
             return ()
         end = upto if view.upto is None else min(upto, view.upto + 1)
-        if view.kind == "only":
-            nodes = [self.nodes[id] for id in sorted(view.only) if 0 < id < end]
-        else:
-            nodes = [node for node in self.nodes[:end] if node.kind == "reply"]
         may_see = self.team.topology.may_see
-        nodes = [node for node in nodes if may_see(agent, node.author)]
-        return tuple(nodes[-view.count :] if view.kind == "last" else nodes)
+        if view.kind == "only":
+            nodes = [self.nodes[place] for place in sorted(view.only) if 0 < place < end]
+            return tuple(node for node in nodes if may_see(agent, node.author))
+        if view.kind == "last":  # from the end, so that it costs the same however long the run is
+            found: list[Node] = []
+            for place in range(end - 1, 0, -1):
+                if len(found) == view.count:
+                    break
+                node = self.nodes[place]
+                if node.kind == "reply" and may_see(agent, node.author):
+                    found.append(node)
+            return tuple(reversed(found))
+        return tuple(node for node in self.nodes[:end] if node.kind == "reply" and may_see(agent, node.author))
 
     def _charge(self, decision: Decision, name: str) -> None:
         """Calls that the coordinator made to decide become a node of the record, and the run pays for them."""
@@ -394,12 +453,13 @@ class _Run:
         )
 
     def _finish(self, action: Finish) -> Result:
-        if not 0 < action.answer < len(self.nodes):
+        if not 0 < action.answer < len(self.nodes) or self.nodes[action.answer].kind == "decision":
             raise CoordinatorError(
-                f"finished with node {action.answer}, which is not an answer; nodes are 1 to {len(self.nodes) - 1}",
+                f"finished with node {action.answer}, which is not an answer; replies so far: "
+                + (", ".join(str(node.id) for node in self.nodes if node.kind == "reply") or "none"),
                 run=self.id,
             )
-        return self.result("answered", self.nodes[action.answer])
+        return self.result("answered" if any(self.affordable) else "budget", self.nodes[action.answer])
 
     def wind_down(self, stop: Stop, why: str) -> Result:
         """End early with the best answer so far: what most replies agree on, else the newest reply.
@@ -415,7 +475,7 @@ class _Run:
 
     def result(self, stop: Stop, node: Node | None) -> Result:
         """The run as it stands."""
-        usage = NO_USAGE
+        usage = self.unanswered
         for each in self.nodes:
             if each.usage is not NO_USAGE:
                 usage = usage + each.usage
