@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
 from podium.protocols.errors import InputError
+from podium.protocols.pool import Pool
 
 __all__ = ["pool_team", "starter_team", "write_new"]
 
@@ -78,37 +78,51 @@ topology: {{kind: star}}
 
 coordinator: {{kind: vote}}     # all answer, the majority wins; train a better one on the same pool
 
-budget: {{tokens: 20000, calls: {calls}, seconds: 60}}
+budget: {{tokens: {tokens}, calls: {calls}, seconds: 60}}
 """
 
 
 def starter_team(file: Path, provider: Literal["scripted", "openai"] = "scripted") -> str:
     """The text of a team file for first steps. file: where it is going to be, for its name and its comments."""
-    head = HEAD.format(file=file, name=_name(file), task="What is 17 + 25?")
+    head = HEAD.format(file=file, name=_usable(file.stem), task="What is 17 + 25?")
     return head + (SCRIPTED if provider == "scripted" else OPENAI) + TEAM
 
 
-def pool_team(file: Path, pool: Path, prices: Mapping[str, float]) -> str:
+def pool_team(file: Path, path: Path, pool: Pool) -> str:
     """The text of a team file whose members are the agents of a recorded pool.
 
-    file: where it is going to be; pool: the pool file, which is named relative to it; prices: dollars per million
-    output tokens of each of the pool's agents.
+    file: where it is going to be; path: the pool's file, which is named relative to it.
     """
-    path = json.dumps(os.path.relpath(pool.resolve(), file.resolve().parent))
     names: dict[str, str] = {}
-    for agent in prices:
+    for agent in pool.agents:
         name = _usable(agent)
         while name in names:
             name += "-2"
         names[name] = agent
-    models = "".join(
-        f"  {json.dumps(name)}: {{provider: recorded, path: {path}, agent: {json.dumps(agent)}, "
-        f"price: {{output: {prices[agent]:g}}}}}\n"
-        for name, agent in names.items()
-    )
+    shown = json.dumps(os.path.relpath(path.resolve(), file.resolve().parent))
+    models = "".join(_recorded(name, agent, shown, pool) for name, agent in names.items())
     agents = "".join(f"  {json.dumps(name)}: {{role: solver, model: {json.dumps(name)}}}\n" for name in names)
-    head = HEAD.format(file=file, name=_name(file), task="a question of the pool")
-    return head + POOL.format(models=models, agents=agents, calls=max(12, 2 * len(names)))
+    longest = sum(_longest(pool, agent) for agent in pool.agents)
+    prompt = max(len(task.prompt) for task in pool.tasks)
+    # Room for asking everybody once, with the longest prompt at a token per character, and as much again.
+    tokens = 2 * (longest + prompt * len(names)) // 1000 * 1000 + 2000
+    head = HEAD.format(file=file, name=_usable(pool.name), task="a question of the pool")
+    return head + POOL.format(models=models, agents=agents, calls=2 * len(names) + 2, tokens=tokens)
+
+
+def _recorded(name: str, agent: str, path: str, pool: Pool) -> str:
+    price = pool.agents[agent].price
+    cost = f"{{input: {price.input:g}, output: {price.output:g}}}"
+    return (
+        f"  {json.dumps(name)}:\n    provider: recorded\n    path: {path}\n    agent: {json.dumps(agent)}\n"
+        f"    price: {cost}\n    max_tokens: {_longest(pool, agent)}   # its longest recorded reply\n"
+    )
+
+
+def _longest(pool: Pool, agent: str) -> int:
+    """Tokens of an agent's longest recorded reply; at least one."""
+    samples = (sample for task in pool.tasks for sample in task.replies[agent].samples)
+    return max(1, max((sample.completion_tokens for sample in samples), default=1))
 
 
 def write_new(file: Path, text: str, *, force: bool = False) -> None:
@@ -120,10 +134,6 @@ def write_new(file: Path, text: str, *, force: bool = False) -> None:
         raise InputError(f"{file} is there already; name another file, or add --force to replace it") from None
     except OSError as error:
         raise InputError(f"{file} cannot be written: {error.strerror}") from None
-
-
-def _name(file: Path) -> str:
-    return _usable(file.stem)
 
 
 def _usable(text: str) -> str:

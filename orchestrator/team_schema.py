@@ -22,17 +22,17 @@ REFERENCE = {
 
 def team_schema() -> dict[str, Any]:
     """A JSON Schema (draft 2020-12) that describes every field of a team file."""
-    schema = TeamSpec.model_json_schema()
-    schema = {
+    made = TeamSpec.model_json_schema()
+    schema: dict[str, Any] = {
         "$schema": DIALECT,
-        **schema,
+        **made,
         "title": "Podium team file",
         "required": ["name", "coordinator"],
         "anyOf": [{"required": ["models", "agents"]}, {"required": ["include"]}],
     }
-    parts = [schema, *schema["$defs"].values()]
+    parts: list[dict[str, Any]] = [schema, *made["$defs"].values()]
     for part in parts:
-        properties = part.get("properties", {})
+        properties: dict[str, dict[str, Any]] = part.get("properties", {})
         for name, field in properties.items():
             properties[name] = _or_reference(field)
     return schema

@@ -48,6 +48,7 @@ class Topology:
     __slots__ = ("_sees", "_viewers", "agents")
 
     def __init__(self, spec: TopologySpec, agents: Sequence[str]) -> None:
+        """As `graph`. Raises ValueError for an edge between agents that are not in the team."""
         made = graph(spec, agents)
         self.agents = tuple(agents)
         self._sees = {name: frozenset((*made.predecessors(name), name)) for name in agents}

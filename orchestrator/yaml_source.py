@@ -210,10 +210,11 @@ def _compose(text: str | bytes, file: str) -> Node | None:
         shown = f"U+{ord(text[error.position]):04X}"
         raise TeamFileError([f"{file}:{line}: the character {shown} is not allowed in YAML"]) from None
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
+        unclosed = (error.problem or "").startswith("could not find expected ':'")
+        mark = (error.context_mark if unclosed else None) or error.problem_mark or error.context_mark
         line = mark.line + 1 if mark is not None else 1
         raise TeamFileError([f"{file}:{line}: {_plain_syntax(error, text)}"]) from None
-    except ValueError:
+    except (ValueError, OverflowError):
         raise TeamFileError([f"{file}:1: a number escape in a quoted text is out of range"]) from None
     finally:
         if loader is not None:
@@ -234,13 +235,14 @@ def _plain_syntax(error: yaml.MarkedYAMLError, text: str) -> str:
     if "but got '{'" in problem and "${" in written:
         return 'inside {...} and [...] a reference needs quotes: "${NAME}"'
     if problem.startswith("expected ','"):
-        return f"a comma or the closing {problem[16:17]} is missing" + begun
+        bracket = "}" if "'}'" in problem else "]"
+        return f"a comma or the closing {bracket} is missing" + begun
     if "cannot start any token" in problem:
         return problem.removeprefix("found ") + "; quote texts that begin with it"
     if problem.startswith("mapping values are not allowed"):
         return "a second colon, or wrong indentation; quote texts that hold a colon"
     if problem.startswith("could not find expected ':'"):
-        return "a key without a colon" + begun
+        return "a key without a colon"
     if "<block end>" in problem:
         return "wrong indentation: this line fits no level above it" + begun
     if "unexpected end of stream" in problem or "found '<stream end>'" in problem:

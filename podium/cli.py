@@ -26,13 +26,14 @@ WRONG_INPUT = 2
 class PodiumGroup(TyperGroup):
     """The group of all commands: turns errors raised on purpose into plain lines and exit codes."""
 
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+    # The class of typer's inner context is private, hence Any.
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Take `--debug` wherever it stands, so that it can be added to the end of a line that failed."""
         end = args.index("--") if "--" in args else len(args)
         ctx.meta["podium.debug"] = "--debug" in args[:end]
         return super().parse_args(ctx, [*(arg for arg in args[:end] if arg != "--debug"), *args[end:]])
 
-    def invoke(self, ctx: typer.Context) -> Any:
+    def invoke(self, ctx: Any) -> Any:
         """Run the command."""
         try:
             return super().invoke(ctx)

@@ -41,6 +41,6 @@ def init(
     else:
         from podium.protocols.pool import read_pool
 
-        text = pool_team(file, from_pool, read_pool(from_pool).agents)
+        text = pool_team(file, from_pool, read_pool(from_pool))
     write_new(file, text, force=force)
     typer.echo(f"wrote {file}; next: podium plan {file}")

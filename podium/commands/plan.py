@@ -56,7 +56,9 @@ def _recorded_prices(team: TeamSpec) -> dict[str, Price]:
 
             pool = read_pool(model.path).agents
             names = [model.agent] if model.agent else [name for name, spec in team.agents.items() if spec.model == key]
-            prices[key] = Price(0.0, max((pool.get(name, 0.0) for name in names), default=0.0))
+            found = [pool[name].price for name in names if name in pool]
+            dearest = (max((price.input for price in found), default=0.0), max((p.output for p in found), default=0.0))
+            prices[key] = Price(*dearest)
     return prices
 
 
