@@ -23,6 +23,11 @@ class ToolSchema:
     description: str
     parameters: dict[str, Any]
 
+    def as_function(self) -> dict[str, Any]:
+        """The tool in the form of OpenAI's API, which chat templates share."""
+        function = {"name": self.name, "description": self.description, "parameters": self.parameters}
+        return {"type": "function", "function": function}
+
 
 @dataclass(slots=True)
 class Prompt:
@@ -95,9 +100,12 @@ class Model(Protocol):
 
 async def complete(model: Model, prompt: Prompt, sampling: Sampling) -> Generation:
     """The generation alone, without the stream. Raises what `Model.generate` raises."""
-    async for item in model.generate(prompt, sampling):
+    generation: Generation | None = None
+    async for item in model.generate(prompt, sampling):  # to its end: a generator left half-way is closed by the loop
         if isinstance(item, Generation):
-            return item
+            generation = item
+    if generation is not None:
+        return generation
     raise TypeError(f"model {model.name} ended without a Generation; every model must yield exactly one")
 
 

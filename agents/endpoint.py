@@ -1,0 +1,349 @@
+"""A model behind any endpoint that speaks OpenAI's chat completions: vendors, vLLM, Ollama, llama.cpp.
+
+The official client does the talking; its own retries are off, because the engine is the only layer that retries. An
+endpoint is a stranger, so everything it sends is checked here and ends as one of three typed errors:
+
+- ModelUnreachable: nobody answers there, or not in time (in total, or between two pieces);
+- ModelGarbage: something answers, and it is not a chat completion (a web page, broken JSON, half a stream);
+- ModelError: the endpoint refuses, in its own words (wrong key, unknown model, too many requests).
+
+Usage is what the endpoint reports. Where it reports none, tokens are estimated from the text, once with a warning in
+the log, and counted in `estimated_calls`. vLLM returns token ids and log-probs as its sampler used them
+(`return_token_ids`, vLLM 0.10.2 and later), which is what training needs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any, Literal
+
+import openai
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
+
+from podium.agents.model import FREE, Price, Prompt, usage_of
+from podium.agents.rendering import merged
+from podium.protocols.errors import ModelError, ModelGarbage, ModelUnreachable
+from podium.protocols.record import Generation, Sampling, StopReason, ToolCall
+
+__all__ = ["EndpointModel"]
+
+LOG = logging.getLogger("podium.endpoint")
+CHARS_PER_TOKEN = 3.0
+"""Careful guess for English and code with today's vocabularies (3.5 to 4.5 measured in the wild)."""
+SHOWN = 200
+"""Characters of a foreign text that an error message quotes."""
+FINISHES: dict[str, StopReason] = {"stop": "stop", "length": "length", "tool_calls": "tool", "function_call": "tool"}
+
+
+class EndpointModel:
+    """A chat model at an OpenAI-compatible endpoint.
+
+    name: how the team calls it; model: how the endpoint calls it; base_url: up to and including /v1, None for OpenAI's.
+    api_key: never printed; key_setting: what an error about the key tells the user to change.
+    timeout: seconds for a whole call; idle_timeout: seconds without a new piece (None: the same).
+    log_probs: ask for the chosen tokens' log-probs. vllm: ask for token ids too (then `gives_ids`).
+    log_prob_kind: what the server was started with (vLLM: --logprobs-mode processed_logprobs).
+    extra: further fields of the request body, for instance {"reasoning_effort": "low"}.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        model: str,
+        *,
+        base_url: str | None = None,
+        api_key: str = "none",
+        key_setting: str = "api_key",
+        price: Price = FREE,
+        max_tokens: int = 512,
+        temperature: float = 1.0,
+        timeout: float = 60.0,
+        idle_timeout: float | None = None,
+        vllm: bool = False,
+        log_probs: bool = False,
+        log_prob_kind: Literal["raw", "processed"] = "raw",
+        extra: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.name = name
+        self.model = model
+        self.base_url = base_url or "https://api.openai.com/v1"
+        self.price = price
+        self.max_tokens = max_tokens
+        self.temperature = temperature
+        self.gives_ids = vllm
+        self.chars_per_token = CHARS_PER_TOKEN
+        self.timeout = timeout
+        self.idle_timeout = timeout if idle_timeout is None else idle_timeout
+        self.log_probs = log_probs or vllm
+        self.log_prob_kind: Literal["raw", "processed"] = log_prob_kind
+        self.estimated_calls = 0
+        self._key = api_key
+        self._key_setting = key_setting
+        self._extra = dict(extra or {})
+        self._client: openai.AsyncOpenAI | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def generate(self, prompt: Prompt, sampling: Sampling) -> AsyncIterator[str | Generation]:
+        """Stream the completion. Raises ModelUnreachable, ModelGarbage or ModelError; closing it hangs up."""
+        started = time.perf_counter()
+        request = self._request(prompt, sampling)
+        answer = _Answer()
+        response: Any = None
+        try:
+            async with asyncio.timeout(self._wait(started)):
+                create: Callable[..., Awaitable[Any]] = self._connected().chat.completions.with_raw_response.create
+                response = await create(**request)
+                chunks: AsyncIterator[ChatCompletionChunk] | None = None
+                kind: str = response.headers.get("content-type", "")
+                if kind.startswith("text/event-stream"):
+                    chunks = aiter(response.parse())
+                else:
+                    answer.take_whole(await response.http_response.aread(), kind)
+            while chunks is not None:
+                async with asyncio.timeout(self._wait(started)):
+                    chunk = await anext(chunks, None)
+                if chunk is None:
+                    break
+                piece = answer.take(chunk)
+                if piece:
+                    yield piece
+            answer.check()
+        except (TimeoutError, openai.APITimeoutError):
+            waited = time.perf_counter() - started
+            raise ModelUnreachable(f"{self._where} gave no (further) answer; gave up after {waited:.1f} s") from None
+        except openai.APIStatusError as error:
+            raise await self._refusal(error) from None
+        except openai.APIConnectionError as error:
+            if response is None:
+                raise ModelUnreachable(f"cannot reach {self._where}: {_root_cause(error)}") from None
+            raise ModelGarbage(f"{self._where} broke off in the middle of its answer: {_root_cause(error)}") from None
+        except openai.APIError as error:
+            raise ModelError(f"{self._where} reported an error while streaming: {self._clean(error.message)}") from None
+        except _NotAnAnswerError as error:
+            raise ModelGarbage(f"{self._where} answered, but {self._clean(str(error))}") from None
+        except (ValueError, LookupError, TypeError, AttributeError) as error:  # wrong JSON, or JSON of a wrong shape
+            raise ModelGarbage(f"{self._where} sent something that is not a chat completion: {error}") from None
+        finally:
+            if response is not None:
+                await response.http_response.aclose()
+        if answer.unstreamed:
+            yield answer.text
+        yield self._generation(answer, prompt, sampling, time.perf_counter() - started)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        client, self._client = self._client, None
+        if client is not None and self._loop is asyncio.get_running_loop():
+            await client.close()
+
+    @property
+    def _where(self) -> str:
+        return f"model {self.name} ({self.model} at {self.base_url})"
+
+    def _connected(self) -> openai.AsyncOpenAI:
+        loop = asyncio.get_running_loop()
+        if self._client is None or self._loop is not loop:  # connections belong to the loop that opened them
+            self._client = openai.AsyncOpenAI(
+                api_key=self._key, base_url=self.base_url, max_retries=0, timeout=self.timeout
+            )
+            self._loop = loop
+        return self._client
+
+    def _wait(self, started: float) -> float:
+        """Seconds that the next piece may take: the idle limit, or what is left of the whole call's."""
+        return max(0.0, min(self.idle_timeout, self.timeout - (time.perf_counter() - started)))
+
+    def _request(self, prompt: Prompt, sampling: Sampling) -> dict[str, Any]:
+        request: dict[str, Any] = {
+            "model": self.model,
+            "messages": merged(prompt.messages),
+            "temperature": sampling.temperature,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+        # OpenAI's newer models refuse the old name of this field, most other servers do not know the new one.
+        at_openai = "api.openai.com" in self.base_url
+        request["max_completion_tokens" if at_openai else "max_tokens"] = sampling.max_tokens
+        if sampling.top_p < 1:
+            request["top_p"] = sampling.top_p
+        if sampling.seed is not None:
+            request["seed"] = sampling.seed & (2**63 - 1)
+        if sampling.stop:
+            request["stop"] = list(sampling.stop)
+        if self.log_probs:
+            request["logprobs"] = True
+        if prompt.tools:
+            request["tools"] = [tool.as_function() for tool in prompt.tools]
+        if prompt.response_schema is not None:
+            schema = {"name": "reply", "schema": prompt.response_schema}
+            request["response_format"] = {"type": "json_schema", "json_schema": schema}
+        extra = dict(self._extra) | ({"return_token_ids": True} if self.gives_ids else {})
+        if extra:
+            request["extra_body"] = extra
+        return request
+
+    def _generation(self, answer: _Answer, prompt: Prompt, sampling: Sampling, seconds: float) -> Generation:
+        if answer.used is None:
+            if not self.estimated_calls:
+                LOG.warning("%s reports no usage; its tokens are estimated from the length of the text", self._where)
+            self.estimated_calls += 1
+            asked = sum(len(message.content) for message in prompt.messages)
+            written = len(answer.text) + sum(len(call["arguments"]) for call in answer.calls.values())
+            answer.used = (int(asked / CHARS_PER_TOKEN) + 1, int(written / CHARS_PER_TOKEN) + 1)
+        return Generation(
+            text=answer.text,
+            usage=usage_of(self.price, *answer.used, seconds),
+            sampling=sampling,
+            finish=FINISHES.get(answer.finish or "", "stop"),
+            prompt_ids=answer.prompt_ids,
+            ids=tuple(answer.ids) if answer.ids else None,
+            log_probs=tuple(answer.log_probs) if answer.log_probs else None,
+            log_prob_kind=self.log_prob_kind,
+            tool_calls=tuple(
+                ToolCall(call["id"] or f"call-{index}", call["name"], call["arguments"] or "{}")
+                for index, call in sorted(answer.calls.items())
+            ),
+        )
+
+    async def _refusal(self, error: openai.APIStatusError) -> ModelError:
+        status = error.status_code
+        said = self._clean(_endpoint_message(error))
+        if status in (401, 403):
+            hint = f"check the setting {self._key_setting}"
+            return ModelError(f"{self._where} refused the key (HTTP {status}); {hint}: {said}")
+        if status == 404:
+            return ModelError(f"{self._where} was not found (HTTP 404): {said}{await self._served()}")
+        if status == 429:
+            after = error.response.headers.get("retry-after")
+            hint = f"; it asks to wait {after} s" if after else ""
+            return ModelError(f"{self._where} has too many requests or no credit left (HTTP 429){hint}: {said}")
+        if status in (502, 503, 504):
+            return ModelUnreachable(f"{self._where} is not available (HTTP {status}): {said}")
+        return ModelError(f"{self._where} refused the request (HTTP {status}): {said}")
+
+    async def _served(self) -> str:
+        """The names of the models that the endpoint serves, as the end of a sentence; empty when it does not say."""
+        try:
+            async with asyncio.timeout(min(5.0, self.timeout)):
+                names = [model.id for model in (await self._connected().models.list()).data]
+        except (TimeoutError, openai.OpenAIError, ValueError, LookupError, TypeError, AttributeError):
+            return ""
+        return f"; it serves: {', '.join(sorted(names)[:20])}" if names else ""
+
+    def _clean(self, text: str) -> str:
+        """A foreign text in one short line, without the key even if the endpoint repeats it."""
+        line = " ".join(text.split())
+        if len(self._key) > 5:
+            line = line.replace(self._key, "***")
+        return line if len(line) <= SHOWN else line[:SHOWN] + "..."
+
+
+class _NotAnAnswerError(Exception):
+    """What came is no chat completion; the text ends a sentence that begins "it answered, but"."""
+
+
+class _Answer:
+    """What has arrived of one completion."""
+
+    def __init__(self) -> None:
+        self.text = ""
+        self.finish: str | None = None
+        self.used: tuple[int, int] | None = None
+        self.prompt_ids: tuple[int, ...] | None = None
+        self.ids: list[int] = []
+        self.log_probs: list[float] = []
+        self.calls: dict[int, dict[str, str]] = {}
+        self.unstreamed = False
+        self._choices = 0
+
+    def take(self, chunk: ChatCompletionChunk) -> str:
+        """Add one chunk of a stream; returns its piece of text. The client does not check chunks, so this does."""
+        if chunk.usage is not None:
+            self.used = (int(chunk.usage.prompt_tokens), int(chunk.usage.completion_tokens))
+        self._take_prompt_ids(chunk)
+        piece = ""
+        for choice in (chunk.choices or [])[:1]:
+            self._choices += 1
+            self.finish = choice.finish_reason or self.finish
+            self._take_tokens(choice)
+            delta = choice.delta
+            if delta is None:  # pyright: ignore[reportUnnecessaryComparison]  # some servers leave it out at the end
+                continue
+            piece = delta.content or ""
+            self.text += piece
+            for call in delta.tool_calls or []:
+                mine = self.calls.setdefault(call.index or 0, {"id": "", "name": "", "arguments": ""})
+                mine["id"] = call.id or mine["id"]
+                if call.function is not None:
+                    mine["name"] += call.function.name or ""
+                    mine["arguments"] += call.function.arguments or ""
+        return piece
+
+    def take_whole(self, body: bytes, kind: str) -> None:
+        """Take an answer that came in one piece from a server that does not stream."""
+        shown = body[:SHOWN].decode("utf-8", "replace")
+        if "json" not in kind:
+            kind = kind or "no content type"
+            raise _NotAnAnswerError(f"with {kind} instead of a completion (is base_url right?): {shown!r}")
+        try:
+            completion = ChatCompletion.model_validate_json(body)
+            choice = completion.choices[0]
+        except (ValueError, LookupError):
+            raise _NotAnAnswerError(f"its JSON is not a chat completion: {shown!r}") from None
+        self.unstreamed = True
+        self._choices = 1
+        self.text = choice.message.content or ""
+        self.finish = choice.finish_reason
+        if completion.usage is not None:
+            self.used = (completion.usage.prompt_tokens, completion.usage.completion_tokens)
+        self._take_prompt_ids(completion)
+        self._take_tokens(choice)
+        for index, call in enumerate(choice.message.tool_calls or []):
+            if call.type == "function":
+                self.calls[index] = {"id": call.id, "name": call.function.name, "arguments": call.function.arguments}
+
+    def check(self) -> None:
+        """Raise when what arrived is not a whole completion."""
+        if not self._choices:
+            raise _NotAnAnswerError("its answer is empty: no choices at all")
+        if self.finish is None:
+            raise _NotAnAnswerError(f"the stream ended without a finish reason, after {len(self.text)} characters")
+        for call in self.calls.values():
+            if not call["name"]:
+                raise _NotAnAnswerError("it asked for a tool without a name")
+        if self.ids and self.log_probs and len(self.ids) != len(self.log_probs):
+            raise _NotAnAnswerError(f"it sent {len(self.ids)} token ids with {len(self.log_probs)} log-probs")
+
+    def _take_prompt_ids(self, carrier: Any) -> None:
+        ids = getattr(carrier, "prompt_token_ids", None)
+        if ids:
+            self.prompt_ids = tuple(ids)
+
+    def _take_tokens(self, choice: Any) -> None:
+        self.ids += getattr(choice, "token_ids", None) or []
+        if choice.logprobs is not None and choice.logprobs.content:
+            self.log_probs += [token.logprob for token in choice.logprobs.content]
+
+
+def _endpoint_message(error: openai.APIStatusError) -> str:
+    """The endpoint's own words, out of OpenAI's error form where it uses it."""
+    body: Any = error.body
+    if isinstance(body, dict):
+        inner: Any = body.get("error", body)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+        said: Any = inner.get("message", inner) if isinstance(inner, dict) else inner  # pyright: ignore
+        return said if isinstance(said, str) else json.dumps(said, default=str)
+    return str(body or error.message)
+
+
+def _root_cause(error: BaseException) -> str:
+    """The deepest cause that says something: "[Errno 111] Connection refused" rather than "Connection error."."""
+    words = str(error)
+    cause = error.__cause__ or error.__context__
+    while cause is not None:
+        words = str(cause) or words
+        cause = cause.__cause__ or cause.__context__
+    return words

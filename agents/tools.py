@@ -1,0 +1,223 @@
+"""Tools: Python functions that a model may call.
+
+A function's type hints become the JSON Schema that the model sees, its docstring the description, and pydantic checks
+what the model sends before the function runs. Whatever goes wrong is an answer the model can use, never an exception:
+wrong arguments, an error inside the function and a timeout all come back as a failed `ToolResult` that says what to do.
+
+Only functions named in the team file are callable. `load_tool("module:function", folder)` imports a module of the
+user's, first from the team file's folder; the built-in tools are in `BUILTIN`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import datetime
+import importlib
+import importlib.util
+import inspect
+import json
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+
+from podium.agents.calculator import calculator
+from podium.agents.model import ToolSchema
+from podium.protocols.errors import ToolError
+from podium.protocols.record import ToolResult
+
+__all__ = ["BUILTIN", "Tool", "clock", "load_tool"]
+
+TIMEOUT = 30.0
+"""Seconds a tool may take, where its maker says nothing else."""
+LONGEST_OUTPUT = 8000
+"""Characters of a result that a model is shown: about 2,000 tokens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A function that a model may call. timeout: seconds; longest_output: characters shown to the model.
+
+    idempotent: calling it twice does no harm, so a call that was in flight when a run broke off may be repeated.
+    """
+
+    name: str
+    description: str
+    function: Callable[..., Any]
+    arguments: type[BaseModel]
+    timeout: float = TIMEOUT
+    longest_output: int = LONGEST_OUTPUT
+    idempotent: bool = False
+
+    @staticmethod
+    def from_function(
+        function: Callable[..., Any],
+        *,
+        name: str | None = None,
+        timeout: float = TIMEOUT,
+        longest_output: int = LONGEST_OUTPUT,
+        idempotent: bool = False,
+    ) -> Tool:
+        """A tool from a function with type hints. Raises ToolError when a parameter has none, or is *args."""
+        name = name or str(getattr(function, "__name__", type(function).__name__))
+        try:
+            hints = get_type_hints(function, include_extras=True)
+            parameters = inspect.signature(function).parameters.values()
+        except (NameError, TypeError, ValueError) as error:
+            raise ToolError(f"the tool {name} has type hints that cannot be read: {error}") from None
+        fields: dict[str, Any] = {}
+        for parameter in parameters:
+            if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
+                raise ToolError(f"the tool {name} takes {parameter}; a tool's parameters are named one by one")
+            if parameter.name not in hints:
+                raise ToolError(f"the parameter {parameter.name} of the tool {name} has no type hint; models need one")
+            default = ... if parameter.default is parameter.empty else parameter.default
+            # The alias lets a parameter have a name that pydantic keeps for itself, such as `schema` or `json`.
+            fields[f"field_{parameter.name}"] = (hints[parameter.name], Field(default, alias=parameter.name))
+        make: Callable[..., type[BaseModel]] = create_model
+        arguments = make(name, __config__=ConfigDict(extra="forbid", title=name), **fields)
+        description = inspect.getdoc(function) or name
+        return Tool(name, description, function, arguments, timeout, longest_output, idempotent)
+
+    @property
+    def schema(self) -> ToolSchema:
+        """The tool as a model sees it."""
+        schema = self.arguments.model_json_schema(by_alias=True)
+        schema.pop("title", None)
+        return ToolSchema(self.name, self.description, schema)
+
+    async def call(self, arguments: str) -> ToolResult:
+        """Run the tool on the arguments that a model wrote: a JSON object. Never raises; cancelling gives up waiting.
+
+        A synchronous function runs in a thread of its own. Python cannot end a thread, so one that outlives its
+        timeout is left behind; it cannot keep the process alive.
+        """
+        try:
+            checked = self.arguments.model_validate_json(arguments or "{}", strict=False)
+        except ValidationError as error:
+            problems = "; ".join(
+                f"{'.'.join(map(str, problem['loc'])) or 'the arguments'}: {problem['msg']}"
+                for problem in error.errors(include_url=False)
+            )
+            expected = json.dumps(self.schema.parameters.get("properties", {}))
+            return ToolResult(f"Wrong arguments for {self.name}: {problems}. It takes {expected}", failed=True)
+        named = {key.removeprefix("field_"): getattr(checked, key) for key in type(checked).model_fields}
+        try:
+            async with asyncio.timeout(self.timeout):
+                if inspect.iscoroutinefunction(self.function):
+                    result = await self.function(**named)
+                else:
+                    result = await _in_thread(self.name, lambda: self.function(**named))
+                    if inspect.isawaitable(result):
+                        result = await result
+        except TimeoutError:
+            return ToolResult(f"{self.name} gave no result within {self.timeout:g} seconds.", failed=True)
+        except Exception as error:  # a user's function may raise anything; the model is told
+            return ToolResult(self._short(f"{self.name} failed: {type(error).__name__}: {error}"), failed=True)
+        return ToolResult(self._short(_as_text(result)))
+
+    def _short(self, text: str) -> str:
+        if len(text) <= self.longest_output:
+            return text
+        return f"{text[: self.longest_output]}\n[cut: the first {self.longest_output} of {len(text)} characters]"
+
+
+def clock() -> str:
+    """The present date and time in UTC, as in 2026-11-21T09:30:00+00:00."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+BUILTIN: dict[str, Tool] = {
+    "calculator": Tool.from_function(calculator, timeout=5.0, idempotent=True),
+    "clock": Tool.from_function(clock, timeout=5.0, idempotent=True),
+}
+"""Tools that a team file may name without a module."""
+
+
+def load_tool(name: str, folder: Path) -> Tool:
+    """A built-in tool by name, or `module:function` with the module looked for in `folder` first. Raises ToolError."""
+    if name in BUILTIN:
+        return BUILTIN[name]
+    module_name, colon, function_name = name.partition(":")
+    if not colon or not module_name or not function_name:
+        known = ", ".join(sorted(BUILTIN))
+        raise ToolError(f"there is no tool {name!r}; use one of {known}, or module:function for your own")
+    try:
+        module = _module(module_name, folder)
+    except Exception as error:  # importing runs the user's code
+        raise ToolError(f"the tool {name} cannot be imported: {type(error).__name__}: {error}") from error
+    found: Any = module
+    for part in function_name.split("."):
+        found = getattr(found, part, None)
+    if isinstance(found, Tool):
+        return found
+    if not callable(found):
+        public = ", ".join(key for key in dir(module) if inspect.isfunction(getattr(module, key)) and key[0] != "_")
+        raise ToolError(f"the module {module_name} has no function {function_name}; it has: {public or 'none'}")
+    return Tool.from_function(found)
+
+
+def _module(name: str, folder: Path) -> Any:
+    own = folder.joinpath(*name.split(".")).with_suffix(".py")
+    if not own.is_file():
+        return importlib.import_module(name)
+    # Two team folders may each have a tools.py: the module is known by its path, not by its short name.
+    unique = f"podium_tools_{abs(hash(str(own.resolve()))):x}_{own.stem}"
+    if unique in sys.modules:
+        return sys.modules[unique]
+    spec = importlib.util.spec_from_file_location(unique, own)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{own} is not a Python module")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[unique] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[unique]
+        raise
+    return module
+
+
+async def _in_thread(name: str, work: Callable[[], Any]) -> Any:
+    """Await `work` in a daemon thread; asyncio's own threads would keep the process alive if `work` hangs."""
+    loop = asyncio.get_running_loop()
+    result: asyncio.Future[Any] = loop.create_future()
+
+    def settle(value: Any, error: BaseException | None) -> None:
+        if not result.done():
+            if error is None:
+                result.set_result(value)
+            else:
+                result.set_exception(error)
+
+    def run() -> None:
+        value: Any = None
+        error: BaseException | None = None
+        try:
+            value = context.run(work)
+        except StopIteration as stop:  # a future refuses it
+            error = RuntimeError(f"StopIteration: {stop}")
+        except BaseException as raised:  # SystemExit in a tool must not be lost in a thread
+            error = raised if isinstance(raised, Exception) else RuntimeError(f"{type(raised).__name__}: {raised}")
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(settle, value, error)
+
+    context = contextvars.copy_context()
+    threading.Thread(target=run, name=f"podium-tool-{name}", daemon=True).start()
+    return await result
+
+
+def _as_text(result: Any) -> str:
+    if isinstance(result, str):
+        return result
+    if isinstance(result, BaseModel):
+        return result.model_dump_json()
+    try:
+        return json.dumps(result, ensure_ascii=False)
+    except (TypeError, ValueError):
+        return str(result)
