@@ -152,9 +152,9 @@ class _Run:
         down.
         """
         task = self.task
-        self._add(Node(0, (), "task", "user", task.text), observe=False)
         if self.emit:
             self.emit(Started(self.id, task.text))
+        self._add(Node(0, (), "task", "user", task.text), observe=False)
         coordinator, decider = self.team.coordinator, self.decider
         bounded = self.budget.limits != Limits()
         try:
