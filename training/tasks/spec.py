@@ -24,8 +24,9 @@ from dataclasses import dataclass
 from typing import Literal, TypeVar
 from urllib.parse import unquote
 
-from podium.protocols.errors import TaskError
+from podium.protocols.errors import MissingExtra, TaskError
 from podium.protocols.task import Task
+from podium.training.tasks.judge import Judge
 
 Side = Literal["train", "test"]
 Number = TypeVar("Number", int, float)
@@ -53,12 +54,14 @@ class Spec:
     limit: int | None = None
 
 
-def load_tasks(spec: str | Sequence[str], *, seed: int = 0, limit: int | None = None) -> list[Task]:
+def load_tasks(
+    spec: str | Sequence[str], *, seed: int = 0, limit: int | None = None, judge: Judge | None = None
+) -> list[Task]:
     """The tasks of one spec, of several joined with `+`, or of a list of specs, in the order of their sources.
 
     seed: generates what a spec without its own `seed=` generates. It never moves a task to the other side: splits use
     the spec's seed, else 0, so training with seed 0 and evaluating with seed 1 do not share tasks.
-    limit: at most this many tasks of all sources together.
+    limit: at most this many tasks of all sources together. judge: of `verifier=judge`; closing it is yours.
 
     Raises TaskError when the spec is wrong, names what does not exist, or gives no task; MissingExtra when the source
     needs a package that is not installed.
@@ -66,7 +69,7 @@ def load_tasks(spec: str | Sequence[str], *, seed: int = 0, limit: int | None = 
     tasks: list[Task] = []
     for text in [spec] if isinstance(spec, str) else spec:
         for part in JOINT.split(text):
-            tasks.extend(_load(parse_spec(part), seed))
+            tasks.extend(_load(parse_spec(part), seed, judge))
     if not tasks:
         raise TaskError("no task source was given")
     return tasks if limit is None else pick(tasks, limit, 0)
@@ -137,7 +140,7 @@ def whole_number(spec: Spec, key: str, default: int) -> int:
     return default if value is None else value
 
 
-def _load(spec: Spec, seed: int) -> list[Task]:
+def _load(spec: Spec, seed: int, judge: Judge | None) -> list[Task]:
     if spec.source == "reasoning_gym":
         from podium.training.tasks.reasoning_gym import reasoning_gym_tasks
 
@@ -145,7 +148,7 @@ def _load(spec: Spec, seed: int) -> list[Task]:
     elif spec.source == "jsonl":
         from podium.training.tasks.jsonl import jsonl_tasks
 
-        tasks = jsonl_tasks(spec)
+        tasks = jsonl_tasks(spec, judge)
     elif spec.source == "recorded":
         from podium.training.tasks.recorded import recorded_tasks
 
@@ -164,7 +167,12 @@ def _load(spec: Spec, seed: int) -> list[Task]:
 
 def _embedded(spec: Spec, seed: int) -> list[Task]:
     """The embedded tasks are generated per side (other numbers, other words), so they are not split by id."""
-    from podium.training.tasks.embedded import embedded
+    try:
+        from podium.training.tasks.embedded import embedded
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "reasoning_gym":
+            raise
+        raise MissingExtra("the task source embedded", "train", "reasoning-gym") from None
 
     check_options(spec, ("size",))
     if spec.name:

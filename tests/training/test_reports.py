@@ -1,0 +1,138 @@
+"""Tables say what is best, and pictures can be read."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.image import imread
+from matplotlib.transforms import Bbox
+from rich.console import Console
+
+from podium.protocols.errors import InputError
+from podium.training.labels import place_labels
+from podium.training.plots import cost_quality, read_metrics, training_curves
+from podium.training.reports import Row, comparison_table, json_rows, markdown_table
+
+ROWS = [
+    Row("random", 0.412, 0.383, 0.441, 1890, 4.2, 0.0019, 3.1, 1319),
+    Row("single: a|b", 0.857, 0.838, 0.876, 390, 1.0, 0.0061, 2.0, 1319),
+    Row("learned", 0.871, 0.853, 0.889, 560, 1.8, 0.0035, 2.0, 1319),
+    Row("oracle", 0.950, 0.938, 0.961, 310, 1.0, 0.0011, 1.2, 1319, reference=True),
+]
+
+
+def rendered(rows: list[Row]) -> str:
+    console = Console(width=160, record=True, file=io.StringIO())
+    console.print(comparison_table(rows, title="Held-out tasks"))
+    return console.export_text()
+
+
+def test_markdown_marks_the_best_that_can_be_served() -> None:
+    table = markdown_table(ROWS)
+    lines = table.splitlines()
+    assert len({len(line) for line in lines[:6]}) == 1
+    assert "**87.1 % [85.3, 88.9]**" in table
+    assert "**390**" in table
+    assert "**1.90**" in table
+    assert "**95.0" not in table
+    assert "**310**" not in table
+    assert "*oracle*" in table
+    assert "dollars / 1k tasks" in lines[0]
+    assert "a\\|b" in table
+    assert "over 1,319 tasks" in table
+
+
+def test_equal_values_are_equally_best() -> None:
+    table = markdown_table([Row("a", 0.5, 0.4, 0.6, seconds=1.0), Row("b", 0.5, 0.3, 0.7, seconds=1.001)])
+    assert table.count("**50.0 %") == 2
+    assert table.count("**1.00**") == 2
+    assert "**" not in markdown_table([Row("alone", 0.5, 0.4, 0.6)])
+
+
+def test_columns_without_measures_are_left_out() -> None:
+    table = markdown_table(
+        [Row("a", 0.5, 0.4, 0.6, tokens=10, dollars=0.0, n=5), Row("b", 0.4, math.nan, math.nan, n=6)]
+    )
+    assert "dollars" not in table
+    assert "calls" not in table
+    assert "| tasks" in table
+    assert "40.0 % |" in table
+    assert "nan" not in table
+
+
+def test_rich_table_shows_every_row() -> None:
+    text = rendered(ROWS)
+    assert all(part in text for part in ("Held-out tasks", "random", "a|b", "87.1 % [85.3, 88.9]", "1,890", "10"))
+
+
+def test_json_has_no_nan() -> None:
+    rows = json.loads(json_rows([*ROWS, Row("new", 0.5, math.nan, math.nan)]))
+    assert rows[2]["name"] == "learned"
+    assert rows[2]["tokens"] == 560
+    assert rows[4]["low"] is None
+    assert rows[4]["dollars"] is None
+
+
+def test_cost_quality_writes_a_picture(tmp_path: Path) -> None:
+    curve = [Row("", 0.79, 0.77, 0.81, dollars=0.0012), Row("", 0.879, 0.861, 0.896, dollars=0.0052)]
+    path = cost_quality(
+        ROWS, tmp_path / "new" / "cost.png", curves={"learned, by price": curve}, highlight="learned", note="n"
+    )
+    assert imread(path).shape[:2] == (800, 1280)
+    with pytest.raises(ValueError, match="no row has calls"):
+        cost_quality([Row("a", 0.5, 0.4, 0.6)], tmp_path / "x.png", cost="calls")
+
+
+def test_labels_of_a_crowd_do_not_overlap() -> None:
+    figure = Figure(figsize=(8, 5), dpi=160)
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    rows = [(1.0 + 0.02 * place, Row(f"coordinator {place}", 0.8 + 0.004 * place, 0.78, 0.84)) for place in range(8)]
+    axes.plot([x for x, _ in rows], [row.score for _, row in rows])
+    axes.set_xlim(0.5, 2.0)
+    axes.set_ylim(0.5, 1.0)
+    figure.canvas.draw()
+    points = [(x, row.score, row.low, row.high) for x, row in rows]
+    boxes = [
+        Bbox.from_extents(*box)
+        for box in place_labels(axes, [(x, row.score, row.name, "k") for x, row in rows], points)
+    ]
+    assert len(boxes) == 8
+    assert not any(first.overlaps(second) for first, second in combinations(boxes, 2))
+    frame = axes.get_window_extent()
+    assert all(frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1 for box in boxes)
+
+
+def test_metrics_of_a_run_that_was_killed_and_resumed(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(
+        '{"step": 1, "score": 0.1}\n{"step": 2, "score": 0.2, "who": "x"}\n{"step": 2, "score": 0.3}\n{"step": 3, "sc'
+    )
+    assert read_metrics(path) == [{"step": 1.0, "score": 0.1}, {"step": 2.0, "score": 0.3}]
+    path.write_text('{"step": 1}\nnonsense\n{"step": 2}\n')
+    with pytest.raises(InputError, match=r"metrics\.jsonl:2"):
+        read_metrics(path)
+    path.write_text("")
+    with pytest.raises(InputError, match="no training step"):
+        read_metrics(path)
+
+
+def test_training_curves_write_a_panel_per_measure(tmp_path: Path) -> None:
+    rows = [
+        {"step": step, "score": step / 40, "tokens": 900.0 - step, "own_measure": 1.0, "seconds": 2.0}
+        for step in range(40)
+    ]
+    rows[10]["eval_score"] = 0.3
+    rows[12]["tokens"] = math.nan
+    wide = imread(training_curves(rows, tmp_path / "three.png", title="T"))
+    narrow = imread(training_curves([{"step": 0, "score": 0.5}], tmp_path / "one.png"))
+    assert wide.shape[1] == 3 * narrow.shape[1]
+    with pytest.raises(InputError, match="no measure"):
+        training_curves([{"step": 1.0}], tmp_path / "none.png")

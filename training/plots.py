@@ -1,0 +1,289 @@
+"""Two pictures: what a score costs, and how training went.
+
+Both are PNGs that can be read at the width of a README and say on their face what they show. Colours are Okabe and
+Ito's, which people with any colour vision can tell apart, and never carry meaning alone: points have names and markers.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import (
+    FuncFormatter,
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+    PercentFormatter,
+    StrMethodFormatter,
+)
+
+from podium.protocols.errors import InputError
+from podium.training.labels import place_labels
+from podium.training.reports import LEVEL_PERCENT, Row
+
+Cost = Literal["tokens", "calls", "dollars", "seconds"]
+
+INK = "#222222"
+FAINT = "#9a9a9a"
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+MARKERS = ("o", "D", "^", "s", "v", "P")
+DOTS_PER_INCH = 160
+LOG_FROM = 20.0
+"""Costs that span a larger factor are drawn on a logarithmic axis."""
+SMOOTHING = 21
+"""Steps under the thick line of a training curve: a centred mean, which unlike an exponential one does not lag."""
+MAX_PANELS = 12
+
+COST_LABELS: Mapping[str, str] = {
+    "tokens": "tokens per task",
+    "calls": "model calls per task",
+    "dollars": "dollars per task",
+    "seconds": "seconds per task",
+}
+PANELS: Mapping[str, tuple[str, str]] = {
+    "score": ("Score", "share of tasks passed"),
+    "reward": ("Reward", "mean per run"),
+    "tokens": ("Tokens", "per task"),
+    "calls": ("Model calls", "per task"),
+    "dollars": ("Cost", "dollars per task"),
+    "entropy": ("Policy entropy", "nats per decision"),
+    "loss": ("Loss", "total"),
+    "policy_loss": ("Policy loss", "per decision"),
+    "value_loss": ("Value loss", "squared error"),
+    "belief_loss": ("Belief loss", "nats per reply"),
+    "kl": ("Step from the old policy", "KL, nats per decision"),
+    "grad_norm": ("Gradient norm", "before clipping"),
+}
+EVALUATION = ("eval_", "eval/", "test_", "test/")
+NOT_PANELS = frozenset({"step", "time", "seconds", "epoch", "seed", "update"})
+
+
+def cost_quality(
+    rows: Sequence[Row],
+    path: Path | str,
+    *,
+    cost: Cost = "dollars",
+    curves: Mapping[str, Sequence[Row]] | None = None,
+    highlight: str | None = None,
+    title: str = "What an answer costs, and how often it is right",
+    note: str = "",
+) -> Path:
+    """Scatter of score over cost with error bars, written to `path` as PNG. Returns the path.
+
+    rows: one named point each; a reference row (an oracle) is hollow. curves: the points of one coordinator at several
+    prices, joined by a line. highlight: name of the row that the picture is about. note: a line under the title,
+    like the data set and the number of tasks.
+
+    Raises ValueError when no row has this cost.
+    """
+    joined = dict(curves or {})
+    points = [row for row in rows if math.isfinite(getattr(row, cost))]
+    everything = [*points, *(row for curve in joined.values() for row in curve)]
+    if not everything:
+        raise ValueError(f"no row has {cost}, so there is nothing to draw")
+    figure, axes = _figure(8.0, 5.0)
+    _titles(figure, title, note)
+    costs = [float(getattr(row, cost)) for row in everything]
+    if min(costs) > 0 and max(costs) / min(costs) > LOG_FROM:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    lines: list[list[tuple[float, float]]] = []
+    for place, curve in enumerate(joined.values()):
+        colour, marker = COLOURS[1 + place % 5], MARKERS[1 + place % 5]
+        line = sorted(curve, key=lambda row: float(getattr(row, cost)))
+        lines.append([(float(getattr(row, cost)), row.score) for row in line])
+        axes.plot(*zip(*lines[-1], strict=True), color=colour, linewidth=2.2, zorder=3)
+        for row in line:
+            _point(axes, float(getattr(row, cost)), row, colour, marker)
+    for row in points:
+        colour = FAINT if row.reference else COLOURS[row.name == highlight]
+        _point(axes, float(getattr(row, cost)), row, colour, MARKERS[row.name == highlight])
+    axes.set_xlabel(f"{COST_LABELS[cost]} (left is cheaper)")
+    axes.set_ylabel(f"tasks passed, with {LEVEL_PERCENT} % interval")
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    if cost == "tokens":
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    elif cost == "dollars":
+        axes.xaxis.set_major_formatter(FuncFormatter(_dollars))
+    axes.grid(color="#e6e6e6", linewidth=0.8)
+    axes.margins(x=0.16, y=0.12)
+    figure.canvas.draw()
+    labels = [(float(getattr(row, cost)), row.score, row.name, "#666666" if row.reference else INK) for row in points]
+    for place, (name, curve) in enumerate(joined.items()):
+        start = min(curve, key=lambda row: float(getattr(row, cost)))
+        labels.append((float(getattr(start, cost)), start.score, name, COLOURS[1 + place % 5]))
+    bars = [(row.score, _or(row.low, row.score), _or(row.high, row.score)) for row in everything]
+    place_labels(axes, labels, [(x, *bar) for x, bar in zip(costs, bars, strict=True)], lines)
+    return _save(figure, path)
+
+
+def read_metrics(path: Path | str) -> list[dict[str, float]]:
+    """The steps of a JSON-lines metrics file, each a flat object of numbers, in the order of their `step`.
+
+    A step that is written twice (training was resumed) counts once, as written last; a broken last line (training was
+    killed) is left out. Raises InputError with file and line for any other broken line, and when there is no step.
+    """
+    lines = Path(path).read_text(encoding="utf-8").splitlines()
+    steps: dict[float, dict[str, float]] = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            record: Any = json.loads(line)
+            numbers = {
+                str(name): float(value)
+                for name, value in record.items()
+                if isinstance(value, int | float) and not isinstance(value, bool)
+            }
+        except (ValueError, AttributeError):
+            if number == len(lines):
+                break
+            raise InputError(f"{path}:{number}: not a JSON object of numbers") from None
+        step = numbers.get("step", float(len(steps)))
+        steps[step] = {**steps.get(step, {}), **numbers, "step": step}
+    if not steps:
+        raise InputError(f"{path}: there is no training step in it")
+    return [steps[step] for step in sorted(steps)]
+
+
+def training_curves(metrics: Path | str | Sequence[Mapping[str, float]], path: Path | str, *, title: str = "") -> Path:
+    """One panel per measure over training steps, written to `path` as PNG. Returns the path.
+
+    metrics: a JSON-lines file (see `read_metrics`) or its rows. Thin: as measured; thick: centred mean; diamonds:
+    values of `eval_NAME`, drawn in the panel of NAME. At most 12 panels, the best known measures first.
+    """
+    rows = read_metrics(metrics) if isinstance(metrics, Path | str) else list(metrics)
+    names = {_measure(name) for row in rows for name in row} - NOT_PANELS
+    order = [*(name for name in PANELS if name in names), *sorted(names - PANELS.keys())][:MAX_PANELS]
+    if not order:
+        raise InputError("the metrics hold no measure to draw")
+    across = min(3, len(order))
+    down = math.ceil(len(order) / across)
+    figure = Figure(figsize=(3.4 * across, 2.35 * down + 0.75), dpi=DOTS_PER_INCH)
+    FigureCanvasAgg(figure)
+    legend = "thin: each step, thick: smoothed" + (", diamonds: held-out tasks" if _evaluated(rows) else "")
+    _titles(figure, title or "Training", legend)
+    grid = figure.subplots(down, across, squeeze=False)
+    for place, name in enumerate(order):
+        _panel(grid[place // across][place % across], rows, name, COLOURS[place % len(COLOURS)])
+    for place in range(len(order), down * across):
+        grid[place // across][place % across].set_visible(False)
+    return _save(figure, path)
+
+
+def _panel(axes: Axes, rows: Sequence[Mapping[str, float]], name: str, colour: str) -> None:
+    heading, unit = PANELS.get(name, (name.replace("_", " ").replace("/", ": ").capitalize(), ""))
+    steps = _series(rows, name)
+    if steps:
+        xs, ys = zip(*steps, strict=True)
+        if len(ys) > SMOOTHING:
+            axes.plot(xs, ys, color=colour, linewidth=0.8, alpha=0.35)
+            axes.plot(xs, _smooth(ys), color=colour, linewidth=2.0)
+        else:
+            axes.plot(xs, ys, color=colour, linewidth=2.0, marker="o" if len(ys) < 3 else None)
+    held_out = sorted(pair for prefix in EVALUATION for pair in _series(rows, prefix + name))
+    if held_out:
+        xs, ys = zip(*held_out, strict=True)
+        axes.plot(xs, ys, color=INK, linewidth=0.9, marker="D", markersize=4.5, markerfacecolor="white", zorder=4)
+    axes.set_title(heading, fontsize=10.5, loc="left", color=INK, fontweight="bold")
+    axes.set_ylabel(unit, fontsize=8.5)
+    axes.set_xlabel("training step", fontsize=8.5)
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+    if name == "score":
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.grid(color="#e6e6e6", linewidth=0.8)
+    _plain_frame(axes)
+
+
+def _series(rows: Sequence[Mapping[str, float]], name: str) -> list[tuple[float, float]]:
+    """(step, value) of the rows that have this measure."""
+    return [
+        (row.get("step", place), row[name]) for place, row in enumerate(rows) if math.isfinite(row.get(name, math.nan))
+    ]
+
+
+def _smooth(values: Sequence[float]) -> npt.NDArray[np.float64]:
+    """Centred mean, over fewer values at the ends. values: (T,), T at least SMOOTHING. Returns (T,)."""
+    window = np.ones(SMOOTHING)
+    return np.convolve(values, window, "same") / np.convolve(np.ones(len(values)), window, "same")
+
+
+def _dollars(value: float, _: int | None = None) -> str:
+    return f"${value:.6f}".rstrip("0").rstrip(".")
+
+
+def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height), dpi=DOTS_PER_INCH)
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    _plain_frame(axes)
+    return figure, axes
+
+
+def _titles(figure: Figure, title: str, note: str) -> None:
+    """A bold title, left, with lighter lines under it; the rest of the figure is left to the axes."""
+    width, height = figure.get_size_inches()
+    heads = textwrap.wrap(title, int(width * 9))
+    notes = textwrap.wrap(note, int(width * 15))
+    left, top = 0.10 / width, 1.0 - 0.10 / height
+    figure.text(left, top, "\n".join(heads), ha="left", va="top", fontsize=13, fontweight="bold", color=INK)
+    top -= 0.24 * len(heads) / height
+    figure.text(left, top, "\n".join(notes), ha="left", va="top", fontsize=9, color="#555555")
+    top -= (0.17 * len(notes) + 0.06) / height
+    figure.set_layout_engine("constrained", rect=(0.0, 0.0, 1.0, top))
+
+
+def _plain_frame(axes: Axes) -> None:
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color(FAINT)
+    axes.tick_params(colors="#555555", labelsize=8.5)
+    axes.set_axisbelow(True)
+
+
+def _point(axes: Axes, x: float, row: Row, colour: str, marker: str) -> None:
+    below, above = row.score - _or(row.low, row.score), _or(row.high, row.score) - row.score
+    axes.errorbar(
+        x,
+        row.score,
+        yerr=[[max(0.0, below)], [max(0.0, above)]],
+        fmt=marker,
+        color=colour,
+        markerfacecolor="white" if row.reference else colour,
+        markersize=8,
+        elinewidth=1.3,
+        capsize=3,
+        zorder=4,
+    )
+
+
+def _save(figure: Figure, path: Path | str) -> Path:
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, format="png", facecolor="white")
+    return path
+
+
+def _measure(name: str) -> str:
+    return next((name.removeprefix(prefix) for prefix in EVALUATION if name.startswith(prefix)), name)
+
+
+def _evaluated(rows: Sequence[Mapping[str, float]]) -> bool:
+    return any(name.startswith(EVALUATION) for row in rows for name in row)
+
+
+def _or(value: float, otherwise: float) -> float:
+    return value if math.isfinite(value) else otherwise
