@@ -32,7 +32,10 @@ __all__ = [
 
 AgentName = Annotated[str, Field(min_length=1)]
 Agents = Annotated[tuple[AgentName, ...], Field(min_length=1), Strict(False)]
-Count = Annotated[int, Field(ge=1)]
+Rounds = Annotated[int, Field(ge=1, le=100)]
+"""How often something is repeated. A hundred is far beyond use, and keeps a slip of the finger affordable."""
+Samples = Annotated[int, Field(ge=1, le=1000)]
+"""How many answers are drawn."""
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -50,7 +53,7 @@ class RoundRobinSpec(StrictModel):
 
     kind: Literal["round_robin"]
     """The agents speak in turn, for some rounds."""
-    rounds: Count = 1
+    rounds: Rounds = 1
     """How often each agent speaks."""
     order: Agents | None = None
     """Who speaks, in order; left out: all agents as listed in the file."""
@@ -72,7 +75,7 @@ class VoteSpec(StrictModel):
     """All answer in parallel, the majority wins."""
     agents: Agents | None = None
     """Who votes; left out: all agents."""
-    samples: Count = 1
+    samples: Samples = 1
     """Answers drawn from each voter."""
 
 
@@ -83,7 +86,7 @@ class SelfConsistencySpec(StrictModel):
     """One agent answers several times, the majority wins."""
     agent: AgentName
     """Who answers."""
-    samples: Count = 5
+    samples: Samples = 5
     """How many answers are drawn."""
 
 
@@ -94,7 +97,7 @@ class DebateSpec(StrictModel):
     """All answer, then revise after reading each other."""
     agents: Agents | None = None
     """Who debates; left out: all agents except the aggregator."""
-    rounds: Count = 2
+    rounds: Rounds = 2
     """Rounds in all, the first answers included."""
     aggregator: AgentName | None = None
     """Who writes the answer at the end; left out: the majority of the last round."""
@@ -105,7 +108,7 @@ class MoASpec(StrictModel):
 
     kind: Literal["moa"]
     """Mixture of agents: layers of proposers and one aggregator."""
-    layers: Count = 2
+    layers: Rounds = 2
     """Layers of proposers."""
     agents: Agents | None = None
     """Who proposes; left out: all agents except the aggregator."""
@@ -120,7 +123,7 @@ class LLMSelectorSpec(StrictModel):
     """A language model names the next speaker."""
     model: Annotated[str, Field(min_length=1)]
     """Which of the models selects."""
-    max_steps: Count = 6
+    max_steps: Rounds = 6
     """Most steps of a run."""
 
 
@@ -142,7 +145,7 @@ class RandomSpec(StrictModel):
 
     kind: Literal["random"]
     """Asks agents drawn at random."""
-    max_steps: Count = 4
+    max_steps: Rounds = 4
     """Most steps of a run."""
     finish_probability: Annotated[float, Field(ge=0, le=1)] = 0.25
     """Probability of finishing after each step."""
@@ -153,7 +156,7 @@ class PipelineStep(StrictModel):
 
     agent: AgentName
     """Who speaks in this step."""
-    samples: Count = 1
+    samples: Samples = 1
     """Answers drawn; more than one are voted on."""
 
 
@@ -188,7 +191,7 @@ class LLMSpec(StrictModel):
     """A language model writes whole decisions."""
     model: Annotated[str, Field(min_length=1)]
     """Which of the models decides."""
-    max_steps: Count = 6
+    max_steps: Rounds = 6
     """Most steps of a run."""
 
 

@@ -56,7 +56,7 @@ class AgentSpec(StrictModel):
     """Tools it may use: built-in names, or Python functions as module:function."""
     documents: FilePaths = ()
     """Files or folders that a retriever searches, relative to this file."""
-    max_tool_rounds: Count = 4
+    max_tool_rounds: Annotated[int, Field(ge=1, le=100)] = 4
     """Most rounds of tool calls before it has to answer."""
 
 

@@ -241,7 +241,8 @@ class _Count:
                 authors = [earlier.agent for past in steps[request.since : number] for earlier in past]
                 shown = sum(self.reply(name) for name in authors if self.topology.may_see(request.agent, name))
                 once = self.request(request.agent, shown)
-                by_agent[request.agent] = _sum([by_agent.get(request.agent, NOTHING), *[once] * request.samples])
+                drawn = Use(*(request.samples * amount for amount in (once.calls, once.tokens, once.dollars)))
+                by_agent[request.agent] = by_agent.get(request.agent, NOTHING) + drawn
         return by_agent
 
     def chosen(self, agents: Sequence[str]) -> Use:

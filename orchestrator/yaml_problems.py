@@ -108,10 +108,12 @@ def say(problem: Problem, data: object, hidden: Collection[Where] = ()) -> str:
 def explain(document: Document, problems: Iterable[Problem]) -> list[str]:
     """All problems of a document as lines `file:line: field: ...`, in the order of the file, without secrets."""
     broken = {mark for mark, _ in document.problems}
-    found = [(mark, what) for mark, what in document.problems]
-    for problem in problems:
-        if document.marks.get(problem.where) not in broken:
-            found.append((document.mark(problem.where), say(problem, document.data, document.hidden)))
+    found = list(document.problems)
+    found += [
+        (document.mark(problem.where), say(problem, document.data, document.hidden))
+        for problem in problems
+        if document.marks.get(problem.where) not in broken
+    ]
     found.sort(key=lambda item: (item[0].file != document.root.file, item[0].file, item[0].line, item[0].column))
     secrets = sorted((text for text in document.secrets if len(text) >= SHORTEST_SECRET), key=len, reverse=True)
     return list(dict.fromkeys(_masked(f"{mark}: {what}", secrets) for mark, what in found))

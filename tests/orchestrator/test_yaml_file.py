@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -9,6 +10,7 @@ import pytest
 from pydantic import Field
 
 from podium.orchestrator.yaml_file import FilePath, FileUrl, StrictModel, Words, load_model, parse_model
+from podium.orchestrator.yaml_problems import Problem
 from podium.orchestrator.yaml_source import MAX_ALIASES, MAX_BYTES, MAX_DEPTH, read_document, resolve
 from podium.protocols.errors import TeamFileError
 
@@ -25,7 +27,7 @@ class Part(StrictModel):
 
 
 class Training(StrictModel):
-    parts: dict[str, Part] = {}
+    parts: dict[str, Part] = Field(default_factory=dict)
     limit: int | None = None
     any: Any = None
 
@@ -173,10 +175,12 @@ def test_a_secret_number_out_of_range_is_masked(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_secret_is_masked_in_texts_of_checks(monkeypatch: pytest.MonkeyPatch) -> None:
-    from podium.orchestrator.yaml_problems import Problem
-
     monkeypatch.setenv("SECRET", "correct-horse")
-    told = problems("any: ${SECRET}", check=lambda data: [Problem(("any",), f"{data['any']} is wrong")])
+
+    def check(data: Mapping[str, Any]) -> list[Problem]:
+        return [Problem(("any",), f"{data['any']} is wrong")]
+
+    told = problems("any: ${SECRET}", check=check)
     assert told == ["train.yaml:1: any: *** is wrong; found ***"]
 
 
