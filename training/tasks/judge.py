@@ -2,8 +2,8 @@
 
 The judge is asked for a score from 0 to 1 with the task, the reference where there is one, and the reply between tags.
 `Task.score` is a plain function and models are asynchronous, so a judge owns an event loop in a thread of its own until
-it is closed; give it a model object of its own, because a client's sockets belong to one loop. Every verdict is kept for
-the life of the judge: the same reply to the same task is paid for once, also when many runs ask at the same time.
+it is closed; give it a model object of its own, because a client's sockets belong to one loop. Every verdict is kept
+for the life of the judge: the same reply to the same task is paid for once, also when many runs ask at the same time.
 
 A judge can be talked to by the reply it reads. The prompt says that the reply is data, which helps and proves nothing:
 do not train against a judge what you would not check by hand.
