@@ -91,7 +91,7 @@ async def choose_pipeline(
     samples: Sequence[int] = SAMPLE_OPTIONS,
     seeds: Sequence[int] = (0,),
     first: int = 24,
-    kept: int = 6,
+    kept: int = 4,
 ) -> Choice:
     """The fixed pipeline with the best score on training tasks, and of equals the one with the fewest tokens.
 

@@ -66,6 +66,7 @@ class Random(Stateless):
             mode="sample",
             factors=tuple(factors),
             log_prob=sum(factor.log_prob for factor in factors),
+            seen=len(state.nodes),
             budget_left=state.left.fractions,
         )
 

@@ -77,7 +77,15 @@ class LLMSelector(Stateless):
         else:
             last = state.step + 1 >= self.max_steps
             action = (Directive(directive_id(state, 0), choice, answer=last),)
-        return Decision(f"{state.run}.{state.step}", state.step, action, self.name, reasons=reasons, calls=tuple(calls))
+        return Decision(
+            f"{state.run}.{state.step}",
+            state.step,
+            action,
+            self.name,
+            reasons=reasons,
+            seen=len(state.nodes),
+            calls=tuple(calls),
+        )
 
     async def _select(
         self, state: RunState, options: list[str], finish: str, calls: list[Call], reasons: dict[str, float]

@@ -46,6 +46,7 @@ def test_log_prob_is_the_sum_of_the_factors_and_each_is_right() -> None:
     for seed in range(30):
         for each in stage().run(Random(finish_probability=0.4), settings=Settings(seed=seed)).decisions:
             assert each.mode == "sample"
+            assert each.seen >= 1
             assert each.log_prob == pytest.approx(sum(f.log_prob for f in each.factors))
             pick = each.factors[0]
             if isinstance(each.action, Finish):
