@@ -199,8 +199,8 @@ def _panel(axes: Axes, rows: Sequence[Mapping[str, float]], name: str, colour: s
     axes.set_title(heading, fontsize=10.5, loc="left", color=INK, fontweight="bold")
     axes.set_ylabel(unit, fontsize=8.5)
     axes.set_xlabel("training step", fontsize=8.5)
-    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     if name == "score":
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes.grid(color="#e6e6e6", linewidth=0.8)
