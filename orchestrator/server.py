@@ -1,0 +1,275 @@
+"""Teams behind OpenAI's HTTP API: whoever can talk to a model can talk to a team.
+
+Each team is served as a model under its name. `podium.protocols.openai_api` says which part of the API is spoken,
+`server_replies` which error has which status, `server_stream` how an answer is streamed. A client that hangs up
+cancels its run. The app closes its teams when it stops.
+
+    make_app({"desk": Team.load("team.yaml")})      an ASGI app, for any server
+    serve(app, host, port)                          the same under uvicorn, until Ctrl-C or SIGTERM
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import AsyncGenerator, Awaitable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+from podium.orchestrator.budget import Limits
+from podium.orchestrator.server_replies import Failure, completion, failure, tightened
+from podium.orchestrator.server_stream import Cut, answer_events
+from podium.orchestrator.team import Team
+from podium.protocols.errors import InputError, MissingExtra, RunError
+from podium.protocols.events import Result
+from podium.protocols.openai_api import ChatRequest, ModelEntry, RequestError, error_body, parse_request
+
+try:
+    import uvicorn
+    from starlette.applications import Starlette
+    from starlette.exceptions import HTTPException
+    from starlette.requests import ClientDisconnect, Request
+    from starlette.responses import JSONResponse, Response, StreamingResponse
+    from starlette.routing import Route
+    from starlette.types import Receive, Scope, Send
+except ModuleNotFoundError as error:
+    raise MissingExtra("serving", "serve", error.name or "starlette") from None
+
+__all__ = ["MAX_BODY", "listen", "make_app", "serve"]
+
+LOG = logging.getLogger("podium.server")
+T = TypeVar("T")
+
+MAX_BODY = 8 * 1024 * 1024
+"""Bytes of a request; a conversation of two million tokens fits."""
+
+GRACE = 10
+"""Seconds that runs under way are given when the server is told to stop."""
+
+CLIENT_GONE = 499
+"""nginx's status for a client that hung up; it is only ever seen in logs."""
+
+STREAM_HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+
+
+def make_app(teams: Mapping[str, Team], *, max_body: int = MAX_BODY) -> Starlette:
+    """The app that serves teams, by the names that requests use. max_body: bytes of a request.
+
+    Raises InputError when there is no team to serve.
+    """
+    if not teams:
+        raise InputError("there is no team to serve")
+    served = _Served(teams, max_body)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncGenerator[None]:
+        yield
+        for team in teams.values():
+            await team.aclose()
+
+    routes = [
+        Route("/health", served.health),
+        Route("/v1/models", served.models),
+        Route("/v1/models/{model:path}", served.model),
+        Route("/v1/chat/completions", served.complete, methods=["POST"]),
+    ]
+    handlers: dict[Any, Any] = {HTTPException: _http_error, RequestError: _request_error}
+    return Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens, so that an address in use is known before anything starts. port: 0 takes a free one.
+
+    Raises InputError when the address cannot be had.
+    """
+    if not 0 <= port < 2**16:
+        raise InputError(f"cannot listen on {host}:{port}: a port is a number from 0 to 65535")
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
+        raise InputError(f"cannot listen on {host}:{port}: {reason}; choose another --host or --port") from None
+
+
+def serve(app: Starlette, host: str = "127.0.0.1", port: int = 8000, *, on: socket.socket | None = None) -> None:
+    """Serve until Ctrl-C or SIGTERM; runs under way are given `GRACE` seconds, a second Ctrl-C ends them at once.
+
+    on: a socket that listens already, instead of host and port. Raises InputError when the address cannot be had.
+    """
+    listening = listen(host, port) if on is None else on
+    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=GRACE, server_header=False)
+    # uvicorn stops on a signal and then raises it again for whoever had its handler before: for us, it is dealt with.
+    before = {each: signal.signal(each, _dealt_with) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        uvicorn.Server(config).run(sockets=[listening])
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+        listening.close()
+
+
+def _dealt_with(*_: object) -> None:
+    """The server has stopped already."""
+
+
+class _Served:
+    """The handlers."""
+
+    def __init__(self, teams: Mapping[str, Team], max_body: int) -> None:
+        self._teams = teams
+        self._max_body = max_body
+        started = int(time.time())
+        self._entries = {name: ModelEntry(id=name, created=started).model_dump() for name in teams}
+        self._fingerprints = {name: f"podium-{team.spec.digest[:12]}" for name, team in teams.items()}
+
+    async def health(self, _: Request) -> Response:
+        return JSONResponse({"status": "ok", "models": list(self._teams)})
+
+    async def models(self, _: Request) -> Response:
+        return JSONResponse({"object": "list", "data": list(self._entries.values())})
+
+    async def model(self, request: Request) -> Response:
+        name = request.path_params["model"]
+        self._team(name)
+        return JSONResponse(self._entries[name])
+
+    async def complete(self, request: Request) -> Response:
+        if (kind := request.headers.get("content-type", "").split(";")[0].strip().lower()) != "application/json":
+            found = kind or "none"
+            raise RequestError(f"the content-type must be application/json, found {found}", status=415)
+        try:
+            asked = parse_request(await self._body(request))
+        except ClientDisconnect:
+            return Response(status_code=CLIENT_GONE)
+        team = self._team(asked.model)
+        limits = tightened(team.orchestrator.limits, asked.podium.budget)
+        try:
+            answer = self._stream if asked.stream else self._whole
+            return await answer(request, asked, team, limits)
+        except ClientDisconnect:
+            LOG.info("%s: the client hung up, its run is cancelled", asked.model)
+            return Response(status_code=CLIENT_GONE)
+        except Exception as error:
+            return _response(_failed(error, limits))
+
+    async def _whole(self, request: Request, asked: ChatRequest, team: Team, limits: Limits) -> Response:
+        work = team.arun(asked.conversation, seed=asked.seed, preference=asked.podium.preference, limits=limits)
+        result = await _unless_gone(request, work)
+        _ended(result)
+        made = completion(
+            result,
+            Cut.whole(result.answer, asked.stop),
+            model=asked.model,
+            created=int(time.time()),
+            fingerprint=self._fingerprints[asked.model],
+        )
+        return JSONResponse(made.model_dump(mode="json"), headers={"x-request-id": result.run})
+
+    async def _stream(self, request: Request, asked: ChatRequest, team: Team, limits: Limits) -> Response:
+        events = answer_events(
+            team.stream(asked.conversation, seed=asked.seed, preference=asked.podium.preference, limits=limits),
+            model=asked.model,
+            created=int(time.time()),
+            fingerprint=self._fingerprints[asked.model],
+            stops=asked.stop,
+            include_usage=asked.include_usage,
+            failed=lambda error: _failed(error, limits),
+            ended=_ended,
+        )
+        first = await _unless_gone(request, anext(events))
+        return _EventStream(first, events)
+
+    def _team(self, name: str) -> Team:
+        team = self._teams.get(name)
+        if team is None:
+            known = ", ".join(self._teams)
+            raise RequestError(
+                f"there is no model {name!r}; this server has: {known}",
+                param="model",
+                code="model_not_found",
+                status=404,
+            )
+        return team
+
+    async def _body(self, request: Request) -> bytes:
+        """The body, unless it is too large: then not even read to its end."""
+        body = bytearray()
+        async for piece in request.stream():
+            body += piece
+            if len(body) > self._max_body:
+                raise RequestError(
+                    f"the request is larger than {self._max_body:,} bytes", code="request_too_large", status=413
+                )
+        return bytes(body)
+
+
+class _EventStream(StreamingResponse):
+    """The stream, which is closed (and the run with it) as soon as the client is gone."""
+
+    def __init__(self, first: str, rest: AsyncGenerator[str]) -> None:
+        self._rest = rest
+        super().__init__(self._all(first), media_type="text/event-stream", headers=STREAM_HEADERS)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            await self._rest.aclose()
+
+    async def _all(self, first: str) -> AsyncGenerator[str]:
+        yield first
+        async for event in self._rest:
+            yield event
+
+
+async def _unless_gone(request: Request, work: Awaitable[T]) -> T:
+    """The result of some work, which is cancelled when the client hangs up. Raises ClientDisconnect then."""
+    gone, working = asyncio.ensure_future(_hung_up(request)), asyncio.ensure_future(work)
+    try:
+        await asyncio.wait((gone, working), return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientDisconnect
+        return working.result()
+    finally:
+        gone.cancel()
+        working.cancel()
+        await asyncio.gather(gone, working, return_exceptions=True)
+
+
+async def _hung_up(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _ended(result: Result) -> None:
+    usage = result.usage
+    LOG.info(
+        "%s: run %s %s, %d steps, %d tokens, $%.6f, %.1f s",
+        *(result.team, result.run, result.stop, result.steps, usage.tokens, usage.dollars, result.seconds),
+    )
+
+
+def _failed(error: Exception, limits: Limits) -> Failure:
+    if isinstance(error, RunError):
+        LOG.warning("%s", error)
+    return failure(error, limits)
+
+
+def _response(failure: Failure) -> Response:
+    return JSONResponse(failure.body, status_code=failure.status, headers=failure.headers)
+
+
+async def _request_error(_: Request, error: RequestError) -> Response:
+    return _response(failure(error))
+
+
+async def _http_error(request: Request, error: HTTPException) -> Response:
+    """404 and 405 of the router."""
+    known = "GET /health, GET /v1/models, POST /v1/chat/completions"
+    message = f"{request.method} {request.url.path}: {error.detail}; this server has: {known}"
+    return JSONResponse(error_body(message), status_code=error.status_code, headers=error.headers)
