@@ -77,7 +77,7 @@ def _power(base: Any, exponent: Any) -> Any:
 
 def _evaluate(node: ast.AST) -> Any:
     match node:
-        case ast.Constant(value=int() | float() as value):
+        case ast.Constant(value=int() | float() as value) if not isinstance(value, bool):
             return value
         case ast.Name(id=name) if name in CONSTANTS:
             return CONSTANTS[name]

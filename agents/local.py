@@ -11,6 +11,7 @@ model is loaded, not when this module is.
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 import queue
 import re
@@ -102,8 +103,9 @@ class _Weights:
         self._queue.put(None)
 
     def _work(self) -> None:
-        from podium.agents.decoding import Decoder
+        from podium.agents.decoding import Decoder, claim_thread
 
+        claim_thread(self.module)
         decoder = Decoder(self.module, self.eos, self.tokenizer.pad_token_id or 0)
         running: dict[Row, _Request] = {}
         waited = 0
@@ -321,17 +323,19 @@ def _load(path: str, device: str, dtype: str) -> tuple[Any, Any]:
     """Module and tokenizer. Raises InputError that names the path and the reason."""
     try:
         import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer  # pyright: ignore[reportUnknownVariableType]
+
+        transformers: Any = importlib.import_module("transformers")
     except ImportError as error:
         raise MissingExtra(f"the local model {path}", "train", error.name or "torch") from None
+    transformers.utils.logging.disable_progress_bar()  # loading is quick, and a server's log is no place for bars
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     folder = Path(path)
     if folder.is_absolute() and not (folder / "config.json").is_file():
         raise InputError(f"no model in {path}: a model folder holds config.json, a tokenizer and safetensors weights")
     try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(path)
-        module: Any = AutoModelForCausalLM.from_pretrained(path, dtype=dtype)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(path)
+        module = transformers.AutoModelForCausalLM.from_pretrained(path, dtype=dtype)
         if device == "cpu" and dtype == "auto":
             module = module.float()
         module = module.to(device).eval()

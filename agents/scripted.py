@@ -6,7 +6,7 @@
     ScriptedModel(lambda prompt: prompt.task.upper())           a function of the prompt
 
 A reply may be a text, a Generation, or an Exception, which is raised: that is how failures are rehearsed.
-Token counts are estimated at four characters a token; the messages are not even rendered unless they are needed.
+Token counts are estimated (four characters a token); the messages are not even rendered unless they are needed.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ class ScriptedModel:
             raise AssertionError(f"{left} of the {len(self._list)} replies of model {self.name} were not asked for")
 
     def _generation(self, reply: str, prompt: Prompt, sampling: Sampling) -> Generation:
-        asked, answered = len(prompt.task) // 4 + 1, len(reply) // 4 + 1
+        asked, answered = prompt.estimate or len(prompt.task) // 4 + 1, len(reply) // 4 + 1
         return Generation(reply, Usage(asked, answered, 1, self.price.dollars(asked, answered)), sampling)
 
     def _reply(self, prompt: Prompt) -> Reply:

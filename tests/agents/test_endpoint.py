@@ -1,0 +1,287 @@
+"""EndpointModel against a real HTTP server on this machine that speaks OpenAI's protocol, well and badly."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from podium.agents.endpoint import EndpointModel
+from podium.agents.model import Price, Prompt, ToolSchema, complete
+from podium.protocols.errors import ModelError, ModelGarbage, ModelUnreachable
+from podium.protocols.record import Generation, Sampling, ToolCall
+from podium.protocols.task import Message
+
+pytestmark = pytest.mark.timeout(30)
+
+KEY = "sk-very-secret-key"
+GREEDY = Sampling(temperature=0.0, max_tokens=16)
+WEATHER = ToolSchema(
+    "weather", "The weather in a city.", {"type": "object", "properties": {"city": {"type": "string"}}}
+)
+
+
+def prompt(*messages: Message, tools: tuple[ToolSchema, ...] = ()) -> Prompt:
+    shown = messages or (Message("user", "What is 2 + 2?"),)
+    return Prompt("solver", shown[-1].content, lambda: shown, tools=tools)
+
+
+def chunk(delta: dict[str, Any], finish: str | None = None, **more: Any) -> dict[str, Any]:
+    choice = {"index": 0, "delta": delta, "finish_reason": finish} | more.pop("choice", {})
+    return {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice]} | more
+
+
+USAGE = {"prompt_tokens": 11, "completion_tokens": 3, "total_tokens": 14}
+GOOD: list[Any] = [
+    chunk({"role": "assistant", "content": ""}),
+    chunk({"content": "It is "}),
+    chunk({"content": "4."}),
+    chunk({}, "stop"),
+    {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [], "usage": USAGE},
+]
+
+
+class Server:
+    """What the endpoint sends next, and what it was asked. parts: raw texts, chunks (as JSON events) or pauses."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.requests: list[dict[str, Any]] = []
+        self.status = 200
+        self.kind = "text/event-stream"
+        self.headers = ""
+        self.parts: list[Any] = GOOD
+        self.done = "data: [DONE]\n\n"
+        self.cut = False
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+            if head.startswith("GET"):
+                self.write(writer, 200, "application/json", json.dumps(self.models()))
+                return
+            length = next(int(x.split(":")[1]) for x in head.splitlines() if x.lower().startswith("content-length"))
+            body = json.loads(await reader.readexactly(length))
+            self.requests.append({"head": head, **body})
+            if self.status != 200 or self.kind != "text/event-stream":
+                self.write(writer, self.status, self.kind, str(self.parts[0]))
+                return
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+            for part in [*self.parts, self.done]:
+                if isinstance(part, float):
+                    await asyncio.sleep(part)
+                    continue
+                text = part if isinstance(part, str) else f"data: {json.dumps(part)}\n\n"
+                writer.write(b"%x\r\n%s\r\n" % (len(text.encode()), text.encode()) if text else b"")
+                await writer.drain()
+            if not self.cut:
+                writer.write(b"0\r\n\r\n")
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+    def write(self, writer: asyncio.StreamWriter, status: int, kind: str, body: str) -> None:
+        data = body.encode()
+        head = f"HTTP/1.1 {status} X\r\ncontent-type: {kind}\r\ncontent-length: {len(data)}\r\n{self.headers}\r\n"
+        writer.write(head.encode() + data)
+
+    @staticmethod
+    def models() -> dict[str, Any]:
+        names = ("qwen-small", "qwen-large")
+        return {"object": "list", "data": [{"id": n, "object": "model", "created": 1, "owned_by": "x"} for n in names]}
+
+
+@asynccontextmanager
+async def endpoint(**settings: Any) -> AsyncIterator[tuple[Server, EndpointModel]]:
+    server = Server()
+    listener = await asyncio.start_server(server.serve, "127.0.0.1", 0)
+    port = listener.sockets[0].getsockname()[1]
+    model = EndpointModel(
+        "small",
+        "qwen-small",
+        base_url=f"http://127.0.0.1:{port}/v1",
+        api_key=KEY,
+        key_setting="models.small.api_key",
+        price=Price(1.0, 10.0),
+        **settings,
+    )
+    try:
+        yield server, model
+    finally:
+        await model.close()
+        listener.close()
+
+
+def ask(
+    arrange: Callable[[Server], None] = lambda server: None, question: Prompt | None = None, **settings: Any
+) -> tuple[list[str], Generation, Server]:
+    async def main() -> tuple[list[str], Generation, Server]:
+        async with endpoint(**settings) as (server, model):
+            arrange(server)
+            items = [item async for item in model.generate(question or prompt(), GREEDY)]
+            assert isinstance(items[-1], Generation)
+            return [item for item in items[:-1] if isinstance(item, str)], items[-1], server
+
+    return asyncio.run(main())
+
+
+def test_streams_pieces_and_reports_the_endpoints_usage() -> None:
+    pieces, generation, server = ask()
+    assert pieces == ["It is ", "4."]
+    assert generation.text == "It is 4."
+    assert generation.finish == "stop"
+    assert (generation.usage.input_tokens, generation.usage.output_tokens, generation.usage.calls) == (11, 3, 1)
+    assert generation.usage.dollars == pytest.approx((11 + 30) * 1e-6)
+    assert server.requests[0]["max_tokens"] == 16
+    assert server.requests[0]["stream_options"] == {"include_usage": True}
+    assert "return_token_ids" not in server.requests[0]
+
+
+def test_neighbours_of_one_role_are_merged() -> None:
+    messages = (Message("system", "Be brief."), Message("user", "Task"), Message("user", "Hint", name="critic"))
+    _, _, server = ask(question=prompt(*messages))
+    assert server.requests[0]["messages"] == [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Task\n\ncritic: Hint"},
+    ]
+
+
+def test_tool_calls_are_put_together_from_their_pieces() -> None:
+    def arrange(server: Server) -> None:
+        def piece(**function: str) -> dict[str, Any]:
+            return {"tool_calls": [{"index": 0, "function": function}]}
+
+        first = {"tool_calls": [{"index": 0, "id": "call_7", "function": {"name": "weather", "arguments": ""}}]}
+        server.parts = [
+            chunk(first),
+            chunk(piece(arguments='{"city":')),
+            chunk(piece(arguments='"Rome"}'), "tool_calls"),
+        ]
+
+    _, generation, server = ask(arrange, prompt(tools=(WEATHER,)))
+    assert generation.finish == "tool"
+    assert generation.tool_calls == (ToolCall("call_7", "weather", '{"city":"Rome"}'),)
+    assert server.requests[0]["tools"][0]["function"]["name"] == "weather"
+
+
+def test_usage_is_estimated_and_said_so_when_the_endpoint_reports_none(caplog: pytest.LogCaptureFixture) -> None:
+    _, generation, _ = ask(lambda server: setattr(server, "parts", GOOD[:-1]))
+    assert generation.usage.output_tokens == len("It is 4.") // 3 + 1
+    assert "reports no usage" in caplog.text
+
+
+def test_vllm_returns_ids_and_log_probs() -> None:
+    def arrange(server: Server) -> None:
+        def token(text: str, id: int, log_prob: float, finish: str | None = None) -> dict[str, Any]:
+            log_probs = {"content": [{"token": text, "logprob": log_prob, "top_logprobs": []}]}
+            return chunk({"content": text}, finish, choice={"token_ids": [id], "logprobs": log_probs})
+
+        server.parts = [
+            chunk({"content": ""}, prompt_token_ids=[1, 2, 3]),
+            token("4", 7, -0.5),
+            token(".", 8, -0.1, "stop"),
+        ]
+
+    _, generation, server = ask(arrange, vllm=True)
+    assert generation.prompt_ids == (1, 2, 3)
+    assert generation.ids == (7, 8)
+    assert generation.log_probs == (-0.5, -0.1)
+    assert server.requests[0]["return_token_ids"] is True
+    assert server.requests[0]["logprobs"] is True
+
+
+def test_an_endpoint_that_does_not_stream_is_understood() -> None:
+    message = {"role": "assistant", "content": "It is 4."}
+    choices = [{"index": 0, "message": message, "finish_reason": "stop"}]
+    whole = {"id": "c", "object": "chat.completion", "created": 1, "model": "m", "choices": choices, "usage": USAGE}
+
+    def arrange(server: Server) -> None:
+        server.kind, server.parts = "application/json", [json.dumps(whole)]
+
+    pieces, generation, _ = ask(arrange)
+    assert pieces == ["It is 4."]
+    assert generation.usage.input_tokens == 11
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "error", "said"),
+    [
+        (401, {"error": {"message": f"Incorrect API key provided: {KEY}"}}, ModelError, "models.small.api_key"),
+        (404, {"error": {"message": "no such model"}}, ModelError, "it serves: qwen-large, qwen-small"),
+        (429, {"error": {"message": "slow down"}}, ModelError, "asks to wait 7 s"),
+        (500, {"error": {"message": "exploded"}}, ModelError, "(HTTP 500): exploded"),
+        (400, {"object": "error", "message": "context too long"}, ModelError, "context too long"),
+        (503, "<html>busy</html>", ModelUnreachable, "HTTP 503"),
+    ],
+)
+def test_refusals_are_told_in_the_endpoints_words(status: int, body: Any, error: type[ModelError], said: str) -> None:
+    def arrange(server: Server) -> None:
+        server.status, server.kind, server.headers = status, "application/json", "retry-after: 7\r\n"
+        server.parts = [json.dumps(body)]
+
+    with pytest.raises(error) as caught:
+        ask(arrange)
+    assert said in str(caught.value)
+    assert KEY not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("parts", "kind", "said"),
+    [
+        (["<html><body>Welcome</body></html>"], "text/html", "is base_url right"),
+        (["{not json"], "application/json", "not a chat completion"),
+        (['{"hello": "world"}'], "application/json", "not a chat completion"),
+        (["data: {broken\n\n"], "text/event-stream", "not a chat completion"),
+        (["data: [1, 2]\n\n"], "text/event-stream", "not a chat completion"),
+        (['data: {"choices": "none"}\n\n'], "text/event-stream", "not a chat completion"),
+        ([], "text/event-stream", "no choices"),
+        (GOOD[:2], "text/event-stream", "without a finish reason"),
+    ],
+)
+def test_what_is_not_an_answer_is_garbage(parts: list[Any], kind: str, said: str) -> None:
+    def arrange(server: Server) -> None:
+        server.parts, server.kind = parts, kind
+
+    with pytest.raises(ModelGarbage, match=said):
+        ask(arrange)
+
+
+def test_a_stream_that_breaks_off_is_garbage() -> None:
+    def arrange(server: Server) -> None:
+        server.parts, server.done, server.cut = GOOD[:2], "", True
+
+    with pytest.raises(ModelGarbage, match="broke off"):
+        ask(arrange)
+
+
+def test_an_error_inside_a_stream_is_a_model_error() -> None:
+    with pytest.raises(ModelError, match="engine died"):
+        ask(lambda server: setattr(server, "parts", [GOOD[1], {"error": {"message": "engine died"}}]))
+
+
+def test_a_silent_endpoint_is_given_up() -> None:
+    with pytest.raises(ModelUnreachable, match="gave up after"):
+        ask(lambda server: setattr(server, "parts", [20.0]), timeout=0.3)
+
+
+def test_a_stream_that_stalls_is_given_up() -> None:
+    with pytest.raises(ModelUnreachable, match="gave up after"):
+        ask(lambda server: setattr(server, "parts", [*GOOD[:2], 20.0]), timeout=20.0, idle_timeout=0.3)
+
+
+def test_nobody_there() -> None:
+    model = EndpointModel("small", "m", base_url="http://127.0.0.1:9/v1", api_key=KEY)
+    with pytest.raises(ModelUnreachable, match="cannot reach model small"):
+        asyncio.run(complete(model, prompt(), GREEDY))
+
+
+def test_one_model_serves_one_event_loop_after_another() -> None:
+    model = EndpointModel("small", "m", base_url="http://127.0.0.1:9/v1")
+    for _ in range(2):
+        with pytest.raises(ModelUnreachable):
+            asyncio.run(complete(model, prompt(), GREEDY))
