@@ -170,6 +170,9 @@ def references(data: Mapping[str, Any]) -> Iterator[Problem]:
     for where, name in _named(coordinator):
         yield from _unknown("agent", name, agents, ("coordinator", *where))
     yield from _unknown("model", coordinator.get("model"), models, ("coordinator", "model"))
+    aggregator = coordinator.get("aggregator")
+    if isinstance(aggregator, str) and list(agents) == [aggregator] and not coordinator.get("agents"):
+        yield Problem(("coordinator",), "the aggregator is the only agent, and nobody is left to propose", show=False)
     for index, edge in enumerate(_sequence(_mapping(data.get("topology")).get("edges"))):
         for end, name in enumerate(_sequence(edge)):
             yield from _unknown("agent", name, agents, ("topology", "edges", index, end))

@@ -10,9 +10,9 @@ tokens. A request to it makes R = 1 + (max_tool_rounds if it has tools) calls. C
     prompt_r = system + task + instruction + passages + V + r * (max_tokens + tool result)
 
 and writes at most max_tokens; together at most the model's `context`, where one is stated. A request uses the sum over
-r, in dollars at the model's prices. Each sample of a directive is a request of its own, and leaves one reply behind
-for others to see. Calls that a coordinator makes to decide (llm, llm_selector) are counted on their own row; they are
-paid after the fact, so the last of them may come on top of the budget.
+r, in dollars at the model's prices. One tool is assumed per round. Each sample of a directive is a request of its own,
+and all of them leave one reply behind for others to see. Calls that a coordinator makes to decide (llm, llm_selector)
+are counted on their own row; they are paid after the fact, so the last of them may come on top of the budget.
 """
 
 from __future__ import annotations

@@ -28,16 +28,19 @@ def register(app: typer.Typer) -> None:
 def plan(
     file: Annotated[Path, typer.Argument(help="The team file.")],
     task_tokens: Annotated[
-        int, typer.Option("--task-tokens", min=1, help="Length of the task that the worst case assumes, in tokens.")
-    ] = 500,
+        int | None,
+        typer.Option(
+            "--task-tokens", min=1, help="Length of the task that the worst case assumes; 500 tokens if unsaid."
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
 ) -> None:
     """Show who may see whom, who coordinates, and what one run costs at most, without calling anything."""
     from podium.orchestrator.team_file import load_team
-    from podium.orchestrator.worst_case import worst_case
+    from podium.orchestrator.worst_case import TASK_TOKENS, worst_case
 
     team = load_team(file)
-    case = worst_case(team, task_tokens=task_tokens, prices=_recorded_prices(team))
+    case = worst_case(team, task_tokens=task_tokens or TASK_TOKENS, prices=_recorded_prices(team))
     if as_json:
         typer.echo(json.dumps(_as_data(team, file, case), indent=2))
     else:

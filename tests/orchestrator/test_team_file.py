@@ -234,6 +234,15 @@ def test_a_team_made_in_python_is_checked_as_well() -> None:
     assert TeamSpec.model_validate_json(team.model_dump_json()).digest == team.digest
 
 
+def test_an_aggregator_needs_somebody_to_aggregate() -> None:
+    text = (
+        "name: t\nmodels: {m: {provider: scripted, replies: [x]}}\nagents: {a: {role: solver, model: m}}\n"
+        "coordinator: {kind: moa, aggregator: a}\n"
+    )
+    assert "nobody is left to propose" in problems(text)[0]
+    assert parse_team(text.replace("aggregator: a", "aggregator: a, agents: [a]"))
+
+
 def test_a_free_role_with_a_prompt_is_fine() -> None:
     team = parse_team(GOOD.replace("role: solver", "role: wizard\n    prompt: You are one."))
     assert team.agents["coder"].role == "wizard"

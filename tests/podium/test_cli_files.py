@@ -12,6 +12,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from podium import Team
 from podium.cli import PodiumGroup, app
 from podium.orchestrator.team_file import load_team
 from podium.protocols.errors import RunError, TaskError
@@ -162,6 +163,13 @@ def test_init_writes_a_team_that_loads(provider: str, tmp_path: Path, monkeypatc
     team = load_team("team.yaml")
     assert {model.provider for model in team.models.values()} == {provider}
     assert RUNNER.invoke(app, ["plan", "team.yaml"]).exit_code == 0
+
+
+def test_the_starter_team_answers(tmp_path: Path) -> None:
+    path = tmp_path / "team.yaml"
+    RUNNER.invoke(app, ["init", str(path)])
+    with Team.load(path) as team:
+        assert team.run("What is 17 + 25?").answer.endswith("42")
 
 
 def test_the_commented_endpoint_of_the_starter_loads_too(tmp_path: Path) -> None:
