@@ -6,7 +6,8 @@ is a view of these, so this is the only form a run is ever kept in.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import isfinite
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -53,12 +54,17 @@ def saved(result: Result, started: float) -> SavedRun:
         result.stop,
         result.usage,
         result.nodes,
-        result.decisions,
+        tuple(_plain(decision) for decision in result.decisions),
         result.seconds,
         started,
         result.refused,
         result.overshoot,
     )
+
+
+def _plain(decision: Decision) -> Decision:
+    """A decision whose reasons JSON can hold: a plain dict, without infinities."""
+    return replace(decision, reasons={name: value for name, value in decision.reasons.items() if isfinite(value)})
 
 
 def to_json(run: SavedRun) -> bytes:
