@@ -1,11 +1,13 @@
 """A table of who passes at what: the strongest coordinator that needs no network.
 
 For each (skill, step, agent, samples) it keeps two Beta-Bernoulli posteriors: whether the reply itself passes (`own`)
-and whether the run passes when it goes on after that reply (`after`), with the mean dollars of either. After a reply
-it stops when the reply's own posterior is at least what going on promises, less `cost_weight` times the expected
-dollars. Serving takes posterior means. Training explores with randomised upper confidence bounds (the Beta posterior's
-standard deviation as in Bayes-UCB, Kaufmann et al. 2012; a random share of it as in RandUCB, arXiv 1910.04928), so
-that runs which share one table do not all try the same arm. The random share is a hash of the run's seed and task.
+and whether the run passes when it goes on after that reply (`after`), with the mean dollars of either. The prior of a
+skill's arm is what the same arm did at all skills together (empirical Bayes), so that a lucky streak of three in a rare
+skill does not outweigh a hundred outcomes elsewhere. After a reply it stops when the reply's own posterior is at least
+what going on promises, less `cost_weight` times the expected dollars. Serving takes posterior means. Training explores
+with randomised upper confidence bounds (the Beta posterior's standard deviation as in Bayes-UCB, Kaufmann et al. 2012;
+a random share of it as in RandUCB, arXiv 1910.04928), so that runs which share one table do not all try the same arm.
+The random share is a hash of the run's seed and task.
 """
 
 from __future__ import annotations
@@ -64,6 +66,14 @@ class Tally:
         """Mean dollars; 0 before anything was seen."""
         return self.dollars / self.seen if self.seen else 0.0
 
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(self.passed + other.passed, self.failed + other.failed, self.dollars + other.dollars)
+
+    def at_most(self, outcomes: float) -> Tally:
+        """The same rates and mean dollars, on no more than so many outcomes."""
+        share = min(1.0, outcomes / self.seen) if self.seen else 1.0
+        return Tally(self.passed * share, self.failed * share, self.dollars * share)
+
     def after(self, passed: bool, dollars: float) -> Tally:
         """The tally with one more outcome."""
         return Tally(self.passed + passed, self.failed + (not passed), self.dollars + dollars)
@@ -81,6 +91,9 @@ class Arm:
 
 
 UNKNOWN = Arm()
+
+POOLED = 8.0
+"""Outcomes that the other skills' experience with an arm counts for, at most: the weight of the prior."""
 
 NEVER = -1.0
 """Worth of going on where that is impossible or untried: below any probability, and a finite number for the journal."""
@@ -123,10 +136,14 @@ class SkillTable:
         self.explore = explore
         self.cost_weight = cost_weight
         self.exploring = exploring
+        self._believed: dict[Key, Arm] = {}
+        self._pool: dict[tuple[int, str, int], Arm] = {}
         self._visits: dict[tuple[int, int], float] = {}
         for key, arm in self.arms.items():
             place = (key.skill, key.step)
             self._visits[place] = self._visits.get(place, 0.0) + arm.own.seen
+            pooled = self._pool.get(key[1:], UNKNOWN)
+            self._pool[key[1:]] = Arm(pooled.own + arm.own, pooled.after + arm.after)
         self._ranked: dict[tuple[int, int, tuple[Card, ...]], list[tuple[float, Key]]] = {}
 
     @property
@@ -200,12 +217,21 @@ class SkillTable:
         """Whether the reply to this arm will end the run whatever it says: then it is the answer already."""
         return self._stop(key) >= self._promise(key)
 
+    def _belief(self, key: Key) -> Arm:
+        """What is believed of an arm: its own outcomes, and some of the other skills' outcomes with it."""
+        belief = self._believed.get(key)
+        if belief is None:
+            arm, pool = self.arms.get(key, UNKNOWN), self._pool.get(key[1:], UNKNOWN)
+            belief = Arm(arm.own + pool.own.at_most(POOLED), arm.after + pool.after.at_most(POOLED))
+            self._believed[key] = belief
+        return belief
+
     def _stop(self, key: Key) -> float:
-        return self.arms.get(key, UNKNOWN).own.mean
+        return self._belief(key).own.mean
 
     def _promise(self, key: Key) -> float:
         """Expected worth of going on after an arm; never worth it where nobody has tried."""
-        after = self.arms.get(key, UNKNOWN).after
+        after = self._belief(key).after
         return after.mean - self.cost_weight * after.cost if after.seen else NEVER
 
     def _go_on(self, key: Key, state: RunState, exploring: bool) -> float:
@@ -213,12 +239,12 @@ class SkillTable:
             return NEVER
         if not exploring:
             return self._promise(key)
-        after = self.arms.get(key, UNKNOWN).after
+        after = self._belief(key).after
         return after.mean - self.cost_weight * after.cost + self._bonus(after, key, state)
 
     def _worth(self, key: Key) -> float:
         """Expected worth of an arm: the better of stopping and going on after it, less its own dollars."""
-        own = self.arms.get(key, UNKNOWN).own
+        own = self._belief(key).own
         return max(own.mean, self._promise(key)) - self.cost_weight * own.cost
 
     def _ranking(self, state: RunState) -> list[tuple[float, Key]]:
@@ -226,17 +252,16 @@ class SkillTable:
         place = (state.memory.skill, state.step, state.cards)
         ranked = self._ranked.get(place)
         if ranked is None:
-            tried = {key: self.arms.get(key, UNKNOWN).own.seen > 0 for key in self._keys(state)}
+            tried = {key: self._belief(key).own.seen > 0 for key in self._keys(state)}
             ranked = [(self._worth(key), key) for key in sorted(tried, key=lambda k: (not tried[k], -self._worth(k)))]
             self._ranked[place] = ranked
         return ranked
 
     def _explored(self, state: RunState) -> list[tuple[float, Key]]:
         """All arms by upper confidence bound, best first."""
-        arms = self.arms
         bounds: list[tuple[float, Key]] = []
         for key in self._keys(state):
-            arm = arms.get(key, UNKNOWN)
+            arm = self._belief(key)
             best = arm.after if arm.after.seen and arm.after.mean > arm.own.mean else arm.own
             bounds.append((self._worth(key) + self._bonus(best, key, state), key))
         return sorted(bounds, key=lambda each: -each[0])

@@ -46,7 +46,7 @@ def test_each_skill_goes_to_its_expert_in_one_decision() -> None:
     assert authors(sums) == ["adder"]
     assert authors(words) == ["speller"]
     assert sums.steps == 1
-    assert sums.decisions[0].reasons["expected"] == pytest.approx(91 / 102)
+    assert sums.decisions[0].reasons["expected"] == pytest.approx((1 + 90 + 4) / (2 + 100 + 8))
 
 
 def test_it_goes_on_where_going_on_was_better() -> None:
@@ -88,6 +88,17 @@ def test_exploring_tries_everything_and_is_reproducible() -> None:
     settings = Settings(seed=4, mode="sample")
     first, second = (crew().run(SkillTable(), SUMS, settings=settings) for _ in range(2))
     assert [each.action for each in first.decisions] == [each.action for each in second.decisions]
+
+
+def test_a_lucky_streak_in_a_rare_skill_does_not_outweigh_experience() -> None:
+    arms = {
+        Key(0, 0, "adder", 1): Arm(Tally(160, 40)),
+        Key(0, 0, "speller", 1): Arm(Tally(40, 160)),
+        Key(1, 0, "speller", 1): Arm(Tally(2, 0)),
+    }
+    assert authors(crew().run(SkillTable(SKILLS, arms), WORDS)) == ["adder"]
+    arms[Key(1, 0, "speller", 1)] = Arm(Tally(40, 0))
+    assert authors(crew().run(SkillTable(SKILLS, arms), WORDS)) == ["speller"]
 
 
 def test_with_outcomes_leaves_the_old_table_alone() -> None:
