@@ -24,8 +24,8 @@ from random import Random
 from typing import Any, Final, Literal, cast
 from zlib import crc32
 
+from reasoning_gym.algorithmic.caesar_cipher import CaesarCipherDataset
 from reasoning_gym.algorithmic.word_sorting import TextTransformation
-from reasoning_gym.arithmetic.leg_counting import ANIMALS
 from reasoning_gym.factory import create_dataset, get_score_answer_fn
 
 from podium.protocols.task import Message, Task, Verdict
@@ -39,20 +39,22 @@ PASS: Final = 0.99
 """A reasoning-gym score from which an answer counts as right; below it lies only partial credit."""
 TEST_SHARE: Final = 5
 """One content in this many belongs to the test split."""
-LONGEST_ANIMAL: Final = 8
+SHORT: Final = frozenset({3, 4})
+"""Lengths of the words in lists."""
+
+_PLAIN_WORD: Final = re.compile(r"[a-z]+")
 
 _DATASETS: Final[Mapping[str, Mapping[str, object]]] = {
-    "chain_sum": {"min_terms": 2, "max_terms": 2, "min_digits": 2, "max_digits": 2},
-    "products": {"min_terms": 2, "max_terms": 3, "min_digits": 1, "max_digits": 1},
-    "leg_counting": {"min_animals": 2, "max_animals": 2, "max_instances": 5},
-    "base_conversion": {"min_base": 2, "max_base": 10, "min_value": 4, "max_value": 255},
+    "products": {"min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 1},
+    "caesar_cipher": {"min_words": 1, "min_rotation": 1, "max_rotation": 1},
+    "word_sequence_reversal": {"min_words": 3, "max_words": 3},
     "spell_backward": {"min_word_len": 3, "max_word_len": 6},
     "number_sorting": {
         "min_numbers": 3,
         "max_numbers": 3,
         "min_decimals": 0,
         "max_decimals": 0,
-        "min_value": 1,
+        "min_value": 10,
         "max_value": 99,
     },
     "word_sorting": {
@@ -109,38 +111,26 @@ def _operands(wording: str, entry: Entry, parts: list[str], **fields: str) -> Op
     return Operands(wording, fields, " ".join(sorted(parts)), entry)
 
 
-def _add(entry: Entry) -> Operands | None:
-    a, sign, b = str(entry["metadata"]["expression"]).split()
-    return _operands("add", entry, [a, b], a=a, b=b) if sign == "+" else None
-
-
 def _multiply(entry: Entry) -> Operands | None:
     expression = str(entry["metadata"]["expression"])
-    *some, last = expression.split(" * ")
-    if "0" in (*some, last):
-        return None
-    return _operands("multiply", entry, [*some, last], stars=expression, numbers=f"{', '.join(some)} and {last}")
+    a, b = expression.split(" * ")
+    return _operands("multiply", entry, [a, b], a=a, b=b) if "0" not in (a, b) else None
 
 
-def _legs(entry: Entry) -> Operands | None:
-    animals = cast("Mapping[str, int]", entry["metadata"]["animals"])
-    if any(" " in name or len(name) > LONGEST_ANIMAL for name in animals):
-        return None
-    x, y = (f"{number} {name}" for name, number in animals.items())
-    return Operands("legs", {"x": x, "y": y}, " ".join(sorted((x, y))), entry)
+def _shift(entry: Entry) -> Operands | None:
+    w = str(entry["metadata"]["cipher_text"]).lower()
+    return _operands("shift", entry, [w], w=w)
 
 
-def _binary(entry: Entry) -> Operands | None:
-    facts = entry["metadata"]
-    if (facts["source_base"], facts["target_base"]) != (10, 2):
-        return None
-    n = str(facts["source_repr"])
-    return _operands("binary", entry, [n], n=n)
+def _flip(entry: Entry) -> Operands | None:
+    words = cast("list[str]", entry["metadata"]["words"])
+    plain = all(word.islower() and len(word) in SHORT for word in words) and len(set(words)) == len(words)
+    return _operands("flip", entry, words, items=" ".join(words)) if plain else None
 
 
 def _reverse(entry: Entry) -> Operands | None:
     w = str(entry["metadata"]["word"])
-    return _operands("reverse", entry, [w], w=w) if w.isascii() and w.isalpha() and w.islower() else None
+    return _operands("reverse", entry, [w], w=w) if _PLAIN_WORD.fullmatch(w) else None
 
 
 def _sort(entry: Entry) -> Operands | None:
@@ -156,53 +146,51 @@ def _order(entry: Entry) -> Operands | None:
     return _operands(wording, entry, words, items=" ".join(words)) if plain else None
 
 
-def _to_binary(number: str) -> str:
-    return format(int(number), "b")
-
-
 def _backwards(text: str) -> str:
     return text[::-1]
 
 
-def _ends(numbers: str) -> str:
-    first, *_, last = numbers.split()
-    return str(int(first) + int(last))
+def _one_back(word: str) -> str:
+    return "".join(chr((ord(letter) - ord("a") - 1) % 26 + ord("a")) for letter in word)
 
 
 SKILLS: Final[Mapping[str, Skill]] = {
-    "add": Skill("chain_sum", _add),
     "multiply": Skill("products", _multiply),
-    "legs": Skill("leg_counting", _legs),
-    "binary": Skill("base_conversion", _binary),
+    "shift": Skill("caesar_cipher", _shift),
+    "flip": Skill("word_sequence_reversal", _flip),
     "reverse": Skill("spell_backward", _reverse),
     "sort": Skill("number_sorting", _sort),
     "order": Skill("word_sorting", _order),
 }
 
 CHAINS: Final[Mapping[str, Chain]] = {
-    "add_binary": Chain("add", _to_binary, "base_conversion"),
-    "add_reverse": Chain("add", _backwards, "spell_backward"),
-    "sort_add": Chain("sort", _ends, "chain_sum"),
-    "sort_binary": Chain("sort", lambda numbers: _to_binary(numbers.split()[-1]), "base_conversion"),
     "order_reverse": Chain("order", lambda words: _backwards(words.split()[0]), "spell_backward"),
-    "binary_reverse": Chain("binary", _backwards, "spell_backward"),
+    "order_shift": Chain("order", lambda words: _one_back(words.split()[0]), "caesar_cipher"),
+    "sort_reverse": Chain("sort", lambda numbers: _backwards(numbers.split()[-1]), "spell_backward"),
+    "reverse_shift": Chain("reverse", _one_back, "caesar_cipher"),
 }
 
 FAMILIES: Final[Mapping[str, tuple[str, ...]]] = {
-    "single": ("add", "binary", "reverse", "sort", "order"),
+    "single": ("reverse", "shift", "sort", "order"),
     "two_step": tuple(CHAINS),
-    "unreliable": ("multiply", "legs"),
+    "unreliable": ("multiply", "flip"),
 }
 SHARES: Final[Mapping[str, int]] = {"single": 4, "two_step": 4, "unreliable": 2}
 """How often each family comes up, in tenths; types of one family are equally likely."""
 
 
 @cache
+def _words() -> tuple[str, ...]:
+    """The plain words that spell_backward draws from; caesar_cipher is given them in place of its long sentences."""
+    entries = cast(Any, create_dataset("spell_backward", **_DATASETS["spell_backward"]))
+    return tuple(word for word in entries.words if _PLAIN_WORD.fullmatch(word))
+
+
+@cache
 def reserved_words() -> frozenset[str]:
-    """The words of all wordings, and the animals: never operands, so that no operand can be read as an instruction."""
+    """The words of all wordings: never operands, so that no operand can be read as an instruction."""
     wordings = " ".join(wording for wordings in WORDINGS.values() for wording in wordings)
-    animals = (name for name in ANIMALS if " " not in name and len(name) <= LONGEST_ANIMAL)
-    return frozenset({*re.findall(r"[a-z]{2,}", re.sub(r"{\w+}", "", wordings)), *animals})
+    return frozenset(re.findall(r"[a-z]{2,}", re.sub(r"{\w+}", "", wordings)))
 
 
 def normal(content: str) -> str | None:
@@ -214,7 +202,9 @@ def _as_scored(dataset: str, answer: str) -> str:
     """An answer in the form that the dataset's scorer reads."""
     if dataset == "number_sorting":
         return repr(answer.split())
-    return ", ".join(answer.split()) if dataset == "word_sorting" else answer
+    if dataset == "caesar_cipher":
+        return answer.upper()
+    return ", ".join(answer.split()) if dataset in ("word_sorting", "word_sequence_reversal") else answer
 
 
 @cache
@@ -237,7 +227,8 @@ def _result(dataset: str, entry: Entry) -> str:
     """A dataset's own answer, written the way the team's agents write it."""
     if dataset == "number_sorting":
         return " ".join(str(int(float(number))) for number in entry["metadata"]["sorted_numbers"])
-    return " ".join(entry["metadata"]["sorted_words"]) if dataset == "word_sorting" else str(entry["answer"])
+    answer = str(entry["answer"])
+    return answer.lower() if dataset == "caesar_cipher" else answer.replace(",", "")
 
 
 def split_of(content: str) -> Split:
@@ -257,12 +248,10 @@ class Exercises:
         self._rng = Random(f"embedded {seed} {contents} {wordings}")
         self._entries = {name: _entries(name, self._rng.getrandbits(40)) for name in _DATASETS}
 
-    def _draw(self, skill: Skill, up: bool) -> Operands:
+    def _draw(self, skill: Skill) -> Operands:
         for entry in self._entries[skill.dataset]:
             operands = skill.read(entry)
-            if operands is None or (up and operands.wording.endswith(" down")):
-                continue
-            if self._contents in (None, split_of(operands.content)):
+            if operands is not None and self._contents in (None, split_of(operands.content)):
                 return operands
         raise AssertionError("reasoning-gym datasets do not end")
 
@@ -274,15 +263,20 @@ class Exercises:
 
     def of(self, type: str) -> Exercise:
         """The next exercise of one type. Raises KeyError: no such type."""
-        chain = CHAINS.get(type)
-        skill = SKILLS[chain.first if chain else type]
-        operands = self._draw(skill, up=chain is not None)
-        first = _result(skill.dataset, operands.entry)
-        if chain is None:
+        if type in SKILLS:
+            dataset = SKILLS[type].dataset
+            operands = self._draw(SKILLS[type])
             text = self._text(operands.wording, operands.fields)
-            return Exercise(type, text, operands.content, (first,), _scorer(skill.dataset, operands.entry))
-        last = chain.then(first)
-        score = _scorer(chain.dataset, {**operands.entry, "answer": last})
+            result = _result(dataset, operands.entry)
+            return Exercise(type, text, operands.content, (result,), _scorer(dataset, operands.entry))
+        chain = CHAINS[type]
+        while True:
+            operands = self._draw(SKILLS[chain.first])
+            first = _result(SKILLS[chain.first].dataset, operands.entry)
+            last = chain.then(first)
+            if first != last and not operands.wording.endswith(" down"):
+                break
+        score = _scorer(chain.dataset, {**operands.entry, "answer": _as_scored(chain.dataset, last)})
         return Exercise(type, self._text(type, operands.fields), operands.content, (first, last), score)
 
     def any(self) -> Exercise:
@@ -293,6 +287,8 @@ class Exercises:
 
 def _entries(dataset: str, seed: int) -> Iterator[Entry]:
     entries = create_dataset(dataset, seed=seed, **_DATASETS[dataset])
+    if isinstance(entries, CaesarCipherDataset):
+        entries.valid_sentences = [word.upper() for word in _words()]
     return (cast("Entry", entries[index]) for index in count())
 
 

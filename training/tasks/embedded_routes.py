@@ -20,18 +20,15 @@ class Step:
 
 
 ROUTES: Final[Mapping[str, tuple[Step, ...]]] = {
-    "add": (Step("abacus"),),
-    "binary": (Step("encoder"),),
     "reverse": (Step("scribe"),),
+    "shift": (Step("encoder"),),
     "sort": (Step("sorter"),),
     "order": (Step("sorter"),),
     "multiply": (Step("abacus", samples=5),),
-    "legs": (Step("scribe", samples=5),),
-    "add_binary": (Step("abacus"), Step("encoder")),
-    "add_reverse": (Step("abacus"), Step("scribe")),
-    "sort_add": (Step("sorter"), Step("abacus")),
-    "sort_binary": (Step("sorter"), Step("encoder")),
+    "flip": (Step("scribe", samples=5),),
     "order_reverse": (Step("sorter"), Step("scribe")),
-    "binary_reverse": (Step("encoder"), Step("scribe")),
+    "order_shift": (Step("sorter"), Step("encoder")),
+    "sort_reverse": (Step("sorter"), Step("scribe")),
+    "reverse_shift": (Step("scribe"), Step("encoder")),
 }
 """Task type -> its steps. The last step's answer is the run's answer."""
