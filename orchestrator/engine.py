@@ -88,7 +88,7 @@ class Orchestrator:
         """Work one task.
 
         Raises RunError (or a kind of it) with the run's id when there is no answer to give; the record up to there is
-        on the error as `partial`.
+        on the error as `partial`. When the caller cancels, it is the only argument of the CancelledError.
         """
         work = _Run(self, self._decider, task, settings, id, emit)
         seconds = work.budget.limits.seconds
@@ -107,6 +107,9 @@ class Orchestrator:
             error.run = error.run or id
             error.kept = error.kept or work.kept()
             error.partial = work.result("failed", None)
+            raise
+        except asyncio.CancelledError as error:
+            error.args = (work.result("cancelled", None),)
             raise
 
 

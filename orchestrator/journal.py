@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import Column, Float, Integer, MetaData, String, Table, Text, create_engine, select
+from sqlalchemy import Column, Float, Integer, MetaData, Select, String, Table, Text, create_engine, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
@@ -87,26 +88,30 @@ class Journal:
 
     def load(self, run: str) -> SavedRun:
         """A kept run, by its id or the beginning of it. Raises InputError when none or several match."""
-        with self._engine.connect() as connection:
-            found = connection.execute(
-                select(_runs.c.run, _runs.c.record).where(_runs.c.run.startswith(run, autoescape=True)).limit(5)
-            ).all()
-        exact = [record for id, record in found if id == run]
+        found = self._read(
+            select(_runs.c.run, _runs.c.record).where(_runs.c.run.startswith(run, autoescape=True)).limit(5)
+        )
+        exact = [record for name, record in found if name == run]
         if exact or len(found) == 1:
             return from_json(exact[0] if exact else found[0][1])
         if found:
-            raise InputError(f"several runs begin with {run!r}: {', '.join(id for id, _ in found)}")
+            raise InputError(f"several runs begin with {run!r}: {', '.join(name for name, _ in found)}")
         newest = ", ".join(entry.run for entry in self.entries(3)) or "none"
         raise InputError(f"no run {run!r} in {_masked(self.url)}; the newest are: {newest}")
 
     def entries(self, most: int = 20) -> list[Entry]:
         """The newest runs first."""
         columns = (_runs.c.run, _runs.c.team, _runs.c.started, _runs.c.task, _runs.c.stop, _runs.c.tokens)
-        with self._engine.connect() as connection:
-            rows = connection.execute(
-                select(*columns, _runs.c.dollars).order_by(_runs.c.started.desc()).limit(most)
-            ).all()
+        rows = self._read(select(*columns, _runs.c.dollars).order_by(_runs.c.started.desc()).limit(most))
         return [Entry(*row) for row in rows]
+
+    def _read(self, query: Select[*tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+        try:
+            with self._engine.connect() as connection:
+                return [tuple(row) for row in connection.execute(query)]
+        except SQLAlchemyError as error:
+            reason = str(error).split("\n")[0]
+            raise InputError(f"journal {_masked(self.url)}: cannot be read: {reason}") from None
 
     def close(self) -> None:
         """Give the connections back."""

@@ -116,7 +116,7 @@ async def answer_events(
                 case Piece(answer=True) if event.agent == speaker:
                     passed += event.text
                     text = cut.feed(event.text)
-                case Ended() if event.result.stop != "failed":
+                case Ended() if event.result.stop not in ("failed", "cancelled"):
                     result = event.result
                     ended(result)
                     text = cut.feed(_unsaid(result.answer, passed)) + cut.rest()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
@@ -97,7 +97,7 @@ class Team:
     def of(cls, spec: TeamSpec, *, coordinator: Coordinator | None = None, journal: str | None = None) -> Self:
         """A team from its spec. Raises as `load` does."""
         spec = _own_voices(spec)
-        models = {name: build_model(name, dict(model)) for name, model in spec.models.items()}
+        models = {name: build_model(name, model.model_dump()) for name, model in spec.models.items()}
         url = spec.journal or journal
         return cls(spec, models, coordinator=coordinator, journal=Journal(url) if url else None)
 
@@ -124,7 +124,8 @@ class Team:
 
         seed: makes the run repeatable as far as the models are. preference: dollars that a passed answer is worth.
         limits: instead of the file's budget. emit: is called with every event as it happens.
-        Raises RunError (or a kind of it) when there is no answer; what was done up to there is in the journal.
+        Raises RunError (or a kind of it) when there is no answer, or when the journal cannot be written; what was
+        done up to there, also when the caller cancels, is in the journal and on the error as `partial`.
         """
         settings = Settings(
             secrets.randbits(48) if seed is None else seed,
@@ -140,8 +141,16 @@ class Team:
             if self.journal and isinstance(error.partial, Result):
                 await asyncio.to_thread(self.journal.save, saved(error.partial, started))
             raise
+        except asyncio.CancelledError as error:
+            if self.journal and error.args and isinstance(error.args[0], Result):
+                self.journal.save(saved(error.args[0], started))  # at once: who is cancelled should not wait again
+            raise
         if self.journal:
-            await asyncio.to_thread(self.journal.save, saved(result, started))
+            try:
+                await asyncio.to_thread(self.journal.save, saved(result, started))
+            except RunError as error:
+                error.partial, error.kept = result, "the answer is on the error, as `partial`"
+                raise
         return result
 
     def run(
@@ -178,7 +187,7 @@ class Team:
         mode: Literal["sample", "greedy"] | None = None,
         preference: float | None = None,
         limits: Limits | None = None,
-    ) -> AsyncIterator[Event]:
+    ) -> AsyncGenerator[Event]:
         """The events of a run as they happen; the last one is `Ended`. Leaving the loop early cancels the run."""
         events: asyncio.Queue[Event | None] = asyncio.Queue()
         work = asyncio.ensure_future(
@@ -250,4 +259,6 @@ def _task(ask: Ask) -> Task:
         return Task.of(ask)
     if not ask or ask[-1].role != "user":
         raise InputError("a conversation must end with a message of the user")
+    if not ask[-1].content.strip():
+        raise InputError("the last message is empty: say what the team should do")
     return Task("task", tuple(ask))
