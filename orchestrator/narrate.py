@@ -1,0 +1,249 @@
+"""A kept run told in words: what was decided, why, what came of it, and what it cost.
+
+Pure functions from the record to structured lines; whoever draws them (a terminal, a web page) adds nothing but looks.
+The why of a decision is worded in `decision_words`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from podium.orchestrator.decision_words import Belief, beliefs, percent, why
+from podium.protocols.record import (
+    NO_USAGE,
+    Decision,
+    Directive,
+    Finish,
+    Generation,
+    Node,
+    Objective,
+    ToolResult,
+    Usage,
+)
+from podium.protocols.saved import SavedRun
+
+__all__ = ["Said", "Share", "Step", "Story", "Told", "tell"]
+
+ASKED: Mapping[Objective, str] = {
+    "propose": "to answer",
+    "critique": "to say what is wrong or missing",
+    "verify": "to check the latest answer",
+    "refine": "to improve the latest answer",
+    "inform": "to say what it knows",
+    "ask": "to ask what would help most",
+    "plan": "to plan the steps that are left",
+    "aggregate": "to put the answers together",
+}
+
+ENDINGS: Mapping[str, str] = {
+    "answered": "the coordinator was done",
+    "budget": "the budget held no further call, so the best answer so far was taken",
+    "deadline": "the time was up, so the best answer so far was taken",
+    "cancelled": "it was cancelled",
+    "failed": "it failed; what had arrived is kept",
+}
+
+LIMITS = ("tokens", "calls", "seconds", "dollars")
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One directive. asked: what for, and with how much compute; shown: what of the run the agent could read."""
+
+    agent: str
+    asked: str
+    shown: str
+    instruction: str
+    answer: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One reply, or one of the candidates it was picked from. tools: names of those it used."""
+
+    node: int
+    agent: str
+    text: str
+    candidate: bool
+    usage: Usage
+    tools: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One decision and what came of it. left: of the budget; deciding: what the coordinator's own calls used."""
+
+    number: int
+    action: str
+    why: tuple[str, ...]
+    beliefs: tuple[Belief, ...]
+    left: str
+    told: tuple[Told, ...]
+    said: tuple[Said, ...]
+    deciding: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What one agent did and used in all."""
+
+    agent: str
+    replies: int
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """A whole run. started: seconds since the epoch; by: whose reply is the answer; notes: what else to know."""
+
+    run: str
+    team: str
+    coordinator: str
+    task: str
+    started: float
+    steps: tuple[Step, ...]
+    answer: str
+    by: str
+    ending: str
+    shares: tuple[Share, ...]
+    usage: Usage
+    seconds: float
+    notes: tuple[str, ...]
+
+
+def tell(run: SavedRun) -> Story:
+    """The story of a run."""
+    coordinator = run.decisions[0].policy if run.decisions else ""
+    return Story(
+        run.run,
+        run.team,
+        coordinator,
+        run.task,
+        run.started,
+        tuple(_step(decision, run) for decision in run.decisions),
+        run.answer,
+        run.nodes[run.node].author if run.node else "",
+        ENDINGS[run.stop],
+        _shares(run),
+        run.usage,
+        run.seconds,
+        tuple(_notes(run)),
+    )
+
+
+def _step(decision: Decision, run: SavedRun) -> Step:
+    action = decision.action
+    directives = () if isinstance(action, Finish) else action
+    ids = {directive.id for directive in directives}
+    said = tuple(_said(node) for node in run.nodes if node.directive in ids)
+    before = [node for node in run.nodes if node.kind == "reply" and (not said or node.id < said[0].node)]
+    return Step(
+        decision.step + 1,
+        _action(action, run.nodes),
+        tuple(why(decision, run.nodes)),
+        beliefs(decision),
+        _left(decision.budget_left),
+        tuple(_told(directive, before, run.nodes) for directive in directives),
+        said,
+        _deciding(decision),
+    )
+
+
+def _action(action: tuple[Directive, ...] | Finish, nodes: Sequence[Node]) -> str:
+    if isinstance(action, Finish):
+        author = nodes[action.answer].author if action.answer < len(nodes) else "nobody"
+        return f"takes node {action.answer}, by {author}, as the answer"
+    names = [directive.agent for directive in action]
+    return f"asks {_and(names)}" + (" at once" if len(names) > 1 else "")
+
+
+def _told(directive: Directive, before: Sequence[Node], nodes: Sequence[Node]) -> Told:
+    compute = directive.compute
+    parts = [ASKED[directive.objective]]
+    if compute.samples > 1:
+        parts.append(
+            f"{compute.samples} times" + (", the most frequent answer wins" if compute.reduce == "vote" else "")
+        )
+    if directive.detail != "normal":
+        parts.append("briefly" if directive.detail == "short" else "with the whole reasoning")
+    if compute.max_tokens is not None:
+        parts.append(f"in at most {compute.max_tokens} tokens")
+    if compute.temperature is not None:
+        parts.append(f"at temperature {compute.temperature:g}")
+    return Told(
+        directive.agent, ", ".join(parts), _shown(directive, before, nodes), directive.instruction, directive.answer
+    )
+
+
+def _shown(directive: Directive, before: Sequence[Node], nodes: Sequence[Node]) -> str:
+    """What the directive let the agent read; the topology may have taken some of it out again."""
+    view = directive.visible
+    end = len(nodes) if view.upto is None else view.upto + 1
+    seen = [node for node in before if node.id < end]
+    if view.kind == "only":
+        seen = [nodes[place] for place in sorted(view.only) if 0 < place < len(nodes)]
+    elif view.kind == "last":
+        seen = seen[-view.count :]
+    if view.kind == "none" or not seen:
+        return "the task only"
+    if view.kind == "all" and len(seen) > 3:
+        return f"all {len(seen)} replies so far"
+    return _and([f"node {node.id} by {node.author}" for node in seen])
+
+
+def _said(node: Node) -> Said:
+    tools = tuple(call.target for call in node.calls if isinstance(call.result, ToolResult))
+    return Said(node.id, node.author, node.content, node.kind == "candidate", node.usage, tools)
+
+
+def _deciding(decision: Decision) -> Usage:
+    usage = NO_USAGE
+    for call in decision.calls:
+        if isinstance(call.result, Generation):
+            usage = usage + call.result.usage
+    return usage
+
+
+def _left(fractions: Sequence[float]) -> str:
+    """Of the limits that something was used of; empty where nothing was."""
+    used = [f"{name} {percent(fraction)}" for name, fraction in zip(LIMITS, fractions, strict=True) if fraction < 0.995]
+    return ", ".join(used)
+
+
+def _shares(run: SavedRun) -> tuple[Share, ...]:
+    """In the order of first speaking; what was used without a reply comes last."""
+    replies: dict[str, int] = {}
+    usages: dict[str, Usage] = {}
+    known = NO_USAGE
+    for node in run.nodes:
+        if node.kind == "task":
+            continue
+        replies[node.author] = replies.get(node.author, 0) + (node.kind == "reply")
+        usages[node.author] = usages.get(node.author, NO_USAGE) + node.usage
+        known = known + node.usage
+    shares = [Share(name, replies[name], usages[name]) for name in usages]
+    lost = run.usage.calls - known.calls
+    if lost > 0:
+        rest = Usage(
+            run.usage.input_tokens - known.input_tokens,
+            run.usage.output_tokens - known.output_tokens,
+            lost,
+            max(0.0, run.usage.dollars - known.dollars),
+            max(0.0, run.usage.seconds - known.seconds),
+        )
+        shares.append(Share("(without a reply)", 0, rest))
+    return tuple(shares)
+
+
+def _notes(run: SavedRun) -> list[str]:
+    notes: list[str] = []
+    if run.refused:
+        notes.append(f"{run.refused} of the requests decided did not start: the budget did not hold them.")
+    if run.overshoot:
+        notes.append(f"Endpoints billed {run.overshoot} tokens more than was reserved.")
+    return notes
+
+
+def _and(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -1,0 +1,170 @@
+"""`podium run TEAM.yaml "task"`: one task worked by a team. The answer goes to standard output, the rest to stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from podium.orchestrator.budget import Limits
+    from podium.orchestrator.team import Team
+    from podium.orchestrator.team_file import TeamSpec
+    from podium.protocols.events import Result
+
+__all__ = ["Mode", "register"]
+
+
+class Mode(StrEnum):
+    """How a coordinator that has a choice decides."""
+
+    greedy = "greedy"
+    sample = "sample"
+
+
+Count = Annotated[int | None, typer.Option(min=1, help="Instead of the team file's limit.")]
+Amount = Annotated[float | None, typer.Option(help="Instead of the team file's limit.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(run)
+
+
+def run(
+    file: Annotated[Path, typer.Argument(help="The team file.")],
+    task: Annotated[str, typer.Argument(help="What the team should do; - reads it from standard input.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print answer, usage, steps and run id as JSON.")] = False,
+    stream: Annotated[bool, typer.Option("--stream", help="Print the answer while it is being written.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the answer and nothing else.")] = False,
+    seed: Annotated[int | None, typer.Option(help="Makes the run repeatable, as far as the models are.")] = None,
+    mode: Annotated[Mode | None, typer.Option(help="Take the likeliest decisions, or draw them.")] = None,
+    preference: Annotated[
+        float | None, typer.Option(metavar="DOLLARS", help="What one right answer is worth, for a learned coordinator.")
+    ] = None,
+    tokens: Count = None,
+    calls: Count = None,
+    seconds: Amount = None,
+    dollars: Amount = None,
+    no_journal: Annotated[bool, typer.Option("--no-journal", help="Do not keep the run.")] = False,
+) -> None:
+    """Have a team work a task. The run is kept in the team's journal, or in .podium/runs.db here."""
+    from podium.commands.live import Progress
+    from podium.orchestrator.journal import DEFAULT
+    from podium.orchestrator.team import Team
+    from podium.orchestrator.team_file import load_team
+    from podium.protocols.errors import InputError
+
+    if stream and as_json:
+        raise InputError("--stream prints the answer as text, --json prints the result at the end: choose one")
+    given = {"--seconds": seconds, "--dollars": dollars, "--preference": preference}
+    for name, value in given.items():
+        if value is not None and not 0 < value < float("inf"):
+            raise InputError(f"{name} {value:g}: must be more than 0")
+    asked = _asked(task)
+    spec = load_team(file)
+    url = None if no_journal else spec.journal or DEFAULT
+    team = Team.of(spec.model_copy(update={"journal": url}))
+    limits = _limits(spec, tokens=tokens, calls=calls, seconds=seconds, dollars=dollars)
+    progress = Progress(live=not (quiet or stream) and sys.stderr.isatty(), stream=stream)
+    result = _worked(
+        team,
+        asked,
+        progress,
+        {"seed": seed, "mode": mode.value if mode else None, "preference": preference, "limits": limits},
+    )
+    if as_json:
+        typer.echo(json.dumps(_as_data(result), indent=2))
+    else:
+        progress.answer(result)
+    if not quiet:
+        typer.echo(_summary(result, url), err=True)
+
+
+def _asked(task: str) -> str:
+    """The task's text. Raises InputError when there is none, or when it is not text."""
+    from podium.protocols.errors import InputError
+
+    try:
+        text = sys.stdin.read() if task == "-" else task
+        text.encode()
+    except UnicodeError:
+        raise InputError("the task is not text in UTF-8") from None
+    if not text.strip():
+        raise InputError("the task is empty: say what the team should do")
+    return text
+
+
+def _limits(spec: TeamSpec, **given: float | None) -> Limits:
+    from podium.orchestrator.team import limits
+
+    return limits(spec.budget.model_copy(update={name: value for name, value in given.items() if value is not None}))
+
+
+def _worked(team: Team, asked: str, progress: Any, options: dict[str, Any]) -> Result:
+    """The result. Ctrl-C cancels the run, which is kept as far as it got, and raises RunCancelled."""
+    import asyncio
+
+    from podium.protocols.errors import RunCancelled, RunError
+
+    async def work() -> Result:
+        async with team:
+            return await team.arun(asked, emit=progress, **options)
+
+    try:
+        with progress:
+            return asyncio.run(work())
+    except KeyboardInterrupt:
+        kept = f"look at it with: podium show {progress.run}" if team.journal and progress.run else ""
+        raise RunCancelled("stopped by Ctrl-C", run=progress.run, kept=kept) from None
+    except RunError as error:
+        _rescue(error, progress)
+        raise
+
+
+def _rescue(error: Exception, progress: Any) -> None:
+    """An answer that was found and could not be kept is printed all the same."""
+    from podium.protocols.errors import RunError
+    from podium.protocols.events import Result
+
+    partial = error.partial if isinstance(error, RunError) else None
+    if isinstance(partial, Result) and partial.node:
+        progress.answer(partial)
+
+
+def _as_data(result: Result) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    def figures(usage: Any) -> dict[str, Any]:
+        return {**asdict(usage), "tokens": usage.tokens}
+
+    return {
+        "answer": result.answer,
+        "run": result.run,
+        "team": result.team,
+        "stop": result.stop,
+        "steps": result.steps,
+        "seconds": result.seconds,
+        "usage": figures(result.usage),
+        "by_agent": {name: figures(usage) for name, usage in result.by_agent.items()},
+        "answered_by": result.nodes[result.node].author,
+        "refused": result.refused,
+        "overshoot": result.overshoot,
+    }
+
+
+def _summary(result: Result, url: str | None) -> str:
+    """One line under the answer: who, how much, and where to read on."""
+    from podium.commands.terminal import amounts, counted, seconds
+    from podium.orchestrator.journal import DEFAULT
+
+    by = result.nodes[result.node].author
+    early = "" if result.stop == "answered" else f" ended by its {result.stop},"
+    spent = f"{counted(result.steps, 'step')}, {amounts(result.usage)}, {seconds(result.seconds)}"
+    where = "" if url == DEFAULT else f" --journal {url}"
+    told = f"; why: podium show {result.run}{where}" if url else ""
+    return f"run {result.run}:{early} answered by {by}, {spent}{told}"

@@ -1,0 +1,64 @@
+"""`podium serve TEAM.yaml ...`: teams behind an OpenAI-compatible endpoint."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from podium.orchestrator.team import Team
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(serve)
+
+
+def serve(
+    files: Annotated[list[Path], typer.Argument(help="The team files; each team is served as a model of its name.")],
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines in.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8000,
+    journal: Annotated[
+        str | None, typer.Option("--journal", metavar="URL", help="Where runs are kept, for teams that name none.")
+    ] = None,
+) -> None:
+    """Serve teams to any OpenAI client, until Ctrl-C."""
+    from podium.orchestrator.server import listen, make_app
+    from podium.orchestrator.server import serve as serve_app
+
+    teams = _teams(files, journal)
+    with listen(host, port) as listening:
+        address = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
+        typer.echo(
+            f"serving {', '.join(teams)} at {address}/v1 (Ctrl-C stops)\n\n{_curl(address, next(iter(teams)))}\n"
+        )
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+        for talkative in ("httpx", "httpx2", "openai"):
+            logging.getLogger(talkative).setLevel(logging.WARNING)
+        serve_app(make_app(teams), on=listening)
+    typer.echo("stopped")
+
+
+def _teams(files: list[Path], journal: str | None) -> dict[str, Team]:
+    from podium.orchestrator.team import Team
+    from podium.protocols.errors import InputError
+
+    teams: dict[str, Team] = {}
+    origins: dict[str, Path] = {}
+    for file in files:
+        team = Team.load(file, journal=journal)
+        if team.name in teams:
+            raise InputError(f"{origins[team.name]} and {file} are both named {team.name!r}; give one another name")
+        teams[team.name], origins[team.name] = team, file
+    return teams
+
+
+def _curl(address: str, model: str) -> str:
+    body = json.dumps({"model": model, "messages": [{"role": "user", "content": "What is 17 + 25?"}]})
+    return f"curl {address}/v1/chat/completions -H 'content-type: application/json' \\\n  -d '{body}'"

@@ -1,0 +1,244 @@
+"""`podium show RUN`: a kept run as a person wants to read it; without RUN, the newest ones."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.table import Table
+
+    from podium.orchestrator.decision_words import Belief
+    from podium.orchestrator.journal import Entry, Journal
+    from podium.orchestrator.narrate import Said, Step, Story
+
+__all__ = ["register"]
+
+LINES = 12
+"""Lines of a reply that are shown, unless all is asked for."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(show)
+
+
+def show(
+    run: Annotated[str | None, typer.Argument(help="The run's id, or the beginning of it; left out: a list.")] = None,
+    journal: Annotated[
+        str | None, typer.Option("--journal", metavar="URL", help="Where the runs are kept, as in the team file.")
+    ] = None,
+    full: Annotated[bool, typer.Option("--full", help="Show long replies to their end.")] = False,
+    most: Annotated[int, typer.Option("--last", min=1, help="How many runs to list.")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the whole record as JSON.")] = False,
+) -> None:
+    """Tell a run: each decision and why it was taken, who was told and said what, and what it cost."""
+    from podium.orchestrator.narrate import tell
+    from podium.protocols.saved import to_data
+
+    kept = _opened(journal)
+    try:
+        if run is None:
+            _list(kept.entries(most), as_json)
+            return
+        found = kept.load(run)
+    finally:
+        kept.close()
+    if as_json:
+        typer.echo(json.dumps(to_data(found), indent=2))
+    else:
+        _tell(tell(found), full)
+
+
+def _opened(url: str | None) -> Journal:
+    """The journal, which has to be there: looking at runs creates nothing."""
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    from podium.orchestrator.journal import DEFAULT, Journal
+    from podium.protocols.errors import InputError
+
+    try:
+        parsed = make_url(url or DEFAULT)
+    except ArgumentError:
+        raise InputError(f"--journal {url}: not a URL; write sqlite:///FILE or postgresql://...") from None
+    file = Path(parsed.database or "")
+    if parsed.get_backend_name() == "sqlite" and not file.is_file():
+        raise InputError(f'no runs are kept in {file}; podium run TEAM.yaml "task" keeps its runs, see also --journal')
+    return Journal(url or DEFAULT)
+
+
+def _list(entries: list[Entry], as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from podium.commands.terminal import dollars, harmless
+
+    if as_json:
+        typer.echo(json.dumps([asdict(entry) for entry in entries], indent=2))
+        return
+    if not entries:
+        typer.echo('no runs yet; podium run TEAM.yaml "task" makes one')
+        return
+    table = _table("run", "when", "team", "stop", tokens=True, dollars=True)
+    table.add_column("task", no_wrap=True, overflow="ellipsis", ratio=1)
+    for entry in entries:
+        asked = " ".join(harmless(entry.task).split())
+        table.add_row(
+            *(entry.run, _when(entry.started), entry.team, entry.stop),
+            *(f"{entry.tokens:,}", dollars(entry.dollars), _plain(asked)),
+        )
+    _console().print(table)
+
+
+def _tell(story: Story, full: bool) -> None:
+    from rich.panel import Panel
+
+    from podium.commands.terminal import amounts, counted, seconds
+
+    console = _console()
+    console.print(
+        f"[bold]run {story.run}[/] of team [bold]{story.team}[/], {_when(story.started)}, "
+        f"coordinator {story.coordinator or 'none'}"
+    )
+    console.print(Panel(_plain(story.task), title="task", title_align="left", border_style="dim"))
+    for step in story.steps:
+        _step(console, step, full)
+    if story.answer:
+        title = f"answer, by {story.by}"
+        console.print(Panel(_plain(story.answer), title=title, title_align="left", border_style="green"))
+    spent = f"{counted(len(story.steps), 'step')}, {amounts(story.usage)}, {seconds(story.seconds)}"
+    console.print(f"[bold]ended[/]: {story.ending}; {spent}\n")
+    console.print(_shares(story))
+    for note in story.notes:
+        console.print(_plain(note))
+
+
+def _step(console: Console, step: Step, full: bool) -> None:
+    """One decision: its headline, the why, what was told and what was said."""
+    from podium.commands.terminal import amounts
+
+    console.print(f"\n[bold cyan]step {step.number}[/]  [bold]{step.action}[/]")
+    for place, sentence in enumerate(step.why):
+        _line(console, "why" if not place else "", _plain(sentence))
+    if step.beliefs:
+        _line(console, "", _beliefs(step.beliefs))
+    if step.deciding.calls:
+        _line(console, "deciding", _plain(f"took {amounts(step.deciding)}"))
+    if step.left:
+        _line(console, "left", _plain(f"of the budget: {step.left}"))
+    for told in step.told:
+        marked = "; this reply is the answer" if told.answer else ""
+        _line(console, "told", _plain(f"{told.agent} {told.asked}; shown {told.shown}{marked}"))
+        if told.instruction:
+            _line(console, "", _plain(f'"{told.instruction}"'))
+    for said in step.said:
+        _line(console, "candidate" if said.candidate else "said", _head(said))
+        _line(console, "", _plain(_shortened(said.text, full), "default"))
+
+
+def _head(said: Said) -> RenderableType:
+    from podium.commands.terminal import amounts, seconds
+
+    parts = [f"node {said.node}, {said.agent}"]
+    if said.usage.calls:
+        parts.append(amounts(said.usage))
+    if said.usage.seconds:
+        parts.append(seconds(said.usage.seconds))
+    if said.tools:
+        parts.append(f"used {', '.join(said.tools)}")
+    return _plain(": ".join((parts[0], ", ".join(parts[1:]))) if parts[1:] else parts[0], "dim")
+
+
+def _beliefs(beliefs: tuple[Belief, ...]) -> Table:
+    """What the policy thought of each agent; the ones it picked are marked."""
+    table = _table("", "agent")
+    for heading in ("picked", "right", "tokens", "gap"):
+        table.add_column(heading, justify="right")
+    for each in beliefs:
+        table.add_row(
+            ">" if each.picked else "",
+            each.agent,
+            *(
+                f"{100 * each.probability:.0f} %",
+                f"{100 * each.success:.0f} %",
+                f"{each.tokens:.0f}",
+                f"{each.gap:.2f}",
+            ),
+            style="bold" if each.picked else None,
+        )
+    return table
+
+
+def _shares(story: Story) -> Table:
+    from podium.commands.terminal import dollars, seconds
+
+    table = _table("agent")
+    for heading in ("replies", "calls", "in", "out", "dollars", "seconds"):
+        table.add_column(heading, justify="right")
+    rows = [(share.agent, f"{share.replies}", share.usage) for share in story.shares]
+    total = ("all", f"{sum(share.replies for share in story.shares)}", story.usage)
+    for name, replies, usage in (*rows, total):
+        if name == "all":
+            table.add_section()
+        figures = (f"{usage.calls:,}", f"{usage.input_tokens:,}", f"{usage.output_tokens:,}", dollars(usage.dollars))
+        table.add_row(name, replies, *figures, seconds(usage.seconds))
+    return table
+
+
+def _table(*headings: str, tokens: bool = False, dollars: bool = False) -> Table:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="dim")
+    for heading in headings:
+        table.add_column(heading, no_wrap=True)
+    for heading, wanted in (("tokens", tokens), ("dollars", dollars)):
+        if wanted:
+            table.add_column(heading, justify="right", no_wrap=True)
+    return table
+
+
+def _line(console: Console, label: str, content: RenderableType) -> None:
+    """A labelled line; what follows of it stays under its first word."""
+    from rich.table import Table
+
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(width=9, style="dim", justify="right")
+    grid.add_column()
+    grid.add_row(label, content)
+    console.print(grid)
+
+
+def _plain(text: str, style: str = "") -> RenderableType:
+    """A text that is no markup and holds no control codes."""
+    from rich.text import Text
+
+    from podium.commands.terminal import harmless
+
+    return Text(harmless(text).rstrip(), style=style)
+
+
+def _shortened(text: str, full: bool) -> str:
+    lines = text.strip().splitlines() or ["(nothing)"]
+    if full or len(lines) <= LINES:
+        return "\n".join(lines)
+    return "\n".join([*lines[: LINES - 1], f"... {len(lines) - LINES + 1} more lines (--full)"])
+
+
+def _when(started: float) -> str:
+    return datetime.fromtimestamp(started).astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    from podium.commands.terminal import WIDTH
+
+    console = Console(highlight=False, soft_wrap=False)
+    console.width = min(console.width, WIDTH) if console.is_terminal else WIDTH
+    return console
