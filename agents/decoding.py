@@ -1,7 +1,7 @@
 """Decoding many requests together with one causal language model: the loop behind `LocalModel`.
 
-Rows join a running batch whenever there is room and leave it the moment they are done, so a short answer never waits
-for a long one (continuous batching, Yu et al., Orca, OSDI 2022). Three things keep the work small:
+Rows join a running batch whenever there is room and are handed back the moment they are done, so a short answer never
+waits for a long one (continuous batching, Yu et al., Orca, OSDI 2022). Three things keep the work small:
 
 - a prompt that several rows share (siblings of one directive) is read once, and its keys and values are copied;
 - the beginning that all new prompts share (a role's system prompt) is read once, as a batch of one;
@@ -36,6 +36,8 @@ ROOM_TO_GROW = 64
 """Tokens of spare room in a key/value buffer: one copy per 64 tokens instead of one per token."""
 SHORTEST_SHARED_PREFIX = 8
 """Below this many shared tokens, one more forward pass costs more than it saves."""
+MOST_IDLE_ROWS = 0.25
+"""Part of a batch that may be done before it is compacted: compacting copies all keys and values."""
 SMALL_MODEL = 20_000_000
 """Parameters up to which one core per model beats splitting its little matrices over all cores: teams of small models
 decode side by side, and a busy second core does not hold up the first (with both cores busy: ten times faster)."""
@@ -107,6 +109,7 @@ class Decoder:
         self.eos = eos
         self.pad = pad
         self.device: torch.device = module.device
+        self._last_position: int = (getattr(module.config, "max_position_embeddings", None) or 1 << 30) - 1
         self.rows: list[Row] = []
         self._cache = Cache(layer_class_to_replicate=GrowingLayer)
         self._mask = torch.zeros(0, 0, dtype=torch.long, device=self.device)
@@ -131,17 +134,18 @@ class Decoder:
 
     @torch.inference_mode()
     def step(self) -> list[Row]:
-        """Decode one token of every row and return the rows that are done (or were cancelled), which leave."""
+        """Decode one token of every row and return the rows that are done now (or were cancelled)."""
         if not self.rows:
             return []
         rows = self.rows
         self._mask = torch.cat([self._mask, self._mask.new_ones(len(rows), 1)], dim=1)
-        logits = self._forward(self._last, self._mask, self._mask.sum(1, keepdim=True) - 1, self._cache)
+        positions = (self._mask.sum(1, keepdim=True) - 1).clamp(max=self._last_position)  # of rows long done
+        logits = self._forward(self._last, self._mask, positions, self._cache)
+        running = [row for row in rows if row.finish is None]
         self._last, alive = self._sample(rows, logits)
-        if all(alive):
-            return []
-        self._keep([index for index, lives in enumerate(alive) if lives])
-        return [row for row, lives in zip(rows, alive, strict=True) if not lives]
+        if sum(alive) <= len(rows) * (1 - MOST_IDLE_ROWS):
+            self._keep([index for index, lives in enumerate(alive) if lives])
+        return [row for row in running if row.finish is not None]
 
     def clear(self) -> list[Row]:
         """Drop all rows, after an error; returns them."""
@@ -217,9 +221,13 @@ class Decoder:
 
     def _sample(self, rows: Sequence[Row], logits: torch.Tensor) -> tuple[torch.Tensor, list[bool]]:
         """Next tokens (rows, 1), and which rows go on. Fills in the rows' ids, log-probs and finish."""
-        tokens, log_probs = choose(logits, [row.sampling for row in rows], [row.uniforms[len(row.ids)] for row in rows])
+        uniforms = [row.uniforms[len(row.ids)] if row.finish is None else 0.0 for row in rows]
+        tokens, log_probs = choose(logits, [row.sampling for row in rows], uniforms)
         alive: list[bool] = []
         for row, token, log_prob in zip(rows, tokens.tolist(), log_probs.tolist(), strict=True):
+            if row.finish is not None:  # done, and still in the batch until enough others are
+                alive.append(False)
+                continue
             row.ids.append(token)
             row.log_probs.append(log_prob)
             if token in self.eos or (row.stopped is not None and row.stopped(row.ids)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -97,7 +97,7 @@ class Server:
 
 
 @asynccontextmanager
-async def endpoint(**settings: Any) -> AsyncIterator[tuple[Server, EndpointModel]]:
+async def endpoint(**settings: Any) -> AsyncGenerator[tuple[Server, EndpointModel]]:
     server = Server()
     listener = await asyncio.start_server(server.serve, "127.0.0.1", 0)
     port = listener.sockets[0].getsockname()[1]
@@ -178,7 +178,7 @@ def test_usage_is_estimated_and_said_so_when_the_endpoint_reports_none(caplog: p
 def test_vllm_returns_ids_and_log_probs() -> None:
     def arrange(server: Server) -> None:
         def token(text: str, id: int, log_prob: float, finish: str | None = None) -> dict[str, Any]:
-            log_probs = {"content": [{"token": text, "logprob": log_prob, "top_logprobs": []}]}
+            log_probs: dict[str, Any] = {"content": [{"token": text, "logprob": log_prob, "top_logprobs": []}]}
             return chunk({"content": text}, finish, choice={"token_ids": [id], "logprobs": log_probs})
 
         server.parts = [

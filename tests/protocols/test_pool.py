@@ -15,6 +15,8 @@ HEADER: dict[str, Any] = {
     "pool": {"name": "p", "score": "1 = right", "agents": {"a": {"price": {"output": 2.0}}, "b": {}}, "note": "n"}
 }
 
+NO_AGENTS: dict[str, Any] = {"pool": {"agents": {}}}
+
 
 def task(id: str = "t1", prompt: str = "2 + 2?", **changed: Any) -> dict[str, Any]:
     replies = {
@@ -68,7 +70,7 @@ def test_a_task_that_comes_twice_is_one_task(tmp_path: Path) -> None:
         ([], "the pool is empty"),
         ([HEADER], "no tasks"),
         ([task()], r":1: not the first line of a pool: pool: Field required"),
-        ([{"pool": {"agents": {}}}, task()], r":1: .*agents"),
+        ([NO_AGENTS, task()], r":1: .*agents"),
         ([HEADER, task(), "{broken"], r":3: not a task of a pool: .*JSON"),
         ([HEADER, {"id": "x", "prompt": "y"}], r":2: .*replies: Field required"),
         ([HEADER, task(replies={"a": {"score": 1, "completion_tokens": 1}})], r":2: task t1 has no reply of b"),
