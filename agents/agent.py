@@ -62,16 +62,15 @@ class Agent:
             self._rounds + 1,
         )
 
-    async def answer(self, envelope: Envelope) -> AsyncIterator[Delta | Call | Reply]:
+    def answer(self, envelope: Envelope) -> AsyncIterator[Delta | Call | Reply]:
         """Work one directive.
 
         Raises ModelError (or a kind of it) when the model fails, ToolError when it asks for tools without end, and
         BudgetExceeded before a call that the lease does not hold.
         """
-        if not self._rounds:
-            async for item in self._once(envelope, (), 0, ()):
-                yield item
-            return
+        return self._with_tools(envelope) if self._rounds else self._once(envelope, (), 0, ())
+
+    async def _with_tools(self, envelope: Envelope) -> AsyncIterator[Delta | Call | Reply]:
         history: list[Message] = []
         for turn in range(self._rounds + 1):
             schemas = self._schemas if turn < self._rounds else ()

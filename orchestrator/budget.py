@@ -24,18 +24,24 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """What a budget still holds, reservations taken off, and how much of each limit that is (0 to 1)."""
+    """What a budget still holds, reservations taken off."""
 
     tokens: float
     calls: float
     seconds: float
     dollars: float
-    fractions: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
+    limits: Limits = Limits()
 
     @property
-    def tightest(self) -> float:
-        """The smallest fraction left of any limit."""
-        return min(self.fractions)
+    def fractions(self) -> tuple[float, float, float, float]:
+        """How much of each limit that is, 0 to 1: tokens, calls, seconds, dollars."""
+        limits = self.limits
+        return (
+            _fraction(self.tokens, limits.tokens),
+            _fraction(self.calls, limits.calls),
+            _fraction(self.seconds, limits.seconds),
+            _fraction(self.dollars, limits.dollars),
+        )
 
 
 class Budget:
@@ -74,18 +80,7 @@ class Budget:
         calls = limits.calls - self.calls - self.reserved_calls
         dollars = limits.dollars - self.dollars - self.reserved_dollars
         seconds = self.deadline - (time.monotonic() if now is None else now)
-        return Left(
-            tokens,
-            calls,
-            seconds,
-            dollars,
-            (
-                _fraction(tokens, limits.tokens),
-                _fraction(calls, limits.calls),
-                _fraction(seconds, limits.seconds),
-                _fraction(dollars, limits.dollars),
-            ),
-        )
+        return Left(tokens, calls, seconds, dollars, limits)
 
     def admits(self, tokens: int, calls: int, dollars: float) -> bool:
         """Whether a call of this worst case fits what is left."""

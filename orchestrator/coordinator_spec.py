@@ -32,7 +32,7 @@ __all__ = [
 
 AgentName = Annotated[str, Field(min_length=1)]
 Agents = Annotated[tuple[AgentName, ...], Field(min_length=1), Strict(False)]
-Rounds = Annotated[int, Field(ge=1, le=100)]
+Rounds = Annotated[int, Field(ge=1, le=1000)]
 """How often something is repeated. A hundred is far beyond use, and keeps a slip of the finger affordable."""
 Samples = Annotated[int, Field(ge=1, le=1000)]
 """How many answers are drawn."""

@@ -113,6 +113,17 @@ class Orchestrator:
             raise
 
 
+@dataclass(slots=True)
+class _Request:
+    """One sample of a directive. turn: how often the agent has been asked in this run; it keys the reply's seed."""
+
+    directive: Directive
+    sample: int
+    lease: Lease
+    turn: int
+    estimate: int
+
+
 class _Run:
     """One run under way."""
 
@@ -142,6 +153,9 @@ class _Run:
         self.task_chars = sum(len(message.content) for message in task.messages)
         self.shown = dict.fromkeys(self.by_name, 0)  # characters of all replies each agent may see
         self.asked = dict.fromkeys(self.by_name, 0)
+        self.replied = 0  # characters of all replies: a bound on their tokens
+        self.longest = max(card.overhead + card.max_tokens for card in self.cards) + self.task_chars + 1
+        self.ample = all(card.chars_per_token >= 1 for card in self.cards)
         self.refused = 0
         self.overshoot = 0
         self.unanswered = NO_USAGE  # of requests that ended without a reply
@@ -165,8 +179,7 @@ class _Run:
         except Exception as error:
             raise self._blame("begin", error) from error
         while True:
-            left = self.budget.left()
-            if bounded:
+            if bounded and not self._ample():
                 self.affordable = tuple(self._room(card) > 0 for card in self.cards)
                 if len(self.nodes) == 1 and not any(self.affordable):
                     return self.wind_down("budget", "the budget does not hold one call")
@@ -176,7 +189,7 @@ class _Run:
                 self.cards,
                 self.nodes,
                 len(self.decisions),
-                left,
+                self.budget.left(),
                 self.affordable,
                 self.memory,
                 self.settings.seed,
@@ -203,20 +216,16 @@ class _Run:
 
     async def _act(self, directives: tuple[Directive, ...]) -> Result | None:
         """Carry directives out in parallel; the result, if that ends the run."""
-        work = [
-            (directive, sample, lease, self.asked[directive.agent])
-            for directive in directives
-            for sample, lease in enumerate(self._leases(directive))
-        ]
+        work = [each for directive in directives for each in self._leases(directive)]
         if not work:
             return self.wind_down("budget", "the budget does not hold the calls that were decided")
         upto = len(self.nodes)
         if len(work) == 1:
-            directive, sample, lease, turn = work[0]
-            content, calls, usage = await self._ask(directive, sample, lease, turn, upto)
+            directive = work[0].directive
+            content, calls, usage = await self._ask(work[0], upto)
             node = self._reply(directive, content, calls, usage, (upto - 1,))
             return self.result("answered", node) if directive.answer else None
-        tasks = [asyncio.ensure_future(self._ask(*each, upto)) for each in work]
+        tasks = [asyncio.ensure_future(self._ask(each, upto)) for each in work]
         try:
             await asyncio.gather(*tasks)
         except BaseException:
@@ -231,7 +240,7 @@ class _Run:
     def _gather(
         self,
         directives: tuple[Directive, ...],
-        work: list[tuple[Directive, int, Lease, int]],
+        work: Sequence[_Request],
         tasks: Sequence[asyncio.Future[tuple[str, tuple[Call, ...], Usage]]],
         upto: int,
     ) -> Node | None:
@@ -240,8 +249,8 @@ class _Run:
         for directive in directives:
             drawn = [
                 task.result()
-                for (owner, *_), task in zip(work, tasks, strict=True)
-                if owner is directive and not task.cancelled() and task.exception() is None
+                for request, task in zip(work, tasks, strict=True)
+                if request.directive is directive and not task.cancelled() and task.exception() is None
             ]
             if drawn:
                 node = self._reduce(directive, drawn, upto)
@@ -291,6 +300,7 @@ class _Run:
         )
         self._add(node)
         size = len(content) + len(directive.agent) + 4
+        self.replied += size
         for viewer in self.team.topology.viewers(directive.agent):
             self.shown[viewer] += size
         return node
@@ -313,17 +323,13 @@ class _Run:
         what = f"{self.team.coordinator.name} failed to {verb} at step {len(self.decisions)}"
         return CoordinatorError(f"{what}: {type(error).__name__}: {error}", run=self.id)
 
-    async def _ask(
-        self, directive: Directive, sample: int, lease: Lease, turn: int, upto: int
-    ) -> tuple[str, tuple[Call, ...], Usage]:
-        """One request over the bus: its words, its completed calls, and what they used.
-
-        turn: how often the agent has been asked in this run, from 1; keys the seed of its reply.
-        """
+    async def _ask(self, request: _Request, upto: int) -> tuple[str, tuple[Call, ...], Usage]:
+        """One request over the bus: its words, its completed calls, and what they used."""
+        directive, sample, lease = request.directive, request.sample, request.lease
         agent, settings = directive.agent, self.settings
         seed = None
         if settings.reply_seed is not None:
-            seed = seed_of(settings.reply_seed, agent, turn, sample) & 0x7FFFFFFF
+            seed = seed_of(settings.reply_seed, agent, request.turn, sample) & 0x7FFFFFFF
         emit = self.emit
         envelope = Envelope(
             f"{directive.id}.{sample}" if sample else directive.id,
@@ -332,7 +338,7 @@ class _Run:
             directive,
             partial(self._visible, directive, upto),
             lease,
-            self._estimate(directive),
+            request.estimate,
             sample,
             seed,
             emit is not None and directive.compute.samples == 1,
@@ -367,17 +373,18 @@ class _Run:
             raise RunError("the bus ended a request without a reply", run=self.id, agent=agent)
         return content, tuple(calls), usage
 
-    def _leases(self, directive: Directive) -> list[Lease]:
-        """A lease for each sample that the budget holds; reserved here, released when the request ends."""
+    def _leases(self, directive: Directive) -> list[_Request]:
+        """A request for each sample that the budget holds; reserved here, released when the request ends."""
         card = self.by_name.get(directive.agent)
         if card is None:
             names = ", ".join(self.by_name)
             raise CoordinatorError(f"no agent {directive.agent!r} in this team; there are: {names}", run=self.id)
         self.asked[card.name] += 1
-        leases: list[Lease] = []
+        turn = self.asked[card.name]
+        requests: list[_Request] = []
         estimate, budget = self._estimate(directive), self.budget
         cap = directive.compute.max_tokens or card.max_tokens
-        for _ in range(directive.compute.samples):
+        for sample in range(directive.compute.samples):
             room = self._room(card, estimate, cap)
             if room <= 0:
                 self.refused += 1
@@ -388,8 +395,19 @@ class _Run:
             tokens = (estimate + room) * rounds
             dollars = (estimate * card.price[0] + room * card.price[1]) * 1e-6 * rounds
             budget.reserve(tokens, rounds, dollars)
-            leases.append(Lease(tokens, rounds, dollars, budget.deadline))
-        return leases
+            lease = Lease(tokens, rounds, dollars, budget.deadline)
+            requests.append(_Request(directive, sample, lease, turn, estimate))
+        return requests
+
+    def _ample(self) -> bool:
+        """Whether the budget holds a request to any agent with ease: a bound that costs less than asking each."""
+        budget, limits = self.budget, self.budget.limits
+        return (
+            self.ample
+            and limits.dollars == math.inf
+            and budget.calls + budget.reserved_calls + 1 <= limits.calls
+            and budget.tokens + budget.reserved_tokens + self.longest + self.replied <= limits.tokens
+        )
 
     def _room(self, card: Card, estimate: int | None = None, cap: int | None = None) -> int:
         """Reply tokens that one more request to an agent may use; 0 when it does not fit the budget."""

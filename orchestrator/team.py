@@ -82,7 +82,7 @@ class Team:
             mode=learned.mode if learned else "greedy",
             preference=learned.preference if learned else None,
         )
-        self._runner: asyncio.Runner | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     @classmethod
     def load(cls, path: str | Path, *, coordinator: Coordinator | None = None, journal: str | None = None) -> Self:
@@ -170,14 +170,22 @@ class Team:
 
         Raises RuntimeError inside a running event loop: await there.
         """
-        if self._runner is None:
-            self._runner = asyncio.Runner()
         try:
             asyncio.get_running_loop()
         except RuntimeError:
-            return self._runner.run(work)
-        work.close()
-        raise RuntimeError("an event loop is running here: await the asynchronous form instead (arun, aevaluate, atrain)")
+            pass
+        else:
+            work.close()
+            raise RuntimeError("an event loop is running here: await the asynchronous form (arun, aevaluate, atrain)")
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+        task = self._loop.create_task(work)
+        try:
+            return self._loop.run_until_complete(task)
+        except KeyboardInterrupt:
+            task.cancel()
+            self._loop.run_until_complete(asyncio.wait([task]))
+            raise
 
     async def stream(
         self,
@@ -215,9 +223,11 @@ class Team:
     def close(self) -> None:
         """`aclose` without await."""
         self.wait(self.aclose())
-        if self._runner is not None:
-            self._runner.close()
-            self._runner = None
+        if self._loop is not None:
+            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+            self._loop.run_until_complete(self._loop.shutdown_default_executor())
+            self._loop.close()
+            self._loop = None
 
     def __enter__(self) -> Self:
         return self

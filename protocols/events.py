@@ -57,7 +57,7 @@ class Ended:
 Event = Started | Decided | Piece | Added | Ended
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Result:
     """A finished run: its answer, and the whole record it came from.
 
@@ -79,6 +79,10 @@ class Result:
     refused: int = 0
     overshoot: int = 0
     seconds: float = 0.0
+
+    def __repr__(self) -> str:
+        """One line, however long the run was."""
+        return f"Result(run={self.run!r}, stop={self.stop!r}, steps={self.steps}, answer={self.answer[:60]!r})"
 
     @property
     def steps(self) -> int:

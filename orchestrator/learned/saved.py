@@ -79,10 +79,11 @@ def save_policy(policy: Policy, folder: str | Path) -> Path:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     weights, card = folder / WEIGHTS, folder / CARD
-    save_file(policy.weights, weights.with_suffix(".part"))
-    card.with_suffix(".part").write_text(json.dumps(policy.card.model_dump(mode="json"), indent=2) + "\n")
-    weights.with_suffix(".part").replace(weights)
-    card.with_suffix(".part").replace(card)
+    parts = [file.with_name(f"{file.name}.part") for file in (weights, card)]
+    save_file(policy.weights, parts[0])
+    parts[1].write_text(json.dumps(policy.card.model_dump(mode="json"), indent=2) + "\n")
+    parts[0].replace(weights)
+    parts[1].replace(card)
     return folder
 
 

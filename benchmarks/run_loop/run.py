@@ -1,0 +1,85 @@
+"""What the run loop itself costs: CPU per directive through the public `Team.run`, with a model that answers at once.
+
+A team of three scripted agents, loaded from a team file as users write it, nothing switched off. Measured: process
+CPU time per directive, for one to three directives a step and 10 to 200 turns, as the median over interleaved rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+from podium import Team
+
+FILE = """
+name: loop
+models: {{instant: {{provider: scripted, replies: ["the answer is 42"], max_tokens: 16}}}}
+agents:
+  first: {{role: solver, model: instant}}
+  second: {{role: critic, model: instant}}
+  third: {{role: verifier, model: instant}}
+coordinator: {coordinator}
+budget: {{tokens: 100000000, calls: 10000}}
+"""
+
+TURNS = (10, 50, 200)
+
+
+def coordinators() -> dict[tuple[int, int], str]:
+    """(directives per step, turns) -> a coordinator of the team file that runs just that."""
+    agents = ("first", "second", "third")
+    out: dict[tuple[int, int], str] = {}
+    for turns in TURNS:
+        order = [agents[turn % 3] for turn in range(turns)]
+        out[1, turns] = json.dumps({"kind": "round_robin", "order": order})
+        for width in (2, 3):
+            out[width, turns] = json.dumps({"kind": "debate", "agents": agents[:width], "rounds": turns})
+    return out
+
+
+def main() -> None:
+    """Measure and print; with --json write the figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    teams: dict[tuple[int, int], Team] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for key, coordinator in coordinators().items():
+            file = Path(folder) / f"{key[0]}-{key[1]}.yaml"
+            file.write_text(FILE.format(coordinator=coordinator))
+            teams[key] = Team.load(file)
+        figures: dict[tuple[int, int], list[float]] = {key: [] for key in teams}
+        for _ in range(arguments.rounds):
+            for (width, turns), team in teams.items():
+                runs = max(1, 600 // (turns * width))
+                began = time.process_time()
+                for _ in range(runs):
+                    result = team.run("What is six times seven?")
+                used = time.process_time() - began
+                directives = sum(node.kind == "reply" for node in result.nodes)  # pyright: ignore[reportPossiblyUnboundVariable]
+                assert directives == width * turns, (directives, width, turns)
+                figures[width, turns].append(used / runs / directives * 1e6)
+        for team in teams.values():
+            team.close()
+    medians = {key: statistics.median(values) for key, values in figures.items()}
+    print(f"microseconds of CPU per directive, median of {arguments.rounds}; Python {platform.python_version()}\n")
+    print("directives per step " + "".join(f"{turns:>9} turns" for turns in TURNS) + "   200 / 10")
+    for width in (1, 2, 3):
+        cells = "".join(f"{medians[width, turns]:>15.1f}" for turns in TURNS)
+        print(f"{width:>19} {cells}{medians[width, TURNS[-1]] / medians[width, TURNS[0]]:>11.2f}")
+    if arguments.json:
+        data = [
+            {"directives_per_step": width, "turns": turns, "microseconds": values}
+            for (width, turns), values in figures.items()
+        ]
+        arguments.json.write_text(json.dumps(data, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
