@@ -326,7 +326,7 @@ def _load(path: str, device: str, dtype: str) -> tuple[Any, Any]:
 
         transformers: Any = importlib.import_module("transformers")
     except ImportError as error:
-        raise MissingExtra(f"the local model {path}", "train", error.name or "torch") from None
+        raise MissingExtra(f"the local model {path}", "local", error.name or "torch") from None
     transformers.utils.logging.disable_progress_bar()  # loading is quick, and a server's log is no place for bars
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -157,9 +157,8 @@ class CachedModel:
             finished.set()
 
     async def close(self) -> None:
-        """Close the model and the store's file."""
+        """Close the model. The store may serve other models too: whoever opened it closes it."""
         await self.model.close()
-        self.store.close()
 
     async def _call(self, prompt: Prompt, sampling: Sampling) -> AsyncIterator[str | Generation]:
         worst = self._worst_case(prompt, sampling)

@@ -9,8 +9,6 @@ import pytest
 from podium.agents.documents import LONGEST, DocumentIndex
 from podium.protocols.errors import InputError
 
-pytest.importorskip("bm25s")
-
 GUIDE = """# Cats
 
 The cat sleeps for most of the day, and hunts at dawn. It is a quiet animal that dislikes water and loud noises.

@@ -110,10 +110,11 @@ def test_a_file_keeps_replies(tmp_path: Path) -> None:
     first = CachedModel(ScriptedModel(made), ReplyStore(tmp_path / "replies.db"))
     ask(first)
     asyncio.run(first.close())
+    first.store.close()
     again = CachedModel(ScriptedModel(ModelError("asked")), ReplyStore(tmp_path / "replies.db"))
     assert ask(again) == made
     assert again.spent_dollars == 0.0
-    asyncio.run(again.close())
+    again.store.close()
 
 
 def test_a_file_that_is_no_cache(tmp_path: Path) -> None:
