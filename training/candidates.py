@@ -47,7 +47,8 @@ _spec: TypeAdapter[CoordinatorSpec] = TypeAdapter(CoordinatorSpec)
 class Fitting:
     """What fitted coordinators learn from. tasks: None where none were given; found: what is known already.
 
-    tested: the tasks of the comparison, which only the oracle and the router look at.
+    tested: the tasks of the comparison, which only the oracle and the router look at. tokens: per task, that
+    self-consistency may use; preference: dollars one passed answer is worth, for coordinators that weigh cost.
     """
 
     team: Team
@@ -55,6 +56,7 @@ class Fitting:
     tested: Sequence[Task] = ()
     seeds: Sequence[int] = (0,)
     tokens: float | None = None
+    preference: float | None = None
     found: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
@@ -165,8 +167,9 @@ async def _best_pipeline(fitting: Fitting) -> Chosen:
 
 
 async def _skill_table(fitting: Fitting) -> Chosen:
-    table = await fit_skill_table(_runs(fitting).run, _tasks(fitting, "skill_table"))
-    return Chosen(table)
+    weight = 0.0 if fitting.preference is None else 1.0 / fitting.preference
+    table = await fit_skill_table(_runs(fitting).run, _tasks(fitting, "skill_table"), cost_weight=weight)
+    return Chosen(table, f"{len(table.skills)} skills")
 
 
 async def _router(fitting: Fitting) -> Chosen:

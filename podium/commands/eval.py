@@ -1,0 +1,71 @@
+"""`podium eval TEAM.yaml --tasks SPEC`: coordinators side by side on the same tasks, with intervals."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(name="eval")(evaluate)
+
+
+def evaluate(
+    file: Annotated[Path, typer.Argument(help="The team file.")],
+    tasks: Annotated[
+        str, typer.Option("--tasks", metavar="SPEC", help="Tasks: SOURCE:NAME?key=value, such as jsonl:FILE?split=test.")
+    ],
+    coordinators: Annotated[
+        str, typer.Option("--coordinators", help="Names with commas between: own, best_pipeline, learned:FOLDER, ...")
+    ] = "own",
+    fit: Annotated[
+        str | None, typer.Option("--fit", metavar="SPEC", help="Tasks that fitted and chosen coordinators learn from.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="How many times each task is run.")] = 1,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most this many tasks.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Write a picture of score over cost to this file.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+) -> None:
+    """Compare coordinators of a team: score with interval, tokens, calls, dollars and seconds for each."""
+    from podium.commands.counting import Counting
+    from podium.training.evaluate import evaluate as measure
+    from podium.training.reports import comparison_table
+
+    names = [name.strip() for name in _split(coordinators) if name.strip()]
+    with Counting("running", live=sys.stderr.isatty()) as counting:
+        found = measure(file, tasks, names, seeds=seeds, fit=fit, limit=limit, done=counting.one)
+    if plot is not None:
+        from podium.training.plots import cost_quality
+
+        cost = "dollars" if any(row.dollars > 0 for row in found.rows) else "tokens"
+        cost_quality(found.rows, plot, cost=cost, note=f"{tasks}, {found.tasks} tasks")
+    if as_json:
+        typer.echo(found.to_json())
+        return
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    console.print(comparison_table(found.rows))
+    for name, detail in found.details.items():
+        console.print(f"{name}: {detail}", markup=False, soft_wrap=True)
+
+
+def _split(text: str) -> list[str]:
+    """Names at commas, but a comma inside `?key=a,b` belongs to the value when what follows is no name."""
+    from podium.training.candidates import ASKING, FITTED, KINDS, OTHERS
+
+    starts = (*OTHERS, *FITTED, *KINDS, *ASKING)
+    out: list[str] = []
+    for part in text.split(","):
+        word = part.strip().split("?")[0].split(":")[0]
+        if out and "?" in out[-1] and word not in starts:
+            out[-1] += f",{part}"
+        else:
+            out.append(part)
+    return out
