@@ -8,9 +8,9 @@ families make coordination matter:
 - unreliable: the only agents with the skill are often wrong in scattered ways, so a majority of samples beats one
   sample (how much compute?).
 
-A task's type stands in its tags, for reports, and never in its text: each type has several wordings, some of them
-held out for the test split. The splits are also disjoint by content: the operands of a task, in any order and of any
-type, belong to one split.
+A task's type (its data set, or two of them joined by +) stands in its tags, for reports, and never in its text: each
+type has several wordings, some of them held out for the test split. The splits are also disjoint by content: the
+operands of a task, in any order and of any type, belong to one split.
 """
 
 from __future__ import annotations
@@ -89,20 +89,12 @@ class Exercise:
 
 
 @dataclass(frozen=True, slots=True)
-class Skill:
-    """A single skill: its dataset, and how an entry is read (None: this entry does not suit, take the next)."""
-
-    dataset: str
-    read: Callable[[Entry], Operands | None]
-
-
-@dataclass(frozen=True, slots=True)
 class Chain:
-    """A second step put onto a skill. then: the first step's result -> the final one; dataset: whose scorer judges."""
+    """A second step put onto a skill. then: the first step's result -> the final one; second: whose scorer judges."""
 
     first: str
     then: Callable[[str], str]
-    dataset: str
+    second: str
 
 
 def _operands(wording: str, entry: Entry, parts: list[str], **fields: str) -> Operands | None:
@@ -114,34 +106,34 @@ def _operands(wording: str, entry: Entry, parts: list[str], **fields: str) -> Op
 def _multiply(entry: Entry) -> Operands | None:
     expression = str(entry["metadata"]["expression"])
     a, b = expression.split(" * ")
-    return _operands("multiply", entry, [a, b], a=a, b=b) if "0" not in (a, b) else None
+    return _operands("products", entry, [a, b], a=a, b=b) if "0" not in (a, b) else None
 
 
 def _shift(entry: Entry) -> Operands | None:
     w = str(entry["metadata"]["cipher_text"]).lower()
-    return _operands("shift", entry, [w], w=w)
+    return _operands("caesar_cipher", entry, [w], w=w)
 
 
 def _flip(entry: Entry) -> Operands | None:
     words = cast("list[str]", entry["metadata"]["words"])
     plain = all(word.islower() and len(word) in SHORT for word in words) and len(set(words)) == len(words)
-    return _operands("flip", entry, words, items=" ".join(words)) if plain else None
+    return _operands("word_sequence_reversal", entry, words, items=" ".join(words)) if plain else None
 
 
 def _reverse(entry: Entry) -> Operands | None:
     w = str(entry["metadata"]["word"])
-    return _operands("reverse", entry, [w], w=w) if _PLAIN_WORD.fullmatch(w) else None
+    return _operands("spell_backward", entry, [w], w=w) if _PLAIN_WORD.fullmatch(w) else None
 
 
 def _sort(entry: Entry) -> Operands | None:
     numbers = [str(int(float(number))) for number in entry["metadata"]["original_numbers"]]
-    wording = "sort up" if entry["metadata"]["direction"] == "ascending" else "sort down"
+    wording = "number_sorting up" if entry["metadata"]["direction"] == "ascending" else "number_sorting down"
     return _operands(wording, entry, numbers, items=" ".join(numbers)) if len(set(numbers)) == len(numbers) else None
 
 
 def _order(entry: Entry) -> Operands | None:
     words = cast("list[str]", entry["metadata"]["transformed_words"])
-    wording = "order up" if entry["metadata"]["direction"] == "ascending" else "order down"
+    wording = "word_sorting up" if entry["metadata"]["direction"] == "ascending" else "word_sorting down"
     plain = "".join(words).isalpha() and len(set(words)) == len(words)
     return _operands(wording, entry, words, items=" ".join(words)) if plain else None
 
@@ -154,26 +146,30 @@ def _one_back(word: str) -> str:
     return "".join(chr((ord(letter) - ord("a") - 1) % 26 + ord("a")) for letter in word)
 
 
-SKILLS: Final[Mapping[str, Skill]] = {
-    "multiply": Skill("products", _multiply),
-    "shift": Skill("caesar_cipher", _shift),
-    "flip": Skill("word_sequence_reversal", _flip),
-    "reverse": Skill("spell_backward", _reverse),
-    "sort": Skill("number_sorting", _sort),
-    "order": Skill("word_sorting", _order),
+SKILLS: Final[Mapping[str, Callable[[Entry], Operands | None]]] = {
+    "products": _multiply,
+    "caesar_cipher": _shift,
+    "word_sequence_reversal": _flip,
+    "spell_backward": _reverse,
+    "number_sorting": _sort,
+    "word_sorting": _order,
 }
+"""Dataset -> how an entry of it is read (None: this entry does not suit, take the next)."""
 
 CHAINS: Final[Mapping[str, Chain]] = {
-    "order_reverse": Chain("order", lambda words: _backwards(words.split()[0]), "spell_backward"),
-    "order_shift": Chain("order", lambda words: _one_back(words.split()[0]), "caesar_cipher"),
-    "sort_reverse": Chain("sort", lambda numbers: _backwards(numbers.split()[-1]), "spell_backward"),
-    "reverse_shift": Chain("reverse", _one_back, "caesar_cipher"),
+    f"{chain.first}+{chain.second}": chain
+    for chain in (
+        Chain("word_sorting", lambda words: _backwards(words.split()[0]), "spell_backward"),
+        Chain("word_sorting", lambda words: _one_back(words.split()[0]), "caesar_cipher"),
+        Chain("number_sorting", lambda numbers: _backwards(numbers.split()[-1]), "spell_backward"),
+        Chain("spell_backward", _one_back, "caesar_cipher"),
+    )
 }
 
 FAMILIES: Final[Mapping[str, tuple[str, ...]]] = {
-    "single": ("reverse", "shift", "sort", "order"),
+    "single": ("spell_backward", "caesar_cipher", "number_sorting", "word_sorting"),
     "two_step": tuple(CHAINS),
-    "unreliable": ("multiply", "flip"),
+    "unreliable": ("products", "word_sequence_reversal"),
 }
 SHARES: Final[Mapping[str, int]] = {"single": 4, "two_step": 4, "unreliable": 2}
 """How often each family comes up, in tenths; types of one family are equally likely."""
@@ -248,9 +244,9 @@ class Exercises:
         self._rng = Random(f"embedded {seed} {contents} {wordings}")
         self._entries = {name: _entries(name, self._rng.getrandbits(40)) for name in _DATASETS}
 
-    def _draw(self, skill: Skill) -> Operands:
-        for entry in self._entries[skill.dataset]:
-            operands = skill.read(entry)
+    def _draw(self, dataset: str) -> Operands:
+        for entry in self._entries[dataset]:
+            operands = SKILLS[dataset](entry)
             if operands is not None and self._contents in (None, split_of(operands.content)):
                 return operands
         raise AssertionError("reasoning-gym datasets do not end")
@@ -264,19 +260,19 @@ class Exercises:
     def of(self, type: str) -> Exercise:
         """The next exercise of one type. Raises KeyError: no such type."""
         if type in SKILLS:
-            dataset = SKILLS[type].dataset
-            operands = self._draw(SKILLS[type])
+            operands = self._draw(type)
             text = self._text(operands.wording, operands.fields)
-            result = _result(dataset, operands.entry)
-            return Exercise(type, text, operands.content, (result,), _scorer(dataset, operands.entry))
+            return Exercise(
+                type, text, operands.content, (_result(type, operands.entry),), _scorer(type, operands.entry)
+            )
         chain = CHAINS[type]
         while True:
-            operands = self._draw(SKILLS[chain.first])
-            first = _result(SKILLS[chain.first].dataset, operands.entry)
+            operands = self._draw(chain.first)
+            first = _result(chain.first, operands.entry)
             last = chain.then(first)
             if first != last and not operands.wording.endswith(" down"):
                 break
-        score = _scorer(chain.dataset, {**operands.entry, "answer": _as_scored(chain.dataset, last)})
+        score = _scorer(chain.second, {**operands.entry, "answer": _as_scored(chain.second, last)})
         return Exercise(type, self._text(type, operands.fields), operands.content, (first, last), score)
 
     def any(self) -> Exercise:

@@ -20,15 +20,15 @@ class Step:
 
 
 ROUTES: Final[Mapping[str, tuple[Step, ...]]] = {
-    "reverse": (Step("scribe"),),
-    "shift": (Step("encoder"),),
-    "sort": (Step("sorter"),),
-    "order": (Step("sorter"),),
-    "multiply": (Step("abacus", samples=5),),
-    "flip": (Step("scribe", samples=5),),
-    "order_reverse": (Step("sorter"), Step("scribe")),
-    "order_shift": (Step("sorter"), Step("encoder")),
-    "sort_reverse": (Step("sorter"), Step("scribe")),
-    "reverse_shift": (Step("scribe"), Step("encoder")),
+    "spell_backward": (Step("scribe"),),
+    "caesar_cipher": (Step("encoder"),),
+    "number_sorting": (Step("sorter"),),
+    "word_sorting": (Step("sorter"),),
+    "products": (Step("abacus", samples=5),),
+    "word_sequence_reversal": (Step("scribe", samples=5),),
+    "word_sorting+spell_backward": (Step("sorter"), Step("scribe")),
+    "word_sorting+caesar_cipher": (Step("sorter"), Step("encoder")),
+    "number_sorting+spell_backward": (Step("sorter"), Step("scribe")),
+    "spell_backward+caesar_cipher": (Step("scribe"), Step("encoder")),
 }
 """Task type -> its steps. The last step's answer is the run's answer."""

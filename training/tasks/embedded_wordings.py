@@ -1,8 +1,8 @@
 """How the embedded tasks are asked: several wordings for each type, the last two of each kept for the test split.
 
-No wording names its type, and the types share their words ("first", "order", "reverse"), so a policy that wants
-to route must read which words meet, not look for one of them. Test wordings use the words of the
-train wordings in new orders.
+No wording names its type, and the types share their words ("first", "order", "backwards"), so a policy that wants to
+route must read which words meet, not look for one of them. Test wordings use the words of the train wordings in new
+orders.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ HELD_OUT: Final = 2
 """How many wordings of each list (its last ones) only the test split uses."""
 
 WORDINGS: Final[Mapping[str, tuple[str, ...]]] = {
-    "multiply": (
+    "products": (
         "multiply {a} by {b}",
         "what is {a} times {b}?",
         "{a} * {b} = ?",
@@ -24,7 +24,7 @@ WORDINGS: Final[Mapping[str, tuple[str, ...]]] = {
         "what is the product of {a} and {b}?",
         "how much is {a} times {b}?",
     ),
-    "shift": (
+    "caesar_cipher": (
         "move each letter of {w} back by one",
         "decode {w}, one letter back",
         "{w} with each letter one back",
@@ -34,7 +34,7 @@ WORDINGS: Final[Mapping[str, tuple[str, ...]]] = {
         "decode the word {w}",
         "shift each letter of {w} back by one",
     ),
-    "flip": (
+    "word_sequence_reversal": (
         "write the list {items} backwards",
         "{items}, last word first",
         "list {items} from the end",
@@ -44,7 +44,7 @@ WORDINGS: Final[Mapping[str, tuple[str, ...]]] = {
         "list the words {items} in reverse order",
         "write {items} with the last word first",
     ),
-    "reverse": (
+    "spell_backward": (
         "spell {w} backwards",
         "reverse {w}",
         "{w} from right to left",
@@ -54,7 +54,7 @@ WORDINGS: Final[Mapping[str, tuple[str, ...]]] = {
         "write {w} backwards",
         "spell the word {w} from right to left",
     ),
-    "sort up": (
+    "number_sorting up": (
         "sort {items} from small to large",
         "put {items} in rising order",
         "{items}: smallest first",
@@ -64,7 +64,7 @@ WORDINGS: Final[Mapping[str, tuple[str, ...]]] = {
         "put {items} in order, smallest first",
         "sort the numbers {items}, going up",
     ),
-    "sort down": (
+    "number_sorting down": (
         "sort {items} from large to small",
         "put {items} in falling order",
         "{items}: largest first",
@@ -74,7 +74,7 @@ WORDINGS: Final[Mapping[str, tuple[str, ...]]] = {
         "put {items} in order, largest first",
         "sort the numbers {items}, going down",
     ),
-    "order up": (
+    "word_sorting up": (
         "sort {items} from a to z",
         "put {items} in the order of a dictionary",
         "{items} by alphabet",
@@ -84,7 +84,7 @@ WORDINGS: Final[Mapping[str, tuple[str, ...]]] = {
         "put the words {items} in order, a first",
         "sort {items} by alphabet",
     ),
-    "order down": (
+    "word_sorting down": (
         "sort {items} from z to a",
         "put {items} in the order of a dictionary from its end",
         "{items} by alphabet, z first",
@@ -94,7 +94,7 @@ WORDINGS: Final[Mapping[str, tuple[str, ...]]] = {
         "put the words {items} in order, z first",
         "sort {items} by alphabet, z first",
     ),
-    "order_reverse": (
+    "word_sorting+spell_backward": (
         "sort {items} from a to z, then spell the first backwards",
         "first of {items} by alphabet, in reverse",
         "reverse the first by alphabet: {items}",
@@ -104,7 +104,7 @@ WORDINGS: Final[Mapping[str, tuple[str, ...]]] = {
         "sort {items} by alphabet, then reverse the first",
         "spell the first of {items} by alphabet from right to left",
     ),
-    "order_shift": (
+    "word_sorting+caesar_cipher": (
         "sort {items} from a to z, then decode the first",
         "first of {items} by alphabet, one letter back",
         "decode the first by alphabet: {items}",
@@ -114,7 +114,7 @@ WORDINGS: Final[Mapping[str, tuple[str, ...]]] = {
         "sort {items} by alphabet, then shift the first back by one",
         "decode the first of {items} by alphabet",
     ),
-    "sort_reverse": (
+    "number_sorting+spell_backward": (
         "sort {items}, then write the largest backwards",
         "the largest of {items} in reverse",
         "reverse the largest of {items}",
@@ -124,7 +124,7 @@ WORDINGS: Final[Mapping[str, tuple[str, ...]]] = {
         "write the largest of {items} from right to left",
         "sort {items}, then reverse the last",
     ),
-    "reverse_shift": (
+    "spell_backward+caesar_cipher": (
         "reverse {w}, then shift it back by one",
         "spell {w} backwards and decode it",
         "{w} from right to left, each letter one back",
