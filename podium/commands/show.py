@@ -96,6 +96,7 @@ def _list(entries: list[Entry], as_json: bool) -> None:
 
 
 def _tell(story: Story, full: bool) -> None:
+    from rich.markup import escape
     from rich.panel import Panel
 
     from podium.commands.terminal import amounts, counted, seconds
@@ -103,7 +104,7 @@ def _tell(story: Story, full: bool) -> None:
     console = _console()
     console.print(
         f"[bold]run {story.run}[/] of team [bold]{story.team}[/], {_when(story.started)}, "
-        f"coordinator {story.coordinator or 'none'}"
+        f"coordinator {escape(story.coordinator) or 'none'}"
     )
     console.print(Panel(_plain(story.task), title="task", title_align="left", border_style="dim"))
     for step in story.steps:
@@ -157,7 +158,7 @@ def _head(said: Said) -> RenderableType:
 def _beliefs(beliefs: tuple[Belief, ...]) -> Table:
     """What the policy thought of each agent; the ones it picked are marked."""
     table = _table("", "agent")
-    for heading in ("picked", "right", "tokens", "gap"):
+    for heading in ("picked", "would be right", "tokens", "gap"):
         table.add_column(heading, justify="right")
     for each in beliefs:
         table.add_row(

@@ -1,0 +1,183 @@
+"""A team from its file: loaded, run, awaited, streamed, cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from podium.orchestrator.budget import Limits
+from podium.orchestrator.coordinators.fixed import Single
+from podium.orchestrator.journal import Journal
+from podium.orchestrator.team import Team
+from podium.protocols.errors import BudgetExceeded, InputError, ModelError, RunError, TeamFileError
+from podium.protocols.events import Added, Decided, Ended, Event, Piece, Started
+from podium.protocols.task import Message, Task
+from tests.orchestrator.teams import Gated, scripted, team
+
+FILE = """
+name: desk
+models:
+  small: {provider: scripted, replies: ["a plan", "42"]}
+agents:
+  ann: {role: planner, model: small}
+  bob: {role: solver, model: small}
+coordinator: {kind: sequential}
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "team.yaml"
+    path.write_text(FILE)
+    return path
+
+
+def test_a_team_is_loaded_and_run(file: Path) -> None:
+    with Team.load(file) as desk:
+        assert desk.name == "desk"
+        result = desk.run("how much?")
+        assert (result.answer, result.stop, result.steps) == ("42", "answered", 2)
+        assert [node.author for node in result.nodes] == ["user", "ann", "bob"]
+        assert desk.run(Task.of("again?")).answer == "42"
+        assert (
+            desk.run([Message("user", "hi"), Message("assistant", "yes?"), Message("user", "why?")]).task.text == "why?"
+        )
+
+
+def test_it_can_be_awaited_many_times_at_once() -> None:
+    desk = team({"ann": scripted("yes", delay=0.02)}, "single", agent="ann")
+
+    async def many() -> list[str]:
+        async with desk:
+            return [result.answer for result in await asyncio.gather(*(desk.arun(f"task {n}") for n in range(20)))]
+
+    assert asyncio.run(many()) == ["yes"] * 20
+
+
+def test_a_plain_call_in_a_running_loop_says_what_to_await() -> None:
+    desk = team({"ann": scripted("yes")})
+
+    async def wrong() -> None:
+        with pytest.raises(RuntimeError, match="await"):
+            desk.run("task")
+
+    asyncio.run(wrong())
+    assert desk.run("task").answer == "yes"
+    desk.close()
+
+
+def test_a_stream_begins_with_started_and_ends_with_ended() -> None:
+    desk = team({"ann": scripted("a plan"), "bob": scripted("forty two", pace=1000)})
+
+    async def events() -> list[Event]:
+        return [event async for event in desk.stream("task")]
+
+    seen = asyncio.run(events())
+    assert isinstance(seen[0], Started)
+    assert isinstance(seen[-1], Ended)
+    assert seen[-1].result.answer == "forty two"
+    assert [event.text for event in seen if isinstance(event, Piece) and event.answer] == ["forty ", "two"]
+    assert sum(isinstance(event, Decided) for event in seen) == seen[-1].result.steps
+    assert [event.node for event in seen if isinstance(event, Added)] == list(seen[-1].result.nodes)
+
+
+def test_leaving_a_stream_early_cancels_the_run_and_keeps_it(tmp_path: Path) -> None:
+    model = Gated("forty two")
+    kept = Journal(f"sqlite:///{tmp_path}/runs.db")
+    desk = team({"ann": scripted("a plan"), "bob": model}, journal=kept)
+
+    async def leave() -> None:
+        stream = desk.stream("task")
+        async for event in stream:
+            if isinstance(event, Piece) and event.answer:
+                break
+        await stream.aclose()
+
+    asyncio.run(leave())
+    assert (model.started, model.finished, model.closed) == (1, 0, 1)
+    (entry,) = kept.entries()
+    assert entry.stop == "cancelled"
+    assert [node.content for node in kept.load(entry.run).nodes] == ["task", "a plan"]
+    kept.close()
+
+
+def test_a_stream_of_a_run_that_fails_raises_what_the_run_raises() -> None:
+    desk = team({"ann": scripted(ModelError("out of order"))})
+
+    async def events() -> None:
+        async for _ in desk.stream("task"):
+            pass
+
+    with pytest.raises(ModelError, match="out of order"):
+        asyncio.run(events())
+
+
+def test_a_seed_makes_a_run_repeatable() -> None:
+    desk = team({"ann": scripted("a"), "bob": scripted("b")}, "random")
+    first, again = desk.run("task", seed=5), desk.run("task", seed=5)
+    assert [node.author for node in first.nodes] == [node.author for node in again.nodes]
+    assert len({tuple(node.author for node in desk.run("task", seed=seed).nodes) for seed in range(20)}) > 1
+    desk.close()
+
+
+def test_limits_replace_the_files_budget() -> None:
+    with team({"ann": scripted("a"), "bob": scripted("b")}, budget={"tokens": 1}) as desk:
+        with pytest.raises(BudgetExceeded):
+            desk.run("task")
+        assert desk.run("task", limits=Limits()).answer == "b"
+
+
+def test_another_coordinator_leads_the_same_models() -> None:
+    with team({"ann": scripted("a"), "bob": scripted("b")}) as desk:
+        assert desk.led_by(Single("ann")).orchestrator.bus.cards() == desk.orchestrator.bus.cards()
+        other = desk.led_by(Single("ann"))
+        assert asyncio.run(other.arun("task")).answer == "a"
+
+
+@pytest.mark.parametrize("ask", ["", " \n", [], [Message("assistant", "hi")], [Message("user", " ")]])
+def test_an_empty_task_is_refused(ask: str | list[Message]) -> None:
+    with team({"ann": scripted("a")}) as desk, pytest.raises(InputError, match=r"empty|must end with"):
+        desk.run(ask)
+
+
+def test_a_run_that_fails_keeps_what_it_had(tmp_path: Path) -> None:
+    kept = Journal(f"sqlite:///{tmp_path}/runs.db")
+    with (
+        team({"ann": scripted("a plan"), "bob": scripted(ModelError("out of order"))}, journal=kept) as desk,
+        pytest.raises(ModelError, match="agent bob: out of order") as caught,
+    ):
+        desk.run("task")
+    run = Journal(kept.url).load(caught.value.run)
+    assert (run.stop, [node.content for node in run.nodes]) == ("failed", ["task", "a plan"])
+    assert "1 reply kept" in str(caught.value)
+
+
+def test_an_answer_that_cannot_be_kept_is_on_the_error(tmp_path: Path) -> None:
+    kept = Journal(f"sqlite:///{tmp_path}/runs.db")
+    (tmp_path / "runs.db").write_bytes(b"this is no database" * 100)
+    with (
+        team({"ann": scripted("the answer")}, journal=kept) as desk,
+        pytest.raises(RunError, match="not written") as caught,
+    ):
+        desk.run("task")
+    assert caught.value.partial.answer == "the answer"  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_a_broken_file_names_its_line(file: Path) -> None:
+    file.write_text(FILE.replace("model: small}\n  bob", "model: smal}\n  bob"))
+    with pytest.raises(TeamFileError, match=r"team\.yaml:6: .*smal"):
+        Team.load(file)
+
+
+def test_running_and_serving_import_no_torch(file: Path) -> None:
+    code = (
+        "import sys; from podium import Team; from podium.orchestrator.server import make_app\n"
+        f"team = Team.load({str(file)!r}); make_app({{'desk': team}}); print(team.run('x').answer)\n"
+        "sys.exit(', '.join({'torch', 'transformers'} & sys.modules.keys()) or None)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
