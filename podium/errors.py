@@ -1,0 +1,40 @@
+"""The errors of Podium, where users look for them: `except podium.errors.BudgetExceeded`.
+
+The tree, with what each error means, is drawn in `podium.protocols.errors`, where it lives.
+"""
+
+from __future__ import annotations
+
+from podium.protocols.errors import (
+    BudgetExceeded,
+    CoordinatorError,
+    InputError,
+    MissingExtra,
+    ModelError,
+    ModelGarbage,
+    ModelUnreachable,
+    PodiumError,
+    PolicyError,
+    RunCancelled,
+    RunError,
+    TaskError,
+    TeamFileError,
+    ToolError,
+)
+
+__all__ = [
+    "BudgetExceeded",
+    "CoordinatorError",
+    "InputError",
+    "MissingExtra",
+    "ModelError",
+    "ModelGarbage",
+    "ModelUnreachable",
+    "PodiumError",
+    "PolicyError",
+    "RunCancelled",
+    "RunError",
+    "TaskError",
+    "TeamFileError",
+    "ToolError",
+]
