@@ -139,11 +139,15 @@ class Team:
             result = await self.orchestrator.run(_task(ask), settings, id=secrets.token_hex(6), emit=emit)
         except RunError as error:
             if self.journal and isinstance(error.partial, Result):
-                await asyncio.to_thread(self.journal.save, saved(error.partial, started))
+                try:
+                    await asyncio.to_thread(self.journal.save, saved(error.partial, started))
+                except RunError as unwritten:
+                    error.kept = unwritten.message  # said beside what went wrong first, not instead of it
             raise
         except asyncio.CancelledError as error:
             if self.journal and error.args and isinstance(error.args[0], Result):
-                self.journal.save(saved(error.args[0], started))  # at once: who is cancelled should not wait again
+                with suppress(RunError):
+                    self.journal.save(saved(error.args[0], started))  # at once: who is cancelled should not wait again
             raise
         if self.journal:
             try:

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from podium.protocols.errors import InputError, RunCancelled, RunError
+from podium.protocols.events import Result
+
 if TYPE_CHECKING:
     from podium.orchestrator.budget import Limits
     from podium.orchestrator.team import Team
     from podium.orchestrator.team_file import TeamSpec
-    from podium.protocols.events import Result
 
 __all__ = ["Mode", "register"]
 
@@ -57,7 +59,6 @@ def run(
     from podium.orchestrator.journal import DEFAULT
     from podium.orchestrator.team import Team
     from podium.orchestrator.team_file import load_team
-    from podium.protocols.errors import InputError
 
     if stream and as_json:
         raise InputError("--stream prints the answer as text, --json prints the result at the end: choose one")
@@ -71,12 +72,15 @@ def run(
     team = Team.of(spec.model_copy(update={"journal": url}))
     limits = _limits(spec, tokens=tokens, calls=calls, seconds=seconds, dollars=dollars)
     progress = Progress(live=not (quiet or stream) and sys.stderr.isatty(), stream=stream)
-    result = _worked(
-        team,
-        asked,
-        progress,
-        {"seed": seed, "mode": mode.value if mode else None, "preference": preference, "limits": limits},
-    )
+    options = {"seed": seed, "mode": mode.value if mode else None, "preference": preference, "limits": limits}
+    try:
+        result = _worked(team, asked, progress, options)
+    except RunError as error:
+        if as_json:
+            typer.echo(json.dumps(_as_failure(error), indent=2))
+        elif isinstance(error.partial, Result) and error.partial.node:
+            progress.answer(error.partial)  # it was found, and could not be kept
+        raise
     if as_json:
         typer.echo(json.dumps(_as_data(result), indent=2))
     else:
@@ -87,8 +91,6 @@ def run(
 
 def _asked(task: str) -> str:
     """The task's text. Raises InputError when there is none, or when it is not text."""
-    from podium.protocols.errors import InputError
-
     try:
         text = sys.stdin.read() if task == "-" else task
         text.encode()
@@ -109,8 +111,6 @@ def _worked(team: Team, asked: str, progress: Any, options: dict[str, Any]) -> R
     """The result. Ctrl-C cancels the run, which is kept as far as it got, and raises RunCancelled."""
     import asyncio
 
-    from podium.protocols.errors import RunCancelled, RunError
-
     async def work() -> Result:
         async with team:
             return await team.arun(asked, emit=progress, **options)
@@ -121,19 +121,6 @@ def _worked(team: Team, asked: str, progress: Any, options: dict[str, Any]) -> R
     except KeyboardInterrupt:
         kept = f"look at it with: podium show {progress.run}" if team.journal and progress.run else ""
         raise RunCancelled("stopped by Ctrl-C", run=progress.run, kept=kept) from None
-    except RunError as error:
-        _rescue(error, progress)
-        raise
-
-
-def _rescue(error: Exception, progress: Any) -> None:
-    """An answer that was found and could not be kept is printed all the same."""
-    from podium.protocols.errors import RunError
-    from podium.protocols.events import Result
-
-    partial = error.partial if isinstance(error, RunError) else None
-    if isinstance(partial, Result) and partial.node:
-        progress.answer(partial)
 
 
 def _as_data(result: Result) -> dict[str, Any]:
@@ -147,24 +134,34 @@ def _as_data(result: Result) -> dict[str, Any]:
         "run": result.run,
         "team": result.team,
         "stop": result.stop,
+        "seed": result.seed,
         "steps": result.steps,
         "seconds": result.seconds,
         "usage": figures(result.usage),
         "by_agent": {name: figures(usage) for name, usage in result.by_agent.items()},
-        "answered_by": result.nodes[result.node].author,
+        "answered_by": result.nodes[result.node].author if result.node else None,
         "refused": result.refused,
         "overshoot": result.overshoot,
     }
 
 
+def _as_failure(error: RunError) -> dict[str, Any]:
+    """What a program is told of a run that failed: the result as far as it got, and the error."""
+    partial = error.partial
+    found = _as_data(partial) if isinstance(partial, Result) else {"run": error.run}
+    return {**found, "error": str(error), "kind": type(error).__name__}
+
+
 def _summary(result: Result, url: str | None) -> str:
     """One line under the answer: who, how much, and where to read on."""
+    from sqlalchemy.engine import make_url
+
     from podium.commands.terminal import amounts, counted, seconds
     from podium.orchestrator.journal import DEFAULT
 
     by = result.nodes[result.node].author
     early = "" if result.stop == "answered" else f" ended by its {result.stop},"
     spent = f"{counted(result.steps, 'step')}, {amounts(result.usage)}, {seconds(result.seconds)}"
-    where = "" if url == DEFAULT else f" --journal {url}"
+    where = "" if url in (None, DEFAULT) else f" --journal {make_url(url).render_as_string(hide_password=True)}"
     told = f"; why: podium show {result.run}{where}" if url else ""
     return f"run {result.run}:{early} answered by {by}, {spent}{told}"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping
@@ -16,10 +18,11 @@ import openai
 import pytest
 import uvicorn
 
+from podium.agents.endpoint import EndpointModel
 from podium.orchestrator.budget import Limits
 from podium.orchestrator.server import listen, make_app
-from podium.orchestrator.server_replies import tightened
-from podium.orchestrator.server_stream import Cut
+from podium.orchestrator.server_replies import failure, tightened
+from podium.orchestrator.server_stream import Cut, answer_events
 from podium.orchestrator.team import Team
 from podium.protocols.errors import InputError, ModelGarbage, ModelUnreachable
 from podium.protocols.openai_api import Budget
@@ -360,6 +363,52 @@ def test_an_address_in_use_is_said() -> None:
         listen("127.0.0.1", taken.getsockname()[1])
     with pytest.raises(InputError, match="from 0 to 65535"):
         listen("127.0.0.1", 99999)
+
+
+def test_a_long_silence_opens_the_stream_and_keeps_it_alive() -> None:
+    desk = team({"ann": scripted("late", delay=0.3)}, "single", agent="ann")
+
+    async def events() -> list[str]:
+        stream = answer_events(
+            desk.stream("task"),
+            model="desk",
+            created=1,
+            fingerprint="f",
+            stops=(),
+            include_usage=False,
+            failed=failure,
+            ended=lambda _: None,
+            quiet=0.1,
+        )
+        return [event async for event in stream]
+
+    seen = asyncio.run(events())
+    assert '"role":"assistant"' in seen[0]
+    assert seen[1].startswith(": ")
+    assert '"late"' in seen[-3]
+    assert seen[-1] == "data: [DONE]\n\n"
+
+
+def test_a_served_team_can_be_a_model_of_another_team() -> None:
+    inner = team({"ann": scripted("it is 42", pace=500)}, "single", name="inner", agent="ann")
+    with serving({"inner": inner}) as address:
+        model = EndpointModel("served", "inner", base_url=f"{address}/v1")
+        with team({"bob": model}, "single", agent="bob") as outer:
+            result = outer.run("how much?", seed=4)
+    assert result.answer == "it is 42"
+    assert result.usage.tokens > 0
+    assert model.estimated_calls == 0
+
+
+def test_without_the_packages_the_extra_is_named() -> None:
+    code = (
+        "import sys; sys.modules['uvicorn'] = None\n"
+        "from typer.testing import CliRunner; from podium.cli import app\n"
+        "done = CliRunner().invoke(app, ['serve', 'x.yaml']); print(done.exit_code, done.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.startswith("2 ")
+    assert 'serving needs the package uvicorn; install it with: pip install "podium[serve]"' in done.stdout
 
 
 def test_no_team_is_no_server() -> None:

@@ -167,6 +167,15 @@ def test_an_answer_that_cannot_be_kept_is_on_the_error(tmp_path: Path) -> None:
     assert caught.value.partial.answer == "the answer"  # pyright: ignore[reportAttributeAccessIssue]
 
 
+def test_a_journal_that_breaks_does_not_hide_why_the_run_failed(tmp_path: Path) -> None:
+    kept = Journal(f"sqlite:///{tmp_path}/runs.db")
+    (tmp_path / "runs.db").write_bytes(b"this is no database" * 100)
+    with team({"ann": scripted(ModelError("out of order"))}, journal=kept) as desk, pytest.raises(ModelError) as caught:
+        desk.run("task")
+    assert "out of order" in str(caught.value)
+    assert "was not written" in str(caught.value)
+
+
 def test_a_broken_file_names_its_line(file: Path) -> None:
     file.write_text(FILE.replace("model: small}\n  bob", "model: smal}\n  bob"))
     with pytest.raises(TeamFileError, match=r"team\.yaml:6: .*smal"):

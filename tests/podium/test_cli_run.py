@@ -21,6 +21,8 @@ import pytest
 from typer.testing import CliRunner
 
 from podium.cli import app
+from podium.orchestrator.journal import Journal
+from podium.protocols.errors import RunError
 
 RUNNER = CliRunner()
 PODIUM = [sys.executable, "-c", "from podium.cli import main; main()"]
@@ -185,7 +187,19 @@ def test_an_endpoint_that_is_down_is_one_line_and_the_run_is_kept(here: Path) ->
     (entry,) = json.loads(podium("show", "--json").stdout)
     assert entry["stop"] == "failed"
     assert entry["run"] in line
+    told = json.loads(podium("run", "team.yaml", "x", "--json").stdout)
+    assert (told["kind"], told["stop"], told["answer"]) == ("ModelUnreachable", "failed", "")
     assert "it failed" in podium("show", entry["run"]).stdout
+
+
+def test_an_answer_that_cannot_be_kept_is_printed_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise RunError("journal: the run was not written: the disk is full")
+
+    monkeypatch.setattr(Journal, "save", full)
+    done = podium("run", "team.yaml", "x")
+    assert (done.exit_code, done.stdout) == (1, "it is 42\n")
+    assert "the disk is full" in done.stderr
 
 
 @contextmanager
