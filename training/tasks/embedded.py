@@ -24,19 +24,22 @@ from random import Random
 from typing import Any, Final, Literal, cast
 from zlib import crc32
 
+from reasoning_gym import factory
 from reasoning_gym.algorithmic.caesar_cipher import CaesarCipherDataset
 from reasoning_gym.algorithmic.word_sorting import TextTransformation
-from reasoning_gym.factory import create_dataset, get_score_answer_fn
 
 from podium.protocols.task import Message, Task, Verdict
 from podium.training.tasks.embedded_wordings import HELD_OUT, WORDINGS
+
+_create = cast("Callable[..., Any]", factory.create_dataset)
 
 Split = Literal["train", "test"]
 Entry = Mapping[str, Any]
 """What a reasoning-gym dataset yields: question, answer, metadata."""
 
-PASS: Final = 0.99
-"""A reasoning-gym score from which an answer counts as right; below it lies only partial credit."""
+PASS: Final = 1.0
+"""The reasoning-gym score of a right answer. Anything below is partial credit: spell_backward gives the right letters
+with more behind them up to 0.9999999999999999."""
 TEST_SHARE: Final = 5
 """One content in this many belongs to the test split."""
 SHORT: Final = frozenset({3, 4})
@@ -178,7 +181,7 @@ SHARES: Final[Mapping[str, int]] = {"single": 4, "two_step": 4, "unreliable": 2}
 @cache
 def _words() -> tuple[str, ...]:
     """The plain words that spell_backward draws from; caesar_cipher is given them in place of its long sentences."""
-    entries = cast(Any, create_dataset("spell_backward", **_DATASETS["spell_backward"]))
+    entries = _create("spell_backward", **_DATASETS["spell_backward"])
     return tuple(word for word in entries.words if _PLAIN_WORD.fullmatch(word))
 
 
@@ -205,7 +208,7 @@ def _as_scored(dataset: str, answer: str) -> str:
 
 @cache
 def _judge(dataset: str) -> Callable[[str | None, Entry], float]:
-    return cast("Callable[[str | None, Entry], float]", get_score_answer_fn(dataset))
+    return cast("Callable[[str | None, Entry], float]", factory.get_score_answer_fn(dataset))
 
 
 def _scorer(dataset: str, entry: Entry) -> Callable[[str], float]:
@@ -282,7 +285,7 @@ class Exercises:
 
 
 def _entries(dataset: str, seed: int) -> Iterator[Entry]:
-    entries = create_dataset(dataset, seed=seed, **_DATASETS[dataset])
+    entries = _create(dataset, seed=seed, **_DATASETS[dataset])
     if isinstance(entries, CaesarCipherDataset):
         entries.valid_sentences = [word.upper() for word in _words()]
     return (cast("Entry", entries[index]) for index in count())
