@@ -7,6 +7,7 @@ state to save.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from hashlib import blake2b
 from math import log
 from struct import unpack
@@ -29,3 +30,12 @@ def uniform(*parts: object) -> float:
 def gumbel(*parts: object) -> float:
     """Standard Gumbel noise: the argmax of logits plus such noise is a sample of their softmax."""
     return -log(-log(uniform(*parts)))
+
+
+def gumbels(seed: int, step: int, keys: Iterable[str], head: str, pick: int) -> list[float]:
+    """`gumbel(seed, step, key, head, pick)` for each key: what one choice of a coordinator is sampled with."""
+    before, after = f"{seed}\x1f{step}\x1f", f"\x1f{head}\x1f{pick}"
+    return [
+        -log(-log((unpack("<Q", blake2b(f"{before}{key}{after}".encode(), digest_size=8).digest())[0] + 0.5) / TWO_64))
+        for key in keys
+    ]

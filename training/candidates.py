@@ -1,17 +1,19 @@
-"""Coordinators by name, as a comparison asks for them: the file's own, any kind with settings, and fitted ones.
+"""Coordinators by name, as a comparison asks for them.
 
     own                             the coordinator of the team file
     round_robin, vote?samples=3     a kind of the team file, with its settings
     learned:policies/desk           a trained policy
     best_single, best_pipeline      chosen on the fitting tasks; so are best_self_consistency and skill_table
-    untrained                       the learned coordinator before training, sampling
+    untrained                       the learned coordinator before training
     router                          hand-written, told the type of each embedded task
     oracle                          knows what passes; a ceiling, no competitor
+
+Lists are written with commas (`vote?agents=a,b`), the steps of a pipeline as `pipeline?steps=a,b*3`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
@@ -113,15 +115,14 @@ def _of_kind(name: str, word: str, settings: str, team: Team) -> Coordinator:
         where = ".".join(str(part) for part in first["loc"] if part != word)
         raise InputError(f"coordinator {name}: {where}: {first['msg'].lower()}") from None
     agents = tuple(team.agents)
-    named = [*_listed(data, "agents"), *_listed(data, "order"), *(data[k] for k in ("agent", "aggregator") if k in data)]
-    for agent in (*named, *(step["agent"] for step in data.get("steps", ()))):
+    lists = [data.get(key, ()) for key in ("agents", "order")]
+    single = [data[key] for key in ("agent", "aggregator") if key in data]
+    for agent in (*lists[0], *lists[1], *single, *(step["agent"] for step in data.get("steps", ()))):
         if agent not in agents:
-            raise InputError(f"coordinator {name}: no agent {agent!r}; there are: {', '.join(agents)}")
+            raise InputError(
+                f"coordinator {name}: no agent {agent!r}; there are: {', '.join(agents)}{nearest(str(agent), agents)}"
+            )
     return build_coordinator(spec, agents, team.models)
-
-
-def _listed(data: Mapping[str, Any], key: str) -> Sequence[str]:
-    return data.get(key, ())
 
 
 def _tasks(fitting: Fitting, what: str) -> Sequence[Task]:
@@ -185,9 +186,7 @@ async def _router(fitting: Fitting) -> Chosen:
 
 
 async def _oracle(fitting: Fitting) -> Chosen:
-    found = await find_oracle(
-        _runs(fitting).run, fitting.tested, tuple(fitting.team.agents), seeds=fitting.seeds
-    )
+    found = await find_oracle(_runs(fitting).run, fitting.tested, tuple(fitting.team.agents), seeds=fitting.seeds)
     return Chosen(found.oracle, f"solves {found.solved:.0%} with {found.runs:,} runs", reference=True)
 
 

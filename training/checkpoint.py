@@ -8,80 +8,128 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import torch as safetensors
+from torch import Tensor
 
 from podium.protocols.errors import PolicyError
 from podium.training.coordinator_trainer import CoordinatorTrainer
 
-FORMAT = 1
+FORMAT = 2
 FOLDER = "checkpoint"
+PART, OLD = f"{FOLDER}.part", f"{FOLDER}.old"
+WEIGHTS, MOMENTS, STATE = "weights.safetensors", "optimiser.safetensors", "state.json"
 
 
-def save_checkpoint(trainer: CoordinatorTrainer, output: Path) -> None:
-    """Write a checkpoint beside the last one, then put it in its place."""
-    part, here, old = (output / f"{FOLDER}{end}" for end in (".part", "", ".old"))
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A checkpoint as it was read. scale: dollars of a typical reply; spent: dollars at paid endpoints up to here."""
+
+    folder: Path
+    scale: float
+    spent: float
+    iteration: int
+    validated: int
+    best: tuple[float, int]
+    averages: dict[str, float]
+    settings: Mapping[str, object]
+    weights: Mapping[str, Tensor]
+    moments: Mapping[str, Tensor]
+
+
+def save_checkpoint(trainer: CoordinatorTrainer, output: Path, *, spent: float = 0.0) -> None:
+    """Write a checkpoint beside the last one, then put it in its place. There is a whole one at every moment."""
+    part, here, old = output / PART, output / FOLDER, output / OLD
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    names = list(trainer.weights)
-    save_file({name: weight.detach() for name, weight in trainer.weights.items()}, part / "weights.safetensors")
-    moments: dict[str, torch.Tensor] = {}
+    safetensors.save_file({name: weight.detach() for name, weight in trainer.weights.items()}, part / WEIGHTS)
+    moments: dict[str, Tensor] = {}
     for name, weight in trainer.weights.items():
-        for key, value in trainer.optimiser.state.get(weight, {}).items():
-            moments[f"{name}|{key}"] = value if isinstance(value, torch.Tensor) else torch.tensor(float(value))
-    save_file(moments, part / "optimiser.safetensors")
+        state = cast("dict[str, Tensor | float]", trainer.optimiser.state.get(weight, {}))
+        for key, value in state.items():
+            moments[f"{name}|{key}"] = value if isinstance(value, Tensor) else torch.tensor(value)
+    safetensors.save_file(moments, part / MOMENTS)
     state = {
         "format": FORMAT,
+        "scale": trainer.scale,
+        "spent": spent,
         "iteration": trainer.iteration,
+        "validated": trainer.validated,
         "best": list(trainer.best),
         "averages": trainer.accountant.averages,
-        "weights": names,
         "settings": _settings(trainer),
     }
-    (part / "state.json").write_text(json.dumps(state, indent=2) + "\n")
-    shutil.rmtree(old, ignore_errors=True)
+    (part / STATE).write_text(json.dumps(state, indent=2) + "\n")
     if here.exists():
+        shutil.rmtree(old, ignore_errors=True)
         here.rename(old)
     part.rename(here)
     shutil.rmtree(old, ignore_errors=True)
 
 
-def load_checkpoint(trainer: CoordinatorTrainer, output: Path) -> bool:
-    """Continue from a checkpoint, if there is one; returns whether there was.
-
-    Raises PolicyError when it is damaged, or comes from a training with other settings.
-    """
-    here = output / FOLDER if (output / FOLDER).exists() else output / f"{FOLDER}.old"
+def read_checkpoint(output: Path) -> Checkpoint | None:
+    """The last checkpoint of an output folder; None where there is none. Raises PolicyError when it is damaged."""
+    here = output / FOLDER if (output / FOLDER).exists() else output / OLD
     if not here.exists():
-        return False
+        return None
     try:
-        state = json.loads((here / "state.json").read_text())
-        weights, moments = load_file(here / "weights.safetensors"), load_file(here / "optimiser.safetensors")
-    except (OSError, json.JSONDecodeError, SafetensorError) as error:
+        state: dict[str, Any] = json.loads((here / STATE).read_text())
+        if state["format"] != FORMAT:
+            raise PolicyError(
+                f"{here}: checkpoint format {state['format']}, this version reads {FORMAT}; start anew with --fresh"
+            )
+        return Checkpoint(
+            here,
+            float(state["scale"]),
+            float(state["spent"]),
+            int(state["iteration"]),
+            int(state["validated"]),
+            (float(state["best"][0]), int(state["best"][1])),
+            dict(state["averages"]),
+            dict(state["settings"]),
+            safetensors.load_file(here / WEIGHTS),
+            safetensors.load_file(here / MOMENTS),
+        )
+    except (OSError, ValueError, LookupError, TypeError, SafetensorError) as error:
         raise PolicyError(f"{here}: the checkpoint cannot be read ({error}); start anew with --fresh") from None
-    if state.get("format") != FORMAT:
-        raise PolicyError(f"{here}: checkpoint format {state.get('format')}, this version reads {FORMAT}; use --fresh")
-    mine = _settings(trainer)
-    changed = sorted(key for key in mine.keys() | state["settings"].keys() if mine.get(key) != state["settings"].get(key))
+
+
+def forget_checkpoint(output: Path) -> None:
+    """Throw away whatever checkpoints an output folder holds."""
+    for name in (FOLDER, OLD, PART):
+        shutil.rmtree(output / name, ignore_errors=True)
+
+
+def restore(trainer: CoordinatorTrainer, checkpoint: Checkpoint) -> None:
+    """Go on from a checkpoint. Raises PolicyError when it comes from a training with other settings."""
+    mine, here = _settings(trainer), checkpoint.folder
+    changed = sorted(
+        key for key in mine.keys() | checkpoint.settings.keys() if mine.get(key) != checkpoint.settings.get(key)
+    )
     if changed:
         raise PolicyError(
             f"{here}: the checkpoint was made with another {', '.join(changed)}; put that back, choose another output, "
             "or start anew with --fresh"
         )
+    shapes = {name: weight.shape for name, weight in trainer.weights.items()}
+    if shapes != {name: weight.shape for name, weight in checkpoint.weights.items()}:
+        raise PolicyError(f"{here}: the checkpoint is of another architecture; start anew with --fresh")
     with torch.no_grad():
         for name, weight in trainer.weights.items():
-            weight.copy_(weights[name])
+            weight.copy_(checkpoint.weights[name])
     for name, weight in trainer.weights.items():
-        found = {key.split("|", 1)[1]: value for key, value in moments.items() if key.split("|", 1)[0] == name}
+        found = {key.split("|", 1)[1]: value for key, value in checkpoint.moments.items() if key.startswith(f"{name}|")}
         if found:
             trainer.optimiser.state[weight] = found
-    trainer.iteration = int(state["iteration"])
-    trainer.best = (float(state["best"][0]), int(state["best"][1]))
-    trainer.accountant.averages = dict(state["averages"])
-    return True
+    trainer.iteration, trainer.validated = checkpoint.iteration, checkpoint.validated
+    trainer.best = checkpoint.best
+    trainer.accountant.averages = dict(checkpoint.averages)
 
 
 def _settings(trainer: CoordinatorTrainer) -> dict[str, object]:

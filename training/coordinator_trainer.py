@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from podium.orchestrator.engine import Orchestrator, Settings
 from podium.orchestrator.learned.policy import LearnedCoordinator
 from podium.orchestrator.learned.saved import Policy, PolicyCard
+from podium.protocols.errors import RunError
 from podium.protocols.events import Result
 from podium.protocols.noise import seed_of, uniform
 from podium.protocols.record import Finish
@@ -26,7 +28,7 @@ from podium.protocols.task import Task, Verdict
 from podium.training.credit import Accountant, Credited
 from podium.training.policy_loss import Losses, losses
 from podium.training.replay import Replay, replay
-from podium.training.rollouts import Rollouts, repeatable
+from podium.training.rollouts import Cap, Rollouts, judged, repeatable
 from podium.training.train_file import PreferenceSpec, TrainSpec
 
 GENEROUS = 40.0
@@ -46,7 +48,7 @@ class Judged:
         key = (id(task), content)
         found = self._verdicts.get(key)
         if found is None:
-            found = self._verdicts[key] = task.score(content)
+            found = self._verdicts[key] = judged(task, content)
         return found
 
     def worth(self, result: Result, content: str) -> float:
@@ -61,20 +63,26 @@ class Judged:
 class CoordinatorTrainer:
     """One training under way.
 
-    iteration: updates done. tasks, validation: what is learned from and what chooses the best checkpoint.
+    iteration: updates done; validated: how many were done at the last validation. tasks, validation: what is learned
+    from and what chooses the best checkpoint. whole: False while weights are being updated, when there is nothing to
+    keep. scale: dollars of a typical reply.
     """
 
-    def __init__(self, spec: TrainSpec, team: Orchestrator, tasks: Sequence[Task], *, scale: float) -> None:
+    def __init__(
+        self, spec: TrainSpec, team: Orchestrator, tasks: Sequence[Task], *, scale: float, cap: Cap | None = None
+    ) -> None:
         self.spec = spec
         self.team = team
-        held = round(len(tasks) * spec.tasks.validation)
+        held = min(round(len(tasks) * spec.tasks.validation), len(tasks) - 1)
         order = sorted(tasks, key=lambda task: seed_of("validation", spec.seed, task.id))
         self.validation, self.tasks = order[:held], order[held:]
         self.scale = scale
         self.cards = team.bus.cards()
         identities = tuple(card.name for card in self.cards)
         self.policy = Policy.fresh(spec.options, identities, scale=scale, seed=spec.seed)
-        self.weights = {name: torch.nn.Parameter(torch.from_numpy(w)) for name, w in self.policy.weights.items()}
+        self.weights: dict[str, torch.Tensor] = {
+            name: torch.nn.Parameter(torch.from_numpy(w)) for name, w in self.policy.weights.items()
+        }
         self.optimiser = torch.optim.AdamW(
             [
                 {"params": [p for p in self.weights.values() if p.ndim > 1], "weight_decay": spec.weight_decay},
@@ -83,9 +91,10 @@ class CoordinatorTrainer:
             lr=spec.learning_rate,
         )
         self.accountant = Accountant(spec.credit)
-        self.rollouts = Rollouts(team, concurrency=spec.concurrency)
+        self.rollouts = Rollouts(team, concurrency=spec.concurrency, cap=cap)
         self.judged = Judged()
-        self.iteration = 0
+        self.iteration = self.validated = 0
+        self.whole = True
         self.best: tuple[float, int] = (-math.inf, -1)
 
     def knob(self, *parts: object) -> float:
@@ -110,9 +119,12 @@ class CoordinatorTrainer:
         spec, iteration = self.spec, self.iteration
         tasks = self._tasks()
         knobs = [self.knob(iteration, task.text) for task in tasks]
+        before = Counter[int]()
+        again = [_count(before, id(task)) for task in tasks]  # a task that comes twice is worked on in different ways
 
         def settings(place: int, which: int) -> Settings:
             text = tasks[place].text
+            which += again[place] * spec.group
             return Settings(
                 seed_of("train", spec.seed, iteration, text, which),
                 seed_of("replies", spec.seed, text, which % spec.reply_variants) & 0xFFFFFFFF,
@@ -124,14 +136,17 @@ class CoordinatorTrainer:
         results = await self.rollouts.run(learner, tasks, seeds=range(spec.group), settings=settings, done=done)
         sampled = time.monotonic()
         preferences = [knobs[index // spec.group] for index in range(len(results))]
+        self.whole = False
         metrics = self._learn(results, preferences)
         self.iteration += 1
+        self.whole = True
         metrics |= {"seconds_running": sampled - began, "seconds_learning": time.monotonic() - sampled}
         return metrics
 
     async def validate(self) -> Metrics:
         """Greedy runs of the validation tasks at the middle of the knob."""
         if not self.validation:
+            self.validated = self.iteration
             return {}
         knob = self.middle_knob
 
@@ -141,6 +156,7 @@ class CoordinatorTrainer:
 
         learner = LearnedCoordinator(self._snapshot())
         results = await self.rollouts.run(learner, self.validation, seeds=(0,), settings=settings)
+        self.validated = self.iteration
         verdicts = [self.judged.of(result) for result in results]
         costs = [result.usage.dollars / knob for result in results]
         gain = [v.score - (c if v.passed else 0.0) for v, c in zip(verdicts, costs, strict=True)]
@@ -169,7 +185,7 @@ class CoordinatorTrainer:
         while len(out) < size:
             epoch, offset = divmod(at + len(out), len(self.tasks))
             order = np.random.default_rng(seed_of("order", self.spec.seed, epoch)).permutation(len(self.tasks))
-            out.extend(self.tasks[place] for place in order[offset : offset + size - len(out)])
+            out.extend(self.tasks[int(place)] for place in order[offset : offset + size - len(out)])
         return out
 
     def _learn(self, results: Sequence[Result], preferences: Sequence[float]) -> Metrics:
@@ -187,11 +203,10 @@ class CoordinatorTrainer:
             ]
         )
         counts = np.array([len(run.agents) for run in credited])
-        of_run = np.repeat(1.0 / counts, counts) if spec.credit.aggregate == "sequence_mean" else np.ones(counts.sum())
+        alike = spec.credit.aggregate == "per_unit"
+        of_run = np.ones(counts.sum()) if alike else np.repeat(1.0 / np.maximum(counts, 1), counts)
         identities = {name: row for row, name in enumerate(self.policy.identities, start=1)}
-        whole = replay(
-            results, preferences, self.cards, spec.options, identities, self.scale, self.judged.worth
-        )
+        whole = replay(results, preferences, self.cards, spec.options, identities, self.scale, self.judged.worth)
         reports = self._update(whole, advantages, returns, of_run)
         groups = np.array([verdict.score for verdict in verdicts]).reshape(-1, spec.group)
         return {
@@ -225,6 +240,8 @@ class CoordinatorTrainer:
             parts = np.array_split(random.permutation(len(whole.task)), min(spec.minibatches, len(whole.task)))
             for runs in parts:
                 batch, rows = whole.part(runs)
+                if not len(rows):
+                    continue  # runs that failed before their first decision
                 weight = weights[rows] / weights[rows].sum()
                 self.optimiser.zero_grad()
                 loss = losses(
@@ -241,9 +258,9 @@ class CoordinatorTrainer:
                 loss.total.backward()
                 norm = torch.nn.utils.clip_grad_norm_(list(self.weights.values()), spec.gradient_norm)
                 if not torch.isfinite(norm):
-                    raise FloatingPointError(
-                        f"iteration {self.iteration}: the gradient is not finite; the last checkpoint is intact; "
-                        "lower learning_rate and resume"
+                    raise RunError(
+                        f"iteration {self.iteration}: the gradient is not finite; lower learning_rate and start anew "
+                        "with --fresh"
                     )
                 self.optimiser.step()
                 reports.append(loss)
@@ -266,6 +283,11 @@ class CoordinatorTrainer:
         if count:
             outcome[-1] = verdict.score
         values = np.array([decision.value or 0.0 for decision in result.decisions])
-        return Credited(
-            id(result.task), verdict.passed, {"outcome": outcome, "cost": cost}, agents, roles, values
-        )
+        task = seed_of(*(message.content for message in result.task.messages))  # the same in a resumed training
+        return Credited(task, verdict.passed, {"outcome": outcome, "cost": cost}, agents, roles, values)
+
+
+def _count(seen: Counter[int], key: int) -> int:
+    """How often a key came before."""
+    seen[key] += 1
+    return seen[key] - 1

@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 
 from podium.orchestrator.coordinator import Coordinator
 from podium.orchestrator.team import Team
+from podium.protocols.errors import InputError, TaskError
 from podium.protocols.events import Result
-from podium.protocols.task import Task
+from podium.protocols.task import Task, no_score
 from podium.training.candidates import Fitting, resolve
 from podium.training.reports import Row, json_rows
-from podium.training.rollouts import Rollouts, score
+from podium.training.rollouts import Cap, Rollouts, score
 from podium.training.statistics import Difference, Interval, mean_interval, paired_difference, paired_ratio
 from podium.training.tasks.spec import load_tasks
 
@@ -65,7 +66,12 @@ class Evaluation:
     def to_json(self) -> str:
         """Rows, settings and details as JSON."""
         return json.dumps(
-            {"tasks": self.tasks, "seeds": self.seeds, "rows": json.loads(json_rows(self.rows)), "details": self.details},
+            {
+                "tasks": self.tasks,
+                "seeds": self.seeds,
+                "rows": json.loads(json_rows(self.rows)),
+                "details": self.details,
+            },
             indent=2,
         )
 
@@ -79,15 +85,17 @@ async def measure(
     into: Evaluation | None = None,
     references: Sequence[str] = (),
     concurrency: int = 512,
+    cap: Cap | None = None,
     done: Callable[[str], None] | None = None,
 ) -> Evaluation:
     """Run each coordinator on all tasks with all seeds.
 
     into: add to this evaluation (of the same tasks and seeds). references: names that are no competitors. done: is
-    called with the coordinator's name after each run. Raises what the runs raise when all of one coordinator fail.
+    called with the coordinator's name after each run. Raises what the runs raise when all of one coordinator fail, and
+    BudgetExceeded when the cap refuses a call.
     """
     out = into or Evaluation(len(tasks), len(seeds))
-    rollouts = Rollouts(team.orchestrator, concurrency=concurrency)
+    rollouts = Rollouts(team.orchestrator, concurrency=concurrency, cap=cap)
     for name, coordinator in coordinators.items():
         tick = None if done is None else (lambda name=name: done(name))
         results = await rollouts.run(coordinator, tasks, seeds=seeds, done=tick)
@@ -133,8 +141,11 @@ async def aevaluate(
     done: Callable[[str], None] | None = None,
 ) -> Evaluation:
     """`evaluate`, to be awaited."""
+    if not coordinators:
+        raise InputError("no coordinator is named; `own` is the team file's")
     held_out = await asyncio.to_thread(tasks_of, tasks, limit)
     learned_from = await asyncio.to_thread(tasks_of, fit, None) if fit is not None else None
+    disjoint(learned_from or (), held_out, "fitting", "test")
     fitting = Fitting(team, learned_from, held_out, range(seeds))
     out = Evaluation(len(held_out), seeds)
     for name in coordinators:
@@ -147,14 +158,29 @@ async def aevaluate(
 
 
 def tasks_of(tasks: str | Sequence[str] | Sequence[Task], limit: int | None) -> list[Task]:
-    """Tasks from a spec, several specs, or tasks. Raises TaskError."""
-    if isinstance(tasks, str):
-        return load_tasks(tasks, limit=limit)
-    specs = [task for task in tasks if isinstance(task, str)]
-    if specs:
-        return load_tasks(specs, limit=limit)
-    given = [task for task in tasks if isinstance(task, Task)]
-    return given if limit is None else given[:limit]
+    """Tasks from a spec, several specs, or tasks. Raises TaskError when there are none, or one cannot be scored."""
+    specs = [tasks] if isinstance(tasks, str) else [task for task in tasks if isinstance(task, str)]
+    found = load_tasks(specs, limit=limit) if specs else [task for task in tasks if isinstance(task, Task)][:limit]
+    if not found:
+        raise TaskError("there are no tasks")
+    bare = [task for task in found if task.score is no_score]
+    if bare:
+        raise TaskError(
+            f"{len(bare)} of {len(found)} tasks cannot be scored, such as {bare[0].id} ({bare[0].text[:60]!r}): "
+            "give them a reference, or name a verifier"
+        )
+    return found
+
+
+def disjoint(first: Sequence[Task], second: Sequence[Task], one: str, other: str) -> None:
+    """Raise InputError when two sets of tasks share one; one, other: what they are called."""
+    seen = {task.messages for task in first}
+    shared = [task for task in second if task.messages in seen]
+    if shared:
+        raise InputError(
+            f"{len(shared)} of {len(second)} {other} tasks are {one} tasks too, such as {shared[0].text[:60]!r}; "
+            "add split=train and split=test to the two specs"
+        )
 
 
 def _measured(results: Sequence[Result], seeds: int, reference: bool) -> Measured:

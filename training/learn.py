@@ -21,16 +21,16 @@ import numpy as np
 
 from podium.agents.endpoint import EndpointModel
 from podium.agents.model import Model
-from podium.agents.reply_cache import CachedModel, ReplyStore, SpendingCap
+from podium.agents.reply_cache import CachedModel, ReplyStore
 from podium.orchestrator.coordinators.random import Random
 from podium.orchestrator.learned.policy import LearnedCoordinator
-from podium.orchestrator.learned.saved import Policy, save_policy
+from podium.orchestrator.learned.saved import Policy, load_policy, save_policy
 from podium.orchestrator.team import Team
 from podium.orchestrator.team_file import load_team
-from podium.protocols.errors import InputError, MissingExtra
+from podium.protocols.errors import BudgetExceeded, InputError, MissingExtra, RunError
 from podium.protocols.task import Task
-from podium.training.evaluate import Evaluation, measure, tasks_of
-from podium.training.rollouts import Rollouts
+from podium.training.evaluate import Evaluation, disjoint, measure, tasks_of
+from podium.training.rollouts import Cap, Rollouts
 from podium.training.train_file import TrainSpec, load_training
 
 METRICS = "metrics.jsonl"
@@ -75,7 +75,8 @@ def train(spec: TrainSpec | str | Path, *, fresh: bool = False, watch: Watch | N
     each iteration. Ctrl-C ends the training after saving what it has.
 
     Raises InputError (or a kind of it) for what is wrong in the file, the team or the tasks, BudgetExceeded when the
-    dollar cap does not hold the next call, RunError when every run of an iteration fails.
+    dollar cap does not hold the next call, RunError when every run of an iteration fails or a gradient is not finite.
+    What was learned until then is saved.
     """
     given = spec if isinstance(spec, TrainSpec) else load_training(spec)
     return asyncio.run(atrain(given, fresh=fresh, watch=watch))
@@ -84,26 +85,32 @@ def train(spec: TrainSpec | str | Path, *, fresh: bool = False, watch: Watch | N
 async def atrain(spec: TrainSpec, *, fresh: bool = False, watch: Watch | None = None) -> Trained:
     """`train`, to be awaited. Cancelling it saves a checkpoint first."""
     _needs_torch()
-    from podium.training.checkpoint import FOLDER, load_checkpoint, save_checkpoint
+    from podium.training.checkpoint import forget_checkpoint, read_checkpoint, restore, save_checkpoint
     from podium.training.coordinator_trainer import CoordinatorTrainer
 
     tasks = tasks_of(spec.tasks.train, None)
     held_out = None if spec.tasks.test is None else tasks_of(spec.tasks.test, None)
-    _disjoint(tasks, held_out)
-    spec.output.mkdir(parents=True, exist_ok=True)
-    if fresh:
-        shutil.rmtree(spec.output / FOLDER, ignore_errors=True)
-        (spec.output / METRICS).unlink(missing_ok=True)
+    disjoint(tasks, held_out or (), "training", "test")
+    best = spec.output / "best"
+    try:
+        spec.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"output {spec.output}: {error.strerror}") from None
+    checkpoint = None if fresh else read_checkpoint(spec.output)
     plain = Team.of(load_team(spec.team).model_copy(update={"journal": None}))
-    purse = Purse(plain.models, spec)
+    purse = Purse(plain.models, spec, spent=checkpoint.spent if checkpoint else 0.0)
     team = Team(plain.spec, purse.models)
     try:
-        trainer = CoordinatorTrainer(spec, team.orchestrator, tasks, scale=await _scale(team, tasks, spec))
-        resumed = load_checkpoint(trainer, spec.output)
-        log = MetricsLog(spec.output, keep=trainer.iteration if resumed else 0)
-        best = spec.output / "best"
+        scale = checkpoint.scale if checkpoint else await _scale(team, tasks, spec, purse.cap)
+        trainer = CoordinatorTrainer(spec, team.orchestrator, tasks, scale=scale, cap=purse.cap)
+        if checkpoint:
+            restore(trainer, checkpoint)
+        else:
+            forget_checkpoint(spec.output)
+            shutil.rmtree(best, ignore_errors=True)
+        log = MetricsLog(spec.output, keep=trainer.iteration)
         began, first, spent = time.monotonic(), trainer.iteration, purse.spent
-        finished = False
+        failure: RunError | None = None
 
         async def keep() -> dict[str, float]:
             found = await trainer.validate()
@@ -111,15 +118,22 @@ async def atrain(spec: TrainSpec, *, fresh: bool = False, watch: Watch | None = 
             if gain > trainer.best[0]:
                 trainer.best = (gain, trainer.iteration)
                 save_policy(trainer.frozen(preference=trainer.middle_knob), best)
-            save_checkpoint(trainer, spec.output)
+            save_checkpoint(trainer, spec.output, spent=purse.spent)
             return found
 
+        def due() -> bool:
+            return trainer.iteration % spec.evaluate_every == 0 or trainer.iteration == spec.iterations
+
         try:
+            if trainer.iteration and due() and trainer.validated != trainer.iteration:
+                await keep()  # it was interrupted there
             while trainer.iteration < spec.iterations:
                 metrics = await trainer.step()
-                if trainer.iteration % spec.evaluate_every == 0 or trainer.iteration == spec.iterations:
-                    metrics |= await keep()
-                log.add(trainer.iteration, metrics)
+                try:
+                    if due():
+                        metrics |= await keep()
+                finally:
+                    log.add(trainer.iteration, metrics)
                 if watch:
                     share = (spec.iterations - trainer.iteration) / (trainer.iteration - first)
                     used = purse.spent - spent
@@ -133,47 +147,79 @@ async def atrain(spec: TrainSpec, *, fresh: bool = False, watch: Watch | None = 
                             purse.spent + used * share,
                         )
                     )
-            finished = True
         except (asyncio.CancelledError, KeyboardInterrupt):
-            task = asyncio.current_task()
-            if task is not None:
-                task.uncancel()
-            save_checkpoint(trainer, spec.output)
+            _go_on()
+        except RunError as error:
+            failure = error
         finally:
             log.close()
+        if trainer.whole:
+            save_checkpoint(trainer, spec.output, spent=purse.spent)
         if not (best / "policy.json").exists():
             save_policy(trainer.frozen(preference=trainer.middle_knob), best)
-        policy = _best(best)
+        policy = load_policy(best)
+        _finish(policy, spec, trainer.iteration, None)
+        if failure is not None:
+            if failure is purse.refusal:
+                failure.message += "; raise dollars in the training file, then start again to go on"
+            failure.kept = f"policy and checkpoint are in {spec.output}; the same command goes on from there"
+            raise failure
+        finished = trainer.iteration == spec.iterations == trainer.validated
         evaluation = None
         if finished and held_out:
-            learned = LearnedCoordinator(policy)
-            evaluation = await measure(team, {"learned": learned}, held_out, (0,), concurrency=spec.concurrency)
-        _finish(policy, spec, trainer.iteration, evaluation)
+            learned = {"learned": LearnedCoordinator(policy)}
+            try:
+                evaluation = await measure(team, learned, held_out, (0,), concurrency=spec.concurrency, cap=purse.cap)
+                _finish(policy, spec, trainer.iteration, evaluation)
+            except asyncio.CancelledError:
+                _go_on()
         return Trained(policy, spec.output, trainer.iteration, finished, evaluation, log.rows)
     finally:
         await team.aclose()
+        purse.close()
+
+
+def _go_on() -> None:
+    """Take a cancellation back: it has been heard, and what is left to do is to keep the work."""
+    task = asyncio.current_task()
+    if task is not None:
+        task.uncancel()
 
 
 class Purse:
     """A team's models behind one reply cache, and the real endpoints among them under one cap.
 
-    models: to build the team with. Repeated prompts with the same seed are answered from the cache, whatever the
-    provider; only endpoints cost real dollars.
+    models: to build the team with; spent: dollars of earlier sessions. Repeated prompts with the same seed are answered
+    from the cache, whatever the provider; only endpoints cost real dollars.
     """
 
-    def __init__(self, models: Mapping[str, Model], spec: TrainSpec) -> None:
-        cap = None if spec.dollars is None else SpendingCap(spec.dollars)
-        store = ReplyStore(spec.cache)
+    def __init__(self, models: Mapping[str, Model], spec: TrainSpec, *, spent: float = 0.0) -> None:
+        self.cap = None if spec.dollars is None else Cap(spec.dollars)
+        if self.cap:
+            self.cap.spent = spent
+        self._before = spent
+        self._store = ReplyStore(spec.cache)
         paid = {name for name, model in models.items() if isinstance(model, EndpointModel)}
-        self.models: dict[str, Model] = {
-            name: CachedModel(model, store, cap=cap if name in paid else None) for name, model in models.items()
+        cached = {
+            name: CachedModel(model, self._store, cap=self.cap if name in paid else None)
+            for name, model in models.items()
         }
-        self._paid = [model for name, model in self.models.items() if name in paid]
+        self.models: dict[str, Model] = {**cached}
+        self._paid = [model for name, model in cached.items() if name in paid]
 
     @property
     def spent(self) -> float:
-        """Dollars that endpoints really cost so far."""
-        return sum(model.spent_dollars for model in self._paid if isinstance(model, CachedModel))
+        """Dollars that endpoints really cost so far, in earlier sessions of this training too."""
+        return self._before + sum(model.spent_dollars for model in self._paid)
+
+    @property
+    def refusal(self) -> BudgetExceeded | None:
+        """The first call that the cap refused."""
+        return self.cap.refusal if self.cap else None
+
+    def close(self) -> None:
+        """Close the cache; the models are closed by their team."""
+        self._store.close()
 
 
 class MetricsLog:
@@ -185,8 +231,9 @@ class MetricsLog:
         self._path = folder / METRICS
         self.rows: list[dict[str, float]] = []
         if keep and self._path.exists():
-            lines = [json.loads(line) for line in self._path.read_text().splitlines()]
-            self.rows = [line for line in lines if line["step"] <= keep]
+            self.rows = [
+                row for row in map(_row, self._path.read_text().splitlines()) if 0 < row.get("step", 0) <= keep
+            ]
         self._path.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=keep + 1 if keep else None)
 
@@ -204,10 +251,12 @@ class MetricsLog:
         self._board.close()
 
 
-def _best(folder: Path) -> Policy:
-    from podium.orchestrator.learned.saved import load_policy
-
-    return load_policy(folder)
+def _row(line: str) -> dict[str, float]:
+    """One line of metrics; an empty row where a crash left half a line."""
+    try:
+        return json.loads(line)
+    except ValueError:
+        return {}
 
 
 def _finish(policy: Policy, spec: TrainSpec, iterations: int, evaluation: Evaluation | None) -> None:
@@ -232,27 +281,17 @@ def _finish(policy: Policy, spec: TrainSpec, iterations: int, evaluation: Evalua
         training_curves(spec.output / METRICS, spec.output / "curves.png", title="Training the coordinator")
 
 
-async def _scale(team: Team, tasks: Sequence[Task], spec: TrainSpec) -> float:
+async def _scale(team: Team, tasks: Sequence[Task], spec: TrainSpec, cap: Cap | None) -> float:
     """Dollars of a typical reply: the mean over some random runs; the policy measures its price knob in it.
 
     Where all models are free, a nominal millionth of a dollar a reply keeps the knob defined.
     """
     probe = sorted(tasks, key=lambda task: task.id)[:PROBE_TASKS]
-    results = await Rollouts(team.orchestrator, concurrency=spec.concurrency).run(Random(), probe, seeds=(spec.seed,))
+    rollouts = Rollouts(team.orchestrator, concurrency=spec.concurrency, cap=cap)
+    results = await rollouts.run(Random(), probe, seeds=(spec.seed,))
     costs = [node.usage.dollars / node.usage.calls for result in results for node in result.nodes if node.usage.calls]
     mean = float(np.mean(costs)) if costs else 0.0
     return float(f"{mean:.2e}") if mean > 0 else 1e-6
-
-
-def _disjoint(tasks: Sequence[Task], held_out: Sequence[Task] | None) -> None:
-    """Raises InputError when training and test share a task."""
-    seen = {task.text for task in tasks}
-    shared = [task for task in held_out or () if task.text in seen]
-    if shared:
-        raise InputError(
-            f"{len(shared)} of {len(held_out or ())} test tasks are training tasks too, such as "
-            f"{shared[0].text[:60]!r}; add split=train and split=test to the two specs"
-        )
 
 
 def _needs_torch() -> Any:

@@ -12,30 +12,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch.nn import functional
 
 from podium.orchestrator.learned import network
 from podium.orchestrator.learned.options import Options
 from podium.training.replay import HEADS, Replay
-
-
-class LossSpec(BaseModel):
-    """Weights of the losses."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    clip_low: float = Field(default=0.2, gt=0)
-    """How far below 1 the probability ratio still counts."""
-    clip_high: float = Field(default=0.2, gt=0)
-    """How far above 1 the probability ratio still counts."""
-    entropy: float = Field(default=0.01, ge=0)
-    """Weight of the entropy bonus at the start; it falls linearly to 0."""
-    beliefs: float = Field(default=1.0, ge=0)
-    """Weight of the success and cost predictions."""
-    value: float = Field(default=0.5, ge=0)
-    """Weight of the value's squared error."""
+from podium.training.train_file import LossSpec
 
 
 @dataclass(slots=True)
@@ -91,7 +74,7 @@ def unrolled(w: dict[str, Tensor], batch: Replay) -> network.Out:
         _t(batch.state),
         _t(batch.agents),
         _t(batch.answers),
-        (_t(batch.authors)[..., None] == torch.arange(agents)).float(),
+        (_t(batch.authors)[..., None] == torch.arange(agents)).to(z.dtype),
         torch.detach,
     )
 
@@ -162,9 +145,7 @@ def losses(
         total = total + policy - entropy * bonus
     with torch.no_grad():
         outside = ((ratio - clipped).abs() > 0).float().mean()
-    return Losses(
-        total, policy.item(), bonus.item(), beliefs.item(), value.item(), ratio.mean().item(), outside.item()
-    )
+    return Losses(total, policy.item(), bonus.item(), beliefs.item(), value.item(), ratio.mean().item(), outside.item())
 
 
 def _belief_loss(out: network.Out, batch: Replay) -> Tensor:

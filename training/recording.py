@@ -7,20 +7,21 @@ asked when the forecast does not fit the cap. What was recorded when it ends ear
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from podium.agents.reply_cache import CachedModel, SpendingCap
+from podium.agents.reply_cache import CachedModel
 from podium.orchestrator.coordinators.fixed import Single
 from podium.orchestrator.engine import Settings
 from podium.orchestrator.team import Team
-from podium.protocols.errors import BudgetExceeded
+from podium.protocols.errors import BudgetExceeded, InputError, RunError
 from podium.protocols.events import Result
 from podium.protocols.noise import seed_of
 from podium.protocols.pool import Pool, PoolAgent, PoolPrice, PoolReply, PoolTask, write_pool
 from podium.protocols.task import Task
-from podium.training.rollouts import Rollouts
+from podium.training.rollouts import Cap, Rollouts, judged
 
 PROBE = 5
 """Tasks that are recorded before the forecast."""
@@ -30,7 +31,7 @@ BATCH = 16
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What was recorded. complete: all tasks are in the pool; dollars: spent; why: what ended it early."""
+    """What was recorded. complete: all tasks are in the pool; dollars: spent; why: what is missing, in words."""
 
     pool: Pool
     complete: bool
@@ -50,28 +51,38 @@ async def record(
     """Record every agent's replies to tasks that have a scorer, and write the pool to a file.
 
     samples: replies of each agent to each task. dollars: most that may be spent; no call starts that could exceed it.
-    done: is called with (tasks recorded, dollars spent, dollars forecast).
+    done: is called with (tasks recorded, dollars spent, dollars forecast). A task that some agent could not answer is
+    left out.
 
-    Raises BudgetExceeded when the forecast does not fit the cap (the probe is written), and what the runs raise when
-    all fail.
+    Raises InputError when there is no such folder to write to, BudgetExceeded when the forecast or the next call does
+    not fit the cap (what was recorded is written), and what the runs raise when all of one agent fail.
     """
-    cap = SpendingCap(float("inf") if dollars is None else dollars)
+    if not output.parent.is_dir():
+        raise InputError(f"{output}: there is no folder {output.parent}")
+    cap = Cap(math.inf if dollars is None else dollars)
     capped = Team(team.spec, {name: CachedModel(model, cap=cap) for name, model in team.models.items()})
     rollouts = Rollouts(capped.orchestrator, concurrency=64)
     recorded: list[PoolTask] = []
-    why = ""
+    failure: RunError | None = None
+    why, asked = "", 0
     try:
         for start in (0, *range(PROBE, len(tasks), BATCH)):
             batch = tasks[start : PROBE if start == 0 else start + BATCH]
             recorded.extend(await _batch(rollouts, tuple(capped.agents), batch, samples))
-            forecast = cap.spent / len(recorded) * len(tasks)
+            asked += len(batch)
+            forecast = cap.spent / asked * len(tasks)
             if done:
                 done(len(recorded), cap.spent, forecast)
+            if cap.refusal:
+                raise cap.refusal
             if start == 0 and dollars is not None and forecast > dollars:
-                why = f"recording all {len(tasks)} tasks would cost about ${forecast:.4f}, the cap is ${dollars:.4f}"
-                break
-    except BudgetExceeded as error:
-        why = error.message
+                raise BudgetExceeded(
+                    f"recording all {len(tasks)} tasks would cost about ${forecast:.4f}, the cap is ${dollars:.4f}"
+                )
+        if len(recorded) < len(tasks):
+            why = f"{len(tasks) - len(recorded)} of {len(tasks)} tasks are left out: a model failed"
+    except RunError as error:
+        failure = error
     except asyncio.CancelledError:
         why = "interrupted"
     pool = Pool(
@@ -84,38 +95,47 @@ async def record(
         },
         tasks=tuple(recorded),
     )
-    await asyncio.to_thread(write_pool, pool, output)
-    if why and why != "interrupted":
-        raise BudgetExceeded(
-            why + "; raise --dollars or take fewer tasks", kept=f"{len(recorded)} tasks are in {output}"
-        )
+    if recorded:
+        await asyncio.to_thread(write_pool, pool, output)
+    if failure is not None:
+        if isinstance(failure, BudgetExceeded):
+            failure.message += "; raise --dollars or take fewer tasks"
+        failure.kept = f"{len(recorded)} tasks are in {output}" if recorded else "nothing was recorded"
+        raise failure
     return Recorded(pool, not why, cap.spent, why)
 
 
 async def _batch(rollouts: Rollouts, agents: Sequence[str], tasks: Sequence[Task], samples: int) -> list[PoolTask]:
-    """All agents' replies to some tasks."""
+    """All agents' replies to some tasks, without the tasks that one of them failed at."""
 
     def settings(place: int, which: int) -> Settings:
         return Settings(reply_seed=seed_of("record", tasks[place].text, which) & 0xFFFFFFFF)
 
-    by_agent = await asyncio.gather(
-        *(rollouts.run(Single(agent), tasks, seeds=range(samples), settings=settings) for agent in agents)
-    )
+    work = [rollouts.run(Single(agent), tasks, seeds=range(samples), settings=settings) for agent in agents]
+    made = await asyncio.gather(*work, return_exceptions=True)
+    by_agent: list[list[Result]] = []
+    for each in made:
+        if isinstance(each, BaseException):
+            raise each
+        by_agent.append(each)
     out: list[PoolTask] = []
     for place, task in enumerate(tasks):
-        replies: dict[str, PoolReply] = {}
-        for agent, results in zip(agents, by_agent, strict=True):
-            drawn = [_reply(task, result) for result in results[place * samples : (place + 1) * samples]]
-            replies[agent] = drawn[0].model_copy(update={"more": tuple(drawn[1:])})
-        out.append(PoolTask(id=task.id, prompt=task.text, replies=replies, tags=dict(task.tags)))
+        drawn = [results[place * samples : (place + 1) * samples] for results in by_agent]
+        if all(result.node for each in drawn for result in each):
+            replies = {agent: _reply(task, each) for agent, each in zip(agents, drawn, strict=True)}
+            out.append(PoolTask(id=task.id, prompt=task.text, replies=replies, tags=dict(task.tags)))
     return out
 
 
-def _reply(task: Task, result: Result) -> PoolReply:
-    verdict = task.score(result.answer) if result.node else None
-    return PoolReply(
-        score=verdict.score if verdict else 0.0,
-        completion_tokens=result.usage.output_tokens,
-        prompt_tokens=result.usage.input_tokens,
-        text=result.answer,
+def _reply(task: Task, results: Sequence[Result]) -> PoolReply:
+    """An agent's samples: the first one, with the others inside."""
+    first, *more = (
+        PoolReply(
+            score=judged(task, result.answer).score,
+            completion_tokens=result.usage.output_tokens,
+            prompt_tokens=result.usage.input_tokens,
+            text=result.answer,
+        )
+        for result in results
     )
+    return first.model_copy(update={"more": tuple(more)})

@@ -153,7 +153,9 @@ def replay(
             out.run[row], out.seen[row] = index, out.events[index]
             out.state[row] = features.state_figures(facts, decision.step, decision.budget_left, preference, scale)
             affordable = decision.factors[0].mask[:agents] if decision.factors else (True,) * agents
-            out.agents[row] = features.agent_figures(facts, _affordable(affordable, options, decision.step))
+            out.agents[row] = features.agent_figures(
+                facts, options.affordable(decision.step, affordable), preference, scale
+            )
             out.answers[row], out.authors[row] = features.node_figures(facts)
             for column, said in enumerate(facts.said[-most:]):
                 out.passes[row, column] = worth(result, said.content)
@@ -185,11 +187,6 @@ def replay(
     out.texts = np.stack([vector for vector, _ in vectors])
     out.shapes = np.stack([shape for _, shape in vectors])
     return out
-
-
-def _affordable(mask: Sequence[bool], options: Options, step: int) -> Sequence[bool]:
-    """Which agents the budget held: at the last step the policy's own limit masks them too, which is no poverty."""
-    return mask if step < options.max_steps else (True,) * len(mask)
 
 
 def _fold(

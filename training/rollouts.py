@@ -5,21 +5,41 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
+from podium.agents.reply_cache import SpendingCap
 from podium.orchestrator.coordinator import Coordinator
 from podium.orchestrator.engine import Orchestrator, Settings
-from podium.protocols.errors import RunError
+from podium.protocols.errors import BudgetExceeded, RunError, TaskError
 from podium.protocols.events import Result
 from podium.protocols.noise import seed_of
-from podium.protocols.task import Task
+from podium.protocols.task import Task, Verdict
+
+
+class Cap(SpendingCap):
+    """A spending cap that remembers what it refused first: a run that fails of it says nothing about the team."""
+
+    def __init__(self, limit: float) -> None:
+        super().__init__(limit)
+        self.refusal: BudgetExceeded | None = None
+
+    def reserve(self, dollars: float) -> None:
+        """Set aside the worst case of a call. Raises BudgetExceeded, before anything is spent."""
+        try:
+            super().reserve(dollars)
+        except BudgetExceeded as error:
+            self.refusal = self.refusal or error
+            raise
+
 
 class Rollouts:
     """Runs a team over tasks.
 
-    concurrency: runs under way at once; more of them fill the models' batches better.
+    concurrency: runs under way at once; more of them fill the models' batches better. cap: of the models' spending;
+    once it refuses a call, all runs end.
     """
 
-    def __init__(self, team: Orchestrator, *, concurrency: int = 512) -> None:
+    def __init__(self, team: Orchestrator, *, concurrency: int = 512, cap: Cap | None = None) -> None:
         self.team = team
+        self.cap = cap
         self.concurrency = concurrency
 
     async def run(
@@ -35,7 +55,7 @@ class Rollouts:
 
         coordinator: None takes the team's own. settings: (task, seed's place) -> how to run it; by default greedy,
         replies seeded by the seed. A run that fails counts with the record it had. Raises the first RunError when
-        every run failed.
+        every run failed, and BudgetExceeded at once when the cap refuses a call.
         """
         team = self.team if coordinator is None else self.team.led_by(coordinator)
         gate = asyncio.Semaphore(self.concurrency)
@@ -47,6 +67,8 @@ class Rollouts:
                 try:
                     result = await team.run(tasks[place], chosen, id=f"{place}-{seeds[which]}")
                 except RunError as error:
+                    if self.cap is not None and self.cap.refusal is not None:
+                        raise self.cap.refusal from None
                     if not isinstance(error.partial, Result):
                         raise
                     failures.append(error)
@@ -55,9 +77,7 @@ class Rollouts:
                 done()
             return result
 
-        work = [
-            asyncio.ensure_future(one(place, which)) for place in range(len(tasks)) for which in range(len(seeds))
-        ]
+        work = [asyncio.ensure_future(one(place, which)) for place in range(len(tasks)) for which in range(len(seeds))]
         try:
             results = await asyncio.gather(*work)
         except BaseException:
@@ -69,6 +89,7 @@ class Rollouts:
             raise failures[0]
         return results
 
+
 def repeatable(task: Task, seed: int) -> Settings:
     """Settings under which a run is the same whenever and beside whatever it is repeated.
 
@@ -76,10 +97,20 @@ def repeatable(task: Task, seed: int) -> Settings:
     """
     return Settings(seed_of("decisions", seed, task.text), seed_of("replies", seed, task.text) & 0xFFFFFFFF)
 
+
+def judged(task: Task, answer: str) -> Verdict:
+    """The task's verdict on a text. Raises TaskError where the task cannot judge it."""
+    try:
+        return task.score(answer)
+    except LookupError as error:
+        raise TaskError(f"task {task.id}: {error}") from error
+
+
 def score(result: Result) -> float:
     """The task's score of a run's answer, 0 for a run that ended without one."""
-    return result.task.score(result.answer).score if result.node else 0.0
+    return judged(result.task, result.answer).score if result.node else 0.0
+
 
 def passed(result: Result) -> bool:
     """Whether a run's answer is correct; a run without an answer is not."""
-    return bool(result.node) and result.task.score(result.answer).passed
+    return bool(result.node) and judged(result.task, result.answer).passed

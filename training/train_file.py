@@ -1,8 +1,12 @@
 """The training file: which team learns what, on which tasks, for how long and for how much.
 
     team: team.yaml
-    tasks: {train: "jsonl:tasks.jsonl?verifier=numeric&split=train", test: "jsonl:tasks.jsonl?verifier=numeric&split=test"}
+    tasks:
+      train: "jsonl:tasks.jsonl?verifier=numeric&split=train"
+      test: "jsonl:tasks.jsonl?verifier=numeric&split=test"
     output: policies/desk
+
+Paths start from the folder of the file, those of task files too.
 """
 
 from __future__ import annotations
@@ -14,9 +18,26 @@ from pydantic import Field, model_validator
 from podium.orchestrator.learned.options import Options
 from podium.orchestrator.yaml_file import FilePath, StrictModel, Words, load_model
 from podium.training.credit import Credit
-from podium.training.policy_loss import LossSpec
+from podium.training.tasks.spec import JOINT
 
 Specs = str | Words
+FILES = ("jsonl", "recorded")
+"""Task sources that read a file."""
+
+
+class LossSpec(StrictModel):
+    """Weights of the losses."""
+
+    clip_low: float = Field(default=0.2, gt=0)
+    """How far below 1 the probability ratio still counts."""
+    clip_high: float = Field(default=0.2, gt=0)
+    """How far above 1 the probability ratio still counts."""
+    entropy: float = Field(default=0.01, ge=0)
+    """Weight of the entropy bonus at the start; it falls linearly to 0."""
+    beliefs: float = Field(default=1.0, ge=0)
+    """Weight of the success and cost predictions."""
+    value: float = Field(default=0.5, ge=0)
+    """Weight of the value's squared error."""
 
 
 class TasksSpec(StrictModel):
@@ -57,7 +78,7 @@ class TrainSpec(StrictModel):
     options: Options = Options()
     """What the policy may choose from."""
     preference: float | PreferenceSpec | None = None
-    """Dollars that one passed answer is worth: a number, a range, or nothing: then forty times a typical reply's cost."""
+    """Dollars that one passed answer is worth: a number or a range; left out: forty times a typical reply's cost."""
     iterations: int = Field(default=80, ge=1)
     """Updates from fresh runs."""
     warm_up: int = Field(default=6, ge=0)
@@ -67,14 +88,14 @@ class TrainSpec(StrictModel):
     group: int = Field(default=8, ge=2)
     """Runs of each task in one iteration; they are each other's baseline."""
     reply_variants: int = Field(default=4, ge=1)
-    """Different random replies a model gives to the same prompt over all of training; more is truer, fewer is cheaper."""
+    """Different replies a model gives to the same prompt in the whole training; more is truer, fewer is cheaper."""
     epochs: int = Field(default=3, ge=1)
     """Passes over an iteration's runs."""
     minibatches: int = Field(default=2, ge=1)
     """Updates per pass."""
     learning_rate: float = Field(default=2e-3, gt=0)
     """Of Adam, falling linearly to a tenth."""
-    weight_decay: float = Field(default=1e-3, ge=0)
+    weight_decay: float = Field(default=3e-2, ge=0)
     """Decoupled, on all matrices."""
     gradient_norm: float = Field(default=1.0, gt=0)
     """Longer gradients are shortened to this length."""
@@ -99,4 +120,25 @@ class TrainSpec(StrictModel):
 
 def load_training(path: str | Path) -> TrainSpec:
     """Read a training file. Raises TeamFileError with every problem found."""
-    return load_model(path, TrainSpec).model_copy(update={"source": Path(path)})
+    spec, folder = load_model(path, TrainSpec), Path(path).parent
+    tasks = spec.tasks.model_copy(
+        update={
+            "train": _placed(spec.tasks.train, folder),
+            "test": spec.tasks.test and _placed(spec.tasks.test, folder),
+        }
+    )
+    return spec.model_copy(update={"source": Path(path), "tasks": tasks})
+
+
+def _placed(specs: Specs, folder: Path) -> Specs:
+    """Task specs whose files start from a folder."""
+    if not isinstance(specs, str):
+        return tuple(str(_placed(spec, folder)) for spec in specs)
+    parts: list[str] = []
+    for part in JOINT.split(specs):
+        source, colon, rest = part.partition(":")
+        path, mark, query = rest.partition("?")
+        if source.strip() in FILES and path:
+            rest = f"{folder / Path(path).expanduser()}{mark}{query}"
+        parts.append(f"{source}{colon}{rest}")
+    return "+".join(parts)

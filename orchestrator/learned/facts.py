@@ -8,8 +8,10 @@ never a feature by itself, only the key of an identity that a policy may have le
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import log1p, log2, log10
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,8 +31,10 @@ VIEW = 6
 """Figures that one agent has on a reply: author, same answer, other answer, none; spoke before; same author before."""
 STATE = 12
 """Figures of a state: see `state_figures`."""
-AGENT = 7
+AGENT = 9
 """Figures of one agent in a state: see `agent_figures`."""
+TYPICAL_REPLY = 50
+"""Tokens of a reply, where only its price is known: the cost that a policy is shown is an order of magnitude."""
 NODE = 9
 """Figures of one candidate answer: see `node_figures`."""
 MOST = 12
@@ -70,6 +74,7 @@ class Facts:
     said: tuple[Said, ...] = ()
     open: tuple[Node, ...] = ()
     dollars: float = 0.0
+    chars: int = 0
 
     @staticmethod
     def of(task: tuple[Message, ...], cards: tuple[Card, ...]) -> Facts:
@@ -78,6 +83,7 @@ class Facts:
             encode("\n".join(message.content for message in task)),
             cards,
             {card.name: place for place, card in enumerate(cards)},
+            chars=sum(len(message.content) for message in task),
         )
 
     def after(self, node: Node) -> tuple[Facts, Event | None]:
@@ -102,9 +108,9 @@ class Facts:
         known = len({each.answer for each in before if each.answer is not None})
         figures = np.array(
             [
-                np.log1p(new.tokens) / 6,
+                log1p(new.tokens) / 6,
                 new.share,
-                np.log2(new.drawn) / 3,
+                log2(new.drawn) / 3,
                 float(new.answer is None),
                 same / max(1, len(before)),
                 float(bool(before) and same == 0),
@@ -130,18 +136,17 @@ class Facts:
 
 def card_figures(cards: Sequence[Card]) -> Array:
     """(agents, CARD): what is known of the agents besides their descriptions."""
-    prices = [card.price[1] for card in cards]
-    ranks = np.argsort(np.argsort(prices, kind="stable"), kind="stable") if len(set(prices)) > 1 else [0] * len(cards)
+    prices = sorted(card.price[1] for card in cards)
     return np.array(
         [
             [
-                np.log1p(card.price[0] * 100) / 8,
-                np.log1p(card.price[1] * 100) / 8,
-                float(rank) / max(1, len(cards) - 1),
-                np.log1p(card.max_tokens) / 8,
+                log1p(card.price[0] * 100) / 8,
+                log1p(card.price[1] * 100) / 8,
+                bisect_left(prices, card.price[1]) / max(1, len(cards) - 1),  # how many are cheaper
+                log1p(card.max_tokens) / 8,
                 float(bool(card.tools)),
             ]
-            for card, rank in zip(cards, ranks, strict=True)
+            for card in cards
         ],
         np.float32,
     )
@@ -165,7 +170,7 @@ def state_figures(facts: Facts, step: int, left: Sequence[float], preference: fl
         if each.answer is not None:
             votes[each.answer] = votes.get(each.answer, 0) + 1
     most = max(votes.values(), default=0)
-    knob = 0.0 if preference is None else float(np.log10(max(preference, 1e-12) / scale)) / 3
+    knob = 0.0 if preference is None else log10(max(preference, 1e-12) / scale) / 3
     return np.array(
         [
             left[0],
@@ -185,10 +190,20 @@ def state_figures(facts: Facts, step: int, left: Sequence[float], preference: fl
     )
 
 
-def agent_figures(facts: Facts, affordable: Sequence[bool]) -> Array:
-    """(agents, AGENT): affordable, times asked, spoke last, has an answer, it is the plurality's, share, other answer."""
+def agent_figures(facts: Facts, affordable: Sequence[bool], preference: float | None, scale: float) -> Array:
+    """(agents, AGENT): what can be said of each agent now.
+
+    Affordable, times asked, spoke last, has an answer, it is the plurality's, share, another answer; and what asking
+    it costs in passed answers (the knob's unit; without a knob in replies of `scale` dollars), on a log scale and as
+    it is. Only the order of magnitude is known beforehand: the price of the task's text and of a typical reply.
+    """
     out = np.zeros((len(facts.cards), AGENT), np.float32)
     out[:, 0] = affordable
+    unit = scale if preference is None else preference
+    for row, card in zip(out, facts.cards, strict=True):
+        dollars = (facts.chars / card.chars_per_token * card.price[0] + TYPICAL_REPLY * card.price[1]) * 1e-6
+        cost = max(dollars / unit, 1e-4)
+        row[7], row[8] = log10(cost) / 3, min(cost, 3.0)
     votes: dict[str, int] = {}
     for each in facts.said:
         if each.answer is not None:
@@ -224,9 +239,9 @@ def node_figures(facts: Facts) -> tuple[Array, NDArray[np.int64]]:
             len({other.author for other in same}) / 4,
             float(each.answer is not None),
             each.share,
-            np.log2(each.drawn) / 3,
+            log2(each.drawn) / 3,
             (len(said) - 1 - row) / 4,
-            np.log1p(len(each.content)) / 6,
+            log1p(len(each.content)) / 6,
             float(bool(same) and same[0].node < each.node),
         )
         authors[row] = each.author

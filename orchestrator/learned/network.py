@@ -131,11 +131,11 @@ def initial(heads: Heads, identities: int, seed: int) -> dict[str, NDArray[np.fl
         if len(shape) == 1:
             weights[name] = np.zeros(shape, np.float32)
             continue
-        scale = 1.0 if name == "text.w" else 1.0 / np.sqrt(shape[0])
+        scale = 0.5 if name == "text.w" else 1.0 / np.sqrt(shape[0])
         scale *= 0.1 if name in small or name == "identity" else 1.0
         weights[name] = (random.standard_normal(shape) * scale).astype(np.float32)
     weights["identity"][0] = 0
-    weights["trust"] += 0.5
+    weights["trust"] += 0.3
     return weights
 
 

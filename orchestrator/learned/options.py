@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -60,6 +61,13 @@ class Options(BaseModel):
         first = self.context.index("task") if "task" in self.context else 0
         return tuple(place == first for place in range(size))
 
+    def affordable(self, step: int, affordable: Sequence[bool]) -> Sequence[bool]:
+        """Whom the budget holds, as a policy sees it: once it has to finish, that is no question any more.
+
+        So what it saw can be read off the mask of its pick, where its own limit closes everybody too.
+        """
+        return affordable if step < self.max_steps else (True,) * len(affordable)
+
     def directive(self, id: str, agent: str, choices: dict[str, int]) -> Directive:
         """The directive that a pick and its choices stand for."""
         samples = self.samples[choices["samples"]]
@@ -72,5 +80,3 @@ class Options(BaseModel):
             self.details[choices["detail"]],
             Compute(samples, "vote" if samples > 1 else "none"),
         )
-
-

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import exp, log
 from typing import Any
 
 import numpy as np
@@ -27,14 +28,16 @@ from podium.orchestrator.learned.facts import (
     node_figures,
     state_figures,
 )
-from podium.orchestrator.learned.options import Options
 from podium.orchestrator.learned.saved import Policy
 from podium.protocols.bus import Card
-from podium.protocols.noise import gumbel
+from podium.protocols.noise import gumbels
 from podium.protocols.record import Decision, Directive, Factor, Finish, Node
 from podium.protocols.task import Message
 
 Array = NDArray[np.float32]
+
+TIE = 1e-6
+"""Logits this close are equal for a greedy choice, and the name decides: rounding depends on the order of agents."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,7 @@ class LearnedCoordinator:
         self.name = name
         self.policy = policy
         self._identity = {agent: row for row, agent in enumerate(policy.identities, start=1)}
+        self._spans = policy.card.options.heads.spans()
         self._cards: dict[tuple[Card, ...], Array] = {}
 
     def begin(self, task: tuple[Message, ...], cards: tuple[Card, ...]) -> Memory:
@@ -107,9 +111,10 @@ class LearnedCoordinator:
         return [made[place] for place in range(len(states))]
 
     def _decide(self, states: Sequence[RunState]) -> list[Decision]:
+        card = self.policy.card
         memories: list[Memory] = [state.memory for state in states]
+        knobs = [card.preference if state.preference is None else state.preference for state in states]
         nodes = [node_figures(memory.facts) for memory in memories]
-        agents = len(states[0].cards)
         authors = np.stack([authors for _, authors in nodes])
         out = network.decide(
             np,
@@ -120,31 +125,29 @@ class LearnedCoordinator:
             np.stack([memory.cards for memory in memories]),
             np.stack(
                 [
-                    state_figures(
-                        memory.facts,
-                        state.step,
-                        state.left.fractions,
-                        state.preference or self.policy.card.preference,
-                        self.policy.card.scale,
-                    )
-                    for memory, state in zip(memories, states, strict=True)
+                    state_figures(memory.facts, state.step, state.left.fractions, knob, card.scale)
+                    for memory, state, knob in zip(memories, states, knobs, strict=True)
                 ]
             ),
             np.stack(
                 [
-                    agent_figures(memory.facts, state.affordable)
-                    for memory, state in zip(memories, states, strict=True)
+                    agent_figures(
+                        memory.facts, card.options.affordable(state.step, state.affordable), knob, card.scale
+                    )
+                    for memory, state, knob in zip(memories, states, knobs, strict=True)
                 ]
             ),
             np.stack([figures for figures, _ in nodes]),
-            (authors[..., None] == np.arange(agents)).astype(np.float32),
+            (authors[..., None] == np.arange(len(states[0].cards))).astype(np.float32),
         )
-        return [self._draw(state, out, row) for row, state in enumerate(states)]
+        logits = np.concatenate((out.pick, out.finish[:, None]), -1).tolist()
+        thoughts = _thoughts(out)
+        return [self._draw(state, out, row, logits[row], thoughts[row]) for row, state in enumerate(states)]
 
-    def _draw(self, state: RunState, out: network.Out, row: int) -> Decision:
+    def _draw(self, state: RunState, out: network.Out, row: int, logits: list[float], thoughts: _Thoughts) -> Decision:
         """Sample one decision factor by factor."""
-        options, memory = self.policy.card.options, state.memory
-        facts: Facts = memory.facts
+        options = self.policy.card.options
+        facts: Facts = state.memory.facts
         draw = _Draw(state)
         names = [card.name for card in state.cards]
         agents = len(names)
@@ -152,59 +155,79 @@ class LearnedCoordinator:
         can_finish = bool(facts.said)
         if not can_finish and not any(open_agents):
             open_agents = list(state.affordable)
-        logits = np.append(out.pick[row], out.finish[row])
-        choice = draw.factor("pick", logits, (*open_agents, can_finish), [*names, ""], 0)
-        reasons = self._reasons(state, out, row, draw.last)
+        choice, probabilities = draw.factor("pick", logits, (*open_agents, can_finish), [*names, ""], 0)
+        reasons = thoughts.reasons(names, facts, probabilities)
         if choice == agents:
-            width = len(facts.said[-len(out.choose[row]) :])
-            mask = tuple(place < width for place in range(len(out.choose[row])))
-            place = draw.factor("answer", out.choose[row], mask, [str(place) for place in range(len(mask))], 0)
-            said = facts.said[-len(mask) :][place]
-            return draw.decision(self, Finish(said.node), float(out.value[row]), reasons)
+            answers: list[float] = out.choose[row].tolist()
+            said = facts.said[-len(answers) :]
+            places = range(len(answers))
+            mask = tuple(place < len(said) for place in places)
+            place, _ = draw.factor("answer", answers, mask, [str(place) for place in places], 0)
+            return draw.decision(self, Finish(said[place].node), thoughts.value, reasons)
         picked = np.zeros(agents, np.float32)
         directives: list[Directive] = []
         while True:
             pick = len(directives)
-            directives.append(self._directive(state, out, row, draw, choice, pick, options))
+            directives.append(self._directive(state, out.options[row, choice].tolist(), draw, choice, pick))
             picked[choice] = 1
             open_agents[choice] = False
             if pick + 1 >= options.width or not any(open_agents):
                 break
-            logits, stop = network.again(self.policy.weights, _row(out, row), picked[None])
-            choice = draw.factor("pick", np.append(logits[0], stop[0]), (*open_agents, True), [*names, ""], pick + 1)
+            more, stop = network.again(self.policy.weights, _row(out, row), picked[None])
+            logits = [*more[0].tolist(), float(stop[0])]
+            choice, _ = draw.factor("pick", logits, (*open_agents, True), [*names, ""], pick + 1)
             if choice == agents:
                 break
-        return draw.decision(self, tuple(directives), float(out.value[row]), reasons)
+        return draw.decision(self, tuple(directives), thoughts.value, reasons)
 
-    def _directive(
-        self, state: RunState, out: network.Out, row: int, draw: _Draw, choice: int, pick: int, options: Options
-    ) -> Directive:
-        name = state.cards[choice].name
+    def _directive(self, state: RunState, logits: list[float], draw: _Draw, choice: int, pick: int) -> Directive:
+        """What the chosen agent is told. logits: of all its options side by side."""
+        options, name = self.policy.card.options, state.cards[choice].name
         replies = len(state.memory.facts.said)
         choices: dict[str, int] = {}
-        for head, (start, end) in options.heads.spans().items():
+        for head, (start, end) in self._spans.items():
             mask = options.mask(head, replies)
             if sum(mask) == 1:
                 choices[head] = mask.index(True)
                 continue
             keys = [f"{name}/{place}" for place in range(end - start)]
-            choices[head] = draw.factor(head, out.options[row, choice, start:end], mask, keys, pick)
+            choices[head], _ = draw.factor(head, logits[start:end], mask, keys, pick)
         return options.directive(f"{state.run}.{state.step}.{pick}", name, choices)
 
-    def _reasons(self, state: RunState, out: network.Out, row: int, probabilities: Array) -> dict[str, float]:
+
+@dataclass(frozen=True, slots=True)
+class _Thoughts:
+    """What the network believes in one state, as plain numbers: per agent, per answer, and of the whole."""
+
+    success: list[float]
+    tokens: list[float]
+    gaps: list[float]
+    right: list[float]
+    value: float
+
+    def reasons(self, names: Sequence[str], facts: Facts, probabilities: Sequence[float]) -> dict[str, float]:
         """Why, in scalars: probabilities of the first pick, beliefs, gaps, and what each answer is thought worth."""
-        reasons: dict[str, float] = {"p(finish)": float(probabilities[-1])}
-        success, cost = _logistic(out.success[row]), np.expm1(np.clip(out.cost[row], 0, 12))
-        for place, card in enumerate(state.cards):
-            reasons[f"p({card.name})"] = float(probabilities[place])
-            reasons[f"success({card.name})"] = float(success[place])
-            reasons[f"tokens({card.name})"] = float(cost[place])
-            reasons[f"gap({card.name})"] = float(np.sqrt((out.gaps[row, place] ** 2).mean()))
-        said = state.memory.facts.said[-len(out.passes[row]) :]
-        passes = _logistic(out.passes[row])
-        for place, each in enumerate(said):
-            reasons[f"right(node {each.node})"] = float(passes[place])
+        reasons = {"p(finish)": probabilities[-1]}
+        for place, name in enumerate(names):
+            reasons[f"p({name})"] = probabilities[place]
+            reasons[f"success({name})"] = self.success[place]
+            reasons[f"tokens({name})"] = self.tokens[place]
+            reasons[f"gap({name})"] = self.gaps[place]
+        for each, right in zip(facts.said[-len(self.right) :], self.right, strict=False):
+            reasons[f"right(node {each.node})"] = right
         return reasons
+
+
+def _thoughts(out: network.Out) -> list[_Thoughts]:
+    """The beliefs of a batch, row by row."""
+    columns = (
+        _logistic(out.success),
+        np.expm1(np.clip(out.cost, 0, 12)),
+        np.sqrt(np.square(out.gaps).mean(-1)),
+        _logistic(out.passes),
+        out.value,
+    )
+    return [_Thoughts(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
 
 
 class _Draw:
@@ -213,23 +236,29 @@ class _Draw:
     def __init__(self, state: RunState) -> None:
         self.state = state
         self.factors: list[Factor] = []
-        self.last: Array = np.zeros(0, np.float32)
 
-    def factor(self, head: str, logits: Array, mask: tuple[bool, ...], keys: Sequence[str], pick: int) -> int:
-        """Choose one of the allowed: the likeliest, or a sample by hashed Gumbel noise."""
+    def factor(
+        self, head: str, logits: Sequence[float], mask: tuple[bool, ...], keys: Sequence[str], pick: int
+    ) -> tuple[int, list[float]]:
+        """Choose one of the allowed: the likeliest, or a sample by hashed Gumbel noise; and all probabilities.
+
+        Plain Python: for a dozen numbers it is faster than arrays.
+        """
         state = self.state
-        allowed = np.array(mask)
-        masked = np.where(allowed, logits, network.FAR).astype(np.float64)
-        shifted = masked - masked.max()
-        log_probs = shifted - np.log(np.exp(shifted).sum())
-        self.last = np.exp(log_probs)
+        allowed = [place for place, may in enumerate(mask) if may] or list(range(len(mask)))
+        top = max(logits[place] for place in allowed)
+        parts = [exp(logits[place] - top) for place in allowed]
+        total = sum(parts)
         if state.mode == "sample":
-            noise = [gumbel(state.seed, state.step, key, head, pick) for key in keys]
-            choice = int(np.argmax(np.where(allowed, masked + noise, -np.inf)))
+            noise = gumbels(state.seed, state.step, [keys[place] for place in allowed], head, pick)
+            choice = max(zip(allowed, noise, strict=True), key=lambda each: logits[each[0]] + each[1])[0]
         else:
-            choice = int(np.argmax(masked))
-        self.factors.append(Factor(head, choice, float(log_probs[choice]), mask))
-        return choice
+            choice = min((place for place in allowed if logits[place] > top - TIE), key=keys.__getitem__)
+        probabilities = [0.0] * len(mask)
+        for place, part in zip(allowed, parts, strict=True):
+            probabilities[place] = part / total
+        self.factors.append(Factor(head, choice, logits[choice] - top - log(total), mask))
+        return choice, probabilities
 
     def decision(
         self,
@@ -274,4 +303,4 @@ def _row(out: network.Out, row: int) -> network.Out:
 
 
 def _logistic(x: Array) -> Array:
-    return 0.5 * (np.tanh(0.5 * x) + 1.0)
+    return np.float32(0.5) * (np.tanh(np.float32(0.5) * x) + np.float32(1.0))

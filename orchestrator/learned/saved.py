@@ -8,13 +8,13 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors import numpy as safetensors
 
 from podium.orchestrator.learned import network
 from podium.orchestrator.learned.options import Options
@@ -33,14 +33,14 @@ class PolicyCard(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     format: int = FORMAT
-    kind: str = "podium-coordinator"
+    kind: Literal["podium-coordinator"] = "podium-coordinator"
     options: Options = Options()
     """The action space."""
     identities: tuple[str, ...] = ()
     """Agents it knows by name, in the order of its identity table; others are told apart by their cards alone."""
-    scale: float = Field(default=1e-6, gt=0)
+    scale: float = Field(default=1e-6, gt=0, allow_inf_nan=False)
     """Dollars of a typical reply in training: the unit of the price knob inside the network."""
-    preference: float | None = Field(default=None, gt=0)
+    preference: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """Dollars that one passed answer is worth, where a run does not say: the middle of what it was trained for."""
     version: int = 0
     """Updates of its weights so far."""
@@ -80,7 +80,7 @@ def save_policy(policy: Policy, folder: str | Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     weights, card = folder / WEIGHTS, folder / CARD
     parts = [file.with_name(f"{file.name}.part") for file in (weights, card)]
-    save_file(policy.weights, parts[0])
+    safetensors.save_file(policy.weights, parts[0])
     parts[1].write_text(json.dumps(policy.card.model_dump(mode="json"), indent=2) + "\n")
     parts[0].replace(weights)
     parts[1].replace(card)
@@ -102,12 +102,11 @@ def load_policy(folder: str | Path) -> Policy:
                 f"format {FORMAT}; train the policy again"
             )
         card = PolicyCard.model_validate(found)
-    except (json.JSONDecodeError, UnicodeDecodeError, ValidationError) as error:
-        first = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
-        raise PolicyError(f"{card_file}: not a policy card: {first}") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise PolicyError(f"{card_file}: not a policy card: {_first(error)}") from None
     try:
-        weights = load_file(weights_file)
-    except (SafetensorError, OSError, ValueError) as error:
+        weights: dict[str, NDArray[Any]] = safetensors.load_file(weights_file)
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise PolicyError(f"{weights_file}: cannot be read: {error}") from None
     wanted = network.shapes(card.options.heads, len(card.identities))
     for name, shape in wanted.items():
@@ -118,7 +117,19 @@ def load_policy(folder: str | Path) -> Policy:
                 f"{weights_file}: made for another architecture: weight {name!r} is {weights[name].shape}, "
                 f"this policy needs {shape}"
             )
+        if weights[name].dtype != np.float32:
+            raise PolicyError(f"{weights_file}: weight {name!r} is {weights[name].dtype}, it must be float32")
+        if not np.isfinite(weights[name]).all():
+            raise PolicyError(f"{weights_file}: weight {name!r} is not finite: the training that made it diverged")
     strange = sorted(set(weights) - set(wanted))
     if strange:
         raise PolicyError(f"{weights_file}: made for another architecture: unknown weight {strange[0]!r}")
-    return Policy(card, {name: weights[name].astype(np.float32) for name in wanted})
+    return Policy(card, {name: weights[name] for name in wanted})
+
+
+def _first(error: Exception) -> str:
+    """What is wrong, in one line; of a card's fields, the first."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    problem = error.errors()[0]
+    return f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}".removeprefix(": ")

@@ -24,10 +24,12 @@ LONGEST = 4000
 """Characters of a text that are read: its head and its tail, half each."""
 
 _HALF = WIDTH // 2
-_WORD = re.compile(r"[a-z]+|\d+|[^\w\s]")
+_WORD = re.compile(r"[^\W\d_]+|\d+|[^\w\s]")
+REMEMBERED = 1 << 14
+"""Texts whose vectors are kept, about 8 kB each."""
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=REMEMBERED)
 def encode(text: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """A text's n-gram vector (WIDTH,) and figures (SHAPE,), both float32 and read-only.
 
@@ -36,10 +38,10 @@ def encode(text: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     if len(text) > LONGEST:
         text = text[: LONGEST // 2] + text[-LONGEST // 2 :]
     lower = text.lower()
-    words = ["#" * min(len(word), 6) if word[0].isdigit() else word for word in _WORD.findall(lower)]
+    words = _WORD.findall(lower)
     vector = np.zeros(WIDTH, np.float32)
     if words:
-        hashes = np.fromiter((crc32(word.encode()) for word in words), np.uint64, len(words))
+        hashes = np.array([_hash(word) for word in words], np.uint64)
         pairs = (hashes[:-1] * np.uint64(31) + hashes[1:]) % np.uint64(4294967291)
         counts = np.bincount((np.concatenate((hashes, pairs)) % np.uint64(_HALF)).astype(np.int64), minlength=_HALF)
         vector[:_HALF] = _unit(counts)
@@ -49,13 +51,14 @@ def encode(text: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         trigrams = (trigrams % np.uint64(4294967296)) >> np.uint64(22)
         vector[_HALF:] = _unit(np.bincount(trigrams.astype(np.int64) % _HALF, minlength=_HALF))
     size = max(1, len(text))
+    _, digits, capitals, marks = _kinds(text)
     shape = np.array(
         [
             np.log1p(len(text)) / 6,
             np.log1p(len(words)) / 5,
-            sum(map(str.isdigit, text)) / size,
-            sum(map(str.isupper, text)) / size,
-            sum(not (c.isalnum() or c.isspace()) for c in text) / size,
+            digits / size,
+            capitals / size,
+            marks / size,
             float(not text.strip()),
         ],
         np.float32,
@@ -66,5 +69,29 @@ def encode(text: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 
 def _unit(counts: NDArray[np.int64]) -> NDArray[np.float32]:
     """Damped counts at unit length."""
-    damped = np.sqrt(counts.astype(np.float32))
-    return damped / max(1e-6, float(np.sqrt((damped * damped).sum())))
+    damped = np.sqrt(counts).astype(np.float32)
+    damped /= max(1e-6, float(np.sqrt(damped @ damped)))
+    return damped
+
+
+@lru_cache(maxsize=1 << 16)
+def _hash(word: str) -> int:
+    """A word's hash; a run of digits is hashed by its length, up to six."""
+    return crc32(("#" * min(len(word), 6) if word[0].isdigit() else word).encode("utf-8", "replace"))
+
+
+def _kind(letter: str) -> int:
+    """1 for a digit, 2 for a capital, 3 for a mark (what is neither letter, digit nor space), else 0."""
+    if letter.isdigit():
+        return 1
+    return 2 if letter.isupper() else 0 if letter.isalnum() or letter.isspace() else 3
+
+
+_KINDS = np.array([_kind(chr(code)) for code in range(128)])
+
+
+def _kinds(text: str) -> NDArray[np.int64]:
+    """How many characters of each kind a text has, (4,)."""
+    if text.isascii():
+        return np.bincount(_KINDS[np.frombuffer(text.encode(), np.uint8)], minlength=4)
+    return np.bincount([_kind(letter) for letter in text], minlength=4)

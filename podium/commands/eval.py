@@ -19,7 +19,8 @@ def register(app: typer.Typer) -> None:
 def evaluate(
     file: Annotated[Path, typer.Argument(help="The team file.")],
     tasks: Annotated[
-        str, typer.Option("--tasks", metavar="SPEC", help="Tasks: SOURCE:NAME?key=value, such as jsonl:FILE?split=test.")
+        str,
+        typer.Option("--tasks", metavar="SPEC", help="Tasks: SOURCE:NAME?key=value, such as jsonl:FILE?split=test."),
     ],
     coordinators: Annotated[
         str, typer.Option("--coordinators", help="Names with commas between: own, best_pipeline, learned:FOLDER, ...")

@@ -20,7 +20,9 @@ def register(app: typer.Typer) -> None:
 
 def record(
     file: Annotated[Path, typer.Argument(help="The team file.")],
-    tasks: Annotated[str, typer.Option("--tasks", metavar="SPEC", help="Tasks with a scorer, as podium eval takes them.")],
+    tasks: Annotated[
+        str, typer.Option("--tasks", metavar="SPEC", help="Tasks with a scorer, as podium eval takes them.")
+    ],
     output: Annotated[Path, typer.Option("-o", "--output", help="The pool to write, .jsonl or .jsonl.gz.")],
     samples: Annotated[int, typer.Option(min=1, help="Replies of each agent to each task.")] = 1,
     cap: Annotated[
@@ -54,4 +56,5 @@ def record(
     typer.echo(f"{output}: {counted(len(found.pool.tasks), 'task')}, {counted(len(found.pool.agents), 'agent')}")
     typer.echo(f"next: podium init --from-pool {output} pool-team.yaml")
     if not found.complete:
+        typer.echo(found.why, err=True)
         raise typer.Exit(1)

@@ -1,0 +1,78 @@
+"""Texts as vectors: the same everywhere and always, of unit halves, with digits by their length."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from podium.orchestrator.learned.text import LONGEST, SHAPE, WIDTH, encode
+
+HALF = WIDTH // 2
+
+
+@pytest.mark.parametrize("text", ["What is 17 + 5?", "short", "Ünïcode: каша, 数学, ²", "a" * 9999, "emoji 🙂🙃"])
+def test_both_halves_have_unit_length(text: str) -> None:
+    vector, shape = encode(text)
+    assert vector.shape == (WIDTH,)
+    assert shape.shape == (SHAPE,)
+    assert vector.dtype == shape.dtype == np.float32
+    assert np.linalg.norm(vector[:HALF]) == pytest.approx(1, abs=1e-5)
+    assert np.linalg.norm(vector[HALF:]) == pytest.approx(1, abs=1e-5)
+    assert np.isfinite(shape).all()
+    assert not vector.flags.writeable
+
+
+def test_the_same_in_another_process() -> None:
+    text = "Add 12 and 30, пожалуйста."
+    code = f"from podium.orchestrator.learned.text import encode; print(encode({text!r})[0].nonzero()[0].tolist())"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert found.strip() == str(encode(text)[0].nonzero()[0].tolist())
+
+
+def test_digits_count_by_their_length() -> None:
+    words = [encode(text)[0][:HALF] for text in ("17 + 5 = x", "82 + 3 = x", "827 + 3 = x")]
+    assert (words[0] == words[1]).all()
+    assert (words[0] != words[2]).any()
+    letters = [encode(text)[0][HALF:] for text in ("17 + 5 = x", "82 + 3 = x")]
+    assert (letters[0] != letters[1]).any()
+
+
+def test_order_and_case() -> None:
+    assert (encode("dog bites man")[0][:HALF] != encode("man bites dog")[0][:HALF]).any()
+    assert (encode("Dog Bites")[0] == encode("dog bites")[0]).all()
+    assert encode("Dog Bites")[1][3] == pytest.approx(2 / 9)
+
+
+def test_the_figures() -> None:
+    shape = encode("Add 12, ok?")[1]
+    expected = [np.log1p(11) / 6, np.log1p(5) / 5, 2 / 11, 1 / 11, 2 / 11, 0]
+    assert shape == pytest.approx(expected)
+    assert encode("Ädd 12, ok?")[1] == pytest.approx(expected)  # counted the slow way
+    assert encode("")[1].tolist() == [0, 0, 0, 0, 0, 1]
+    assert encode(" \n")[1][5] == 1
+
+
+def test_nothing_to_encode() -> None:
+    assert not encode("")[0].any()
+    assert not encode("  ")[0][:HALF].any()
+
+
+def test_of_a_long_text_head_and_tail_are_read() -> None:
+    head, tail = "begin " * 500, "finish " * 500
+    one = encode(head + "middle " * 500 + tail)[0]
+    assert (one == encode(head + "centre " * 500 + tail)[0]).all()
+    assert (one != encode("other" + head + "middle " * 500 + tail)[0]).any()
+    assert (one != encode(head + "middle " * 500 + tail + "other")[0]).any()
+    assert len(head) > LONGEST // 2
+
+
+def test_letters_of_every_script_make_words() -> None:
+    assert (encode("каша варится")[0][:HALF] != encode("суп остыл")[0][:HALF]).any()
+
+
+def test_broken_unicode_is_read_too() -> None:
+    vector, _ = encode("half a pair: \ud83d and text")
+    assert vector.any()
