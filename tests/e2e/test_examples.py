@@ -11,6 +11,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+import torch
 import yaml
 
 from podium import Team, evaluate, train
@@ -107,7 +108,12 @@ def test_training_on_your_tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     files = tmp_path / "mine"
     shutil.copytree(EXAMPLES / "train_on_your_tasks", files, ignore=shutil.ignore_patterns("policy"))
     monkeypatch.chdir(files)
-    assert train("train.yaml").finished
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # test processes share the cores; threads that wait for each other would cost minutes
+    try:
+        assert train("train.yaml").finished
+    finally:
+        torch.set_num_threads(threads)
     tasks = "jsonl:tasks.jsonl?split=test&fraction=0.6"
     found = evaluate("team.yaml", tasks, ["own", "random", "learned:policy"])
     own, random, learned = found.rows
