@@ -159,6 +159,7 @@ async def atrain(spec: TrainSpec, *, fresh: bool = False, watch: Watch | None = 
             save_policy(trainer.frozen(preference=trainer.middle_knob), best)
         policy = load_policy(best)
         _finish(policy, spec, trainer.iteration, None)
+        _draw(spec)
         if failure is not None:
             if failure is purse.refusal:
                 failure.message += "; raise dollars in the training file, then start again to go on"
@@ -260,9 +261,7 @@ def _row(line: str) -> dict[str, float]:
 
 
 def _finish(policy: Policy, spec: TrainSpec, iterations: int, evaluation: Evaluation | None) -> None:
-    """The policy with its card filled in, at the top of the output folder, and the plots beside it."""
-    from podium.training.plots import training_curves
-
+    """The policy with its card filled in, at the top of the output folder."""
     policy.card = policy.card.model_copy(
         update={
             "trained_on": {
@@ -277,6 +276,12 @@ def _finish(policy: Policy, spec: TrainSpec, iterations: int, evaluation: Evalua
         }
     )
     save_policy(policy, spec.output)
+
+
+def _draw(spec: TrainSpec) -> None:
+    """The curves of the training, beside the policy."""
+    from podium.training.plots import training_curves
+
     with contextlib.suppress(InputError):  # no iteration was finished: there is no curve to draw
         training_curves(spec.output / METRICS, spec.output / "curves.png", title="Training the coordinator")
 

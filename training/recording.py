@@ -61,7 +61,7 @@ async def record(
         raise InputError(f"{output}: there is no folder {output.parent}")
     cap = Cap(math.inf if dollars is None else dollars)
     capped = Team(team.spec, {name: CachedModel(model, cap=cap) for name, model in team.models.items()})
-    rollouts = Rollouts(capped.orchestrator, concurrency=64)
+    rollouts = Rollouts(capped.orchestrator, concurrency=64, cap=cap, strict=False)
     recorded: list[PoolTask] = []
     failure: RunError | None = None
     why, asked = "", 0

@@ -13,33 +13,53 @@ from podium.protocols.events import Result
 from podium.protocols.noise import seed_of
 from podium.protocols.task import Task, Verdict
 
+PAUSE = 0.05
+"""Seconds until a run that the cap had no room for begins again."""
+
 
 class Cap(SpendingCap):
-    """A spending cap that remembers what it refused first: a run that fails of it says nothing about the team."""
+    """A spending cap that remembers what it refused, since a run that fails of it says nothing about the team.
+
+    refusal: the first call that did not fit what is left. crowded: calls that would have fitted, had others not
+    reserved their worst case at that moment: they may be tried again.
+    """
 
     def __init__(self, limit: float) -> None:
         super().__init__(limit)
         self.refusal: BudgetExceeded | None = None
+        self.crowded: list[BudgetExceeded] = []
 
     def reserve(self, dollars: float) -> None:
         """Set aside the worst case of a call. Raises BudgetExceeded, before anything is spent."""
         try:
             super().reserve(dollars)
         except BudgetExceeded as error:
-            self.refusal = self.refusal or error
+            if self.spent + dollars <= self.limit and self.reserved > 0:
+                self.crowded.append(error)
+            else:
+                self.refusal = self.refusal or error
             raise
+
+    def passing(self, error: BaseException) -> bool:
+        """Whether an error was a crowded call's; it is forgotten by asking."""
+        found = any(each is error for each in self.crowded)
+        self.crowded = [each for each in self.crowded if each is not error]
+        return found
 
 
 class Rollouts:
     """Runs a team over tasks.
 
-    concurrency: runs under way at once; more of them fill the models' batches better. cap: of the models' spending;
-    once it refuses a call, all runs end.
+    concurrency: runs under way at once; more of them fill the models' batches better. cap: of the models' spending: a
+    run that it has no room for yet begins again a little later. strict: once the cap refuses a call, all runs end.
     """
 
-    def __init__(self, team: Orchestrator, *, concurrency: int = 512, cap: Cap | None = None) -> None:
+    def __init__(
+        self, team: Orchestrator, *, concurrency: int = 512, cap: Cap | None = None, strict: bool = True
+    ) -> None:
         self.team = team
         self.cap = cap
+        self.strict = strict
         self.concurrency = concurrency
 
     async def run(
@@ -65,9 +85,9 @@ class Rollouts:
             chosen = settings(place, which) if settings else repeatable(tasks[place], seeds[which])
             async with gate:
                 try:
-                    result = await team.run(tasks[place], chosen, id=f"{place}-{seeds[which]}")
+                    result = await self._in_turn(team, tasks[place], chosen, f"{place}-{seeds[which]}")
                 except RunError as error:
-                    if self.cap is not None and self.cap.refusal is not None:
+                    if self.strict and self.cap is not None and self.cap.refusal is not None:
                         raise self.cap.refusal from None
                     if not isinstance(error.partial, Result):
                         raise
@@ -88,6 +108,16 @@ class Rollouts:
         if failures and len(failures) == len(results):
             raise failures[0]
         return results
+
+    async def _in_turn(self, team: Orchestrator, task: Task, settings: Settings, id: str) -> Result:
+        """One run, again and again while the cap is only crowded."""
+        while True:
+            try:
+                return await team.run(task, settings, id=id)
+            except BudgetExceeded as error:
+                if self.cap is None or not self.cap.passing(error):
+                    raise
+            await asyncio.sleep(PAUSE)
 
 
 def repeatable(task: Task, seed: int) -> Settings:

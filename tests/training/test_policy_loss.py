@@ -90,7 +90,8 @@ def test_the_gradient_is_the_slope(batch: tuple[Policy, Replay]) -> None:
         total = loss(weights, part, rows, spec=spec).total
         slopes = gradient(weights, total)
         random = np.random.default_rng(2)
-        for name in ("pick.w", "options.w", "choose.w", "stop.w", "pick.again.w", "value.w", "success.b", "cost.w"):
+        # Weights that beliefs do not depend on: through those the policy is steered, not taught.
+        for name in ("pick.w", "options.w", "choose.w", "stop.w", "pick.again.w", "value.w", "whole.w", "cost.w"):
             weight = weights[name]
             place = tuple(int(random.integers(size)) for size in weight.shape)
             step = 1e-4
@@ -100,7 +101,7 @@ def test_the_gradient_is_the_slope(batch: tuple[Policy, Replay]) -> None:
                 weight[place] -= 2 * step
                 down = loss(weights, part, rows, spec=spec).total.item()
                 weight[place] += step
-            assert (up - down) / (2 * step) == pytest.approx(slopes[name][place].item(), rel=2e-2, abs=2e-4), name
+            assert (up - down) / (2 * step) == pytest.approx(slopes[name][place].item(), rel=1e-4, abs=1e-6), name
     finally:
         torch.set_default_dtype(old)
 

@@ -1,0 +1,130 @@
+"""train, eval and record from the command line: output, JSON, and exit codes 0, 1 and 2."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from podium.cli import app
+from podium.orchestrator.learned import Policy, save_policy
+from podium.orchestrator.learned.options import Options
+from podium.protocols.pool import read_pool
+from tests.training.school import question, school, training
+
+RUNNER = CliRunner()
+
+
+@pytest.fixture(autouse=True)
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing takes seconds."""
+    monkeypatch.setattr("podium.training.plots.training_curves", lambda *_, **__: None)
+
+
+def podium(*arguments: object) -> Any:
+    return RUNNER.invoke(app, [str(each) for each in arguments])
+
+
+def test_train_and_go_on(tmp_path: Path) -> None:
+    file = training(tmp_path)
+    done = podium("train", file, "--json")
+    assert done.exit_code == 0
+    told = json.loads(done.stdout)
+    assert told["finished"] is True
+    assert told["iterations"] == 4
+    assert told["parameters"] <= 300_000
+    assert 0 <= told["measured"]["score"] <= 1
+    assert Path(told["policy"], "policy.json").exists()
+    assert "iteration    1/4" in done.stderr
+    again = podium("train", file)
+    assert again.exit_code == 0
+    assert f"policy: {tmp_path}/out" in again.stdout
+    assert "On the test tasks" in again.stdout
+
+
+def test_eval(tmp_path: Path) -> None:
+    team, spec = school(tmp_path), f"recorded:{tmp_path}/pool.jsonl"
+    done = podium(
+        "eval", team, "--tasks", spec, "--coordinators", "own,vote?agents=adder,timer,single?agent=timer", "--json"
+    )
+    assert done.exit_code == 0
+    told = json.loads(done.stdout)
+    assert [row["name"] for row in told["rows"]] == ["own", "vote?agents=adder,timer", "single?agent=timer"]
+    assert told["rows"][2]["score"] == 0.5
+    table = podium("eval", team, "--tasks", spec, "--coordinators", "oracle", "--limit", 4)
+    assert table.exit_code == 0
+    assert "oracle" in table.stdout
+    assert "solves 100%" in table.stdout
+
+
+def test_record(tmp_path: Path) -> None:
+    team, pool = school(tmp_path), tmp_path / "made.jsonl"
+    asked = ("record", team, "--tasks", f"recorded:{tmp_path}/pool.jsonl", "--limit", 6, "-o", pool)
+    done = podium(*asked)
+    assert done.exit_code == 0
+    assert "6 tasks, 2 agents" in done.stdout
+    assert len(read_pool(pool).tasks) == 6
+    again = podium(*asked)
+    assert again.exit_code == 2
+    assert "--force" in again.stderr
+    assert podium(*asked, "--force").exit_code == 0
+    capped = podium(*asked, "--force", "--dollars", 0.00001)
+    assert capped.exit_code == 1
+    assert "raise --dollars" in capped.stderr
+    assert podium(*asked, "--force", "--dollars", 0).exit_code == 2
+
+
+def test_training_that_fails_exits_with_one(tmp_path: Path) -> None:
+    file = training(tmp_path, tasks={"train": "jsonl:other.jsonl", "validation": 0})
+    (tmp_path / "other.jsonl").write_text('{"prompt": "never recorded", "reference": "1"}\n')
+    done = podium("train", file)
+    assert done.exit_code == 1
+    assert "answers only the tasks that were recorded" in done.stderr
+    assert "Traceback" not in done.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("train", "{}/nowhere.yaml"), "there is no such file"),
+        (("train", "{}/broken.yaml"), 'did you mean "iterations"'),
+        (("train", "{}/empty.yaml"), "empty.jsonl"),
+        (("eval", "{}/nowhere.yaml", "--tasks", "recorded:{}/pool.jsonl"), "there is no such file"),
+        (("eval", "{}/team.yaml", "--tasks", "recorded:{}/nothing.jsonl"), "no such pool"),
+        (("eval", "{}/team.yaml", "--tasks", "nonsense"), "is not a task source"),
+        (("eval", "{}/team.yaml", "--tasks", "jsonl:{}/empty.jsonl"), "empty.jsonl"),
+        (
+            ("eval", "{}/team.yaml", "--tasks", "recorded:{}/pool.jsonl", "--coordinators", "nobody"),
+            "is no coordinator",
+        ),
+        (
+            ("eval", "{}/team.yaml", "--tasks", "recorded:{}/pool.jsonl", "--coordinators", ","),
+            "no coordinator is named",
+        ),
+        (
+            ("eval", "{}/team.yaml", "--tasks", "recorded:{}/pool.jsonl", "--coordinators", "learned:{}/other"),
+            "another architecture",
+        ),
+        (("eval", "{}/served.yaml", "--tasks", "recorded:{}/pool.jsonl"), "another architecture"),
+        (("eval", "{}/team.yaml", "--tasks", "recorded:{}/pool.jsonl", "--seeds", "0"), "seeds"),
+        (("record", "{}/team.yaml", "--tasks", "jsonl:{}/bare.jsonl", "-o", "{}/x.jsonl"), "cannot be scored"),
+        (("record", "{}/team.yaml", "--tasks", "recorded:{}/pool.jsonl", "-o", "{}/no/x.jsonl"), "there is no folder"),
+    ],
+)
+def test_wrong_input_exits_with_two(tmp_path: Path, arguments: tuple[str, ...], words: str) -> None:
+    training(tmp_path, iteratoins=3).rename(tmp_path / "broken.yaml")
+    training(tmp_path, tasks={"train": "jsonl:empty.jsonl"}).rename(tmp_path / "empty.yaml")
+    (tmp_path / "empty.jsonl").write_text("")
+    (tmp_path / "bare.jsonl").write_text(json.dumps({"prompt": question(1)[0]}) + "\n")
+    school(tmp_path, coordinator="{kind: learned, policy: other}").rename(tmp_path / "served.yaml")
+    school(tmp_path)
+    other = Policy.fresh(Options())
+    del other.weights["gap.w"]
+    save_policy(other, tmp_path / "other")
+    done = podium(*(each.format(tmp_path) for each in arguments))
+    assert done.exit_code == 2, done.output
+    assert words in done.stderr
+    assert "Traceback" not in done.output

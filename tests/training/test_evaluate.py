@@ -1,0 +1,189 @@
+"""Coordinators side by side: rows with intervals, the same tasks for all, and names that are found or explained."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from podium.agents.recorded import load_pool
+from podium.orchestrator.learned import Policy, save_policy
+from podium.orchestrator.learned.options import Options
+from podium.orchestrator.team import Team
+from podium.protocols.errors import BudgetExceeded, InputError, ModelError, TaskError
+from podium.protocols.pool import read_pool
+from podium.training.candidates import Fitting, resolve
+from podium.training.comparison import NAMES, ORACLE, TRAINED, compare, verdicts
+from podium.training.evaluate import evaluate, tasks_of
+from podium.training.learn import train
+from podium.training.recording import PROBE, record
+from tests.orchestrator.teams import team as team_of
+from tests.training.school import models, question, school, task, training
+
+ALL = "recorded:{}/pool.jsonl"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return school(tmp_path)
+
+
+def test_rows_and_intervals(tmp_path: Path, file: Path) -> None:
+    counted: list[str] = []
+    names = ["single?agent=adder", "pipeline?steps=adder,timer", "vote?agents=timer", "own"]
+    found = evaluate(file, ALL.format(tmp_path), names, seeds=2, done=counted.append)
+    adder, both, timer, own = found.rows
+    assert (found.tasks, found.seeds) == (40, 2)
+    assert [row.name for row in found.rows] == names
+    assert (adder.score, timer.score) == (0.5, 0.5)
+    assert adder.low < 0.5 < adder.high
+    assert (adder.calls, both.calls) == (1, 2)
+    assert (adder.tokens, both.tokens) == (30, 60)
+    assert adder.dollars == pytest.approx(40e-6)
+    assert 0 < own.score < 1
+    assert counted == [name for name in names for _ in range(80)]
+    assert found.token_ratio(names[1], names[0]).mean == pytest.approx(2)
+    assert found.difference(names[0], names[2]).mean == 0
+    data = json.loads(found.to_json())
+    assert [row["name"] for row in data["rows"]] == names
+    assert data["rows"][0]["score"] == 0.5
+    assert evaluate(file, ALL.format(tmp_path), names[:1], limit=7).tasks == 7
+
+
+def test_fitted_candidates(tmp_path: Path, file: Path) -> None:
+    spec = ALL.format(tmp_path)
+    found = evaluate(
+        file, f"{spec}?split=test", ["best_single", "best_self_consistency", "best_pipeline", "skill_table", "oracle"],
+        fit=f"{spec}?split=train",
+    )  # fmt: skip
+    score = {row.name: row.score for row in found.rows}
+    assert score["oracle"] == 1
+    assert found.rows[-1].reference
+    assert score["skill_table"] >= score["best_single"]
+    assert found.details["best_single"] in {"adder", "timer"}
+    assert found.details["best_self_consistency"] == f"{found.details['best_single']} x5"
+    assert "solves 100%" in found.details["oracle"]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("best_singel", "did you mean 'best_single'"),
+        ("votes", "did you mean 'vote'"),
+        ("vote?sampels=3", "sampels: extra inputs"),
+        ("vote?samples", "'samples' is not key=value"),
+        ("vote?samples=0", "samples: "),
+        ("vote?agents=adder,tiemr", "no agent 'tiemr'; there are: adder, timer; did you mean 'timer'"),
+        ("single?agent=nobody", "no agent 'nobody'"),
+        ("single", "agent: field required"),
+        ("pipeline?steps=nobody*3", "no agent 'nobody'"),
+        ("best_pipeline", "say which with --fit"),
+        ("router", "no route for"),
+        ("learned:nowhere", "no policy here"),
+        ("own?x=1", "is no coordinator"),
+    ],
+)
+def test_names_that_mean_nothing(file: Path, name: str, words: str) -> None:
+    with Team.load(file) as team, pytest.raises(InputError) as caught:
+        asyncio.run(resolve(name, Fitting(team, None, [task(1)])))
+    assert words in str(caught.value)
+
+
+def test_input_that_makes_no_sense(tmp_path: Path, file: Path) -> None:
+    spec = ALL.format(tmp_path)
+    with pytest.raises(InputError, match="no coordinator is named"):
+        evaluate(file, spec, [])
+    with pytest.raises(TaskError, match="there are no tasks"):
+        evaluate(file, [])
+    with pytest.raises(InputError, match="test tasks are fitting tasks too"):
+        evaluate(file, spec, ["best_single"], fit=f"{spec}?split=train")
+    (tmp_path / "bare.jsonl").write_text('{"prompt": "What?"}\n')
+    with pytest.raises(TaskError, match=r"1 of 2 tasks cannot be scored, such as .*What\?"):
+        tasks_of([f"jsonl:{tmp_path}/bare.jsonl", f"{spec}?limit=1"], None)
+
+
+def test_a_coordinator_whose_runs_all_fail(tmp_path: Path, file: Path) -> None:
+    (tmp_path / "other.jsonl").write_text('{"prompt": "never recorded", "reference": "1"}\n')
+    with pytest.raises(ModelError, match="answers only the tasks that were recorded"):
+        evaluate(file, f"jsonl:{tmp_path}/other.jsonl", ["single?agent=adder"])
+    both = evaluate(file, [task(1), *tasks_of(f"jsonl:{tmp_path}/other.jsonl", None)], ["single?agent=adder"])
+    assert both.rows[0].score == 0.5  # a run that fails counts as wrong
+
+
+def test_the_comparison(tmp_path: Path, file: Path) -> None:
+    policy = Policy.fresh(Options(context=("task",), max_steps=2), ("adder", "timer"))
+    save_policy(policy, tmp_path / "policy")
+    began: list[str] = []
+    with Team.load(file) as team:
+        tasks = [task(number) for number in range(24)]
+        found = team.wait(compare(team, policy, tasks[:14], tasks[14:], began=began.append))
+        learned = evaluate(team, tasks[14:], [f"learned:{tmp_path}/policy"])
+    assert [row.name for row in found.rows] == [*NAMES, TRAINED, ORACLE]  # these tasks have no type to tell a router
+    assert began[0] == TRAINED
+    assert [row.name for row in found.rows if row.reference] == [ORACLE]
+    assert learned.rows[0].score == next(row.score for row in found.rows if row.name == TRAINED)
+    assert len(verdicts(found)) == 1
+    assert "points" in verdicts(found)[0]
+
+
+def recorded(folder: Path, count: int = 12, **more: Any) -> Any:
+    desk = team_of(models(say=more.pop("say", None)))
+    with desk:
+        return desk.wait(record(desk, [task(number) for number in range(count)], folder / "made.jsonl.gz", **more))
+
+
+def test_a_recorded_pool_is_trained_and_evaluated_on(tmp_path: Path) -> None:
+    told: list[tuple[int, float, float]] = []
+    found = recorded(tmp_path, samples=2, done=lambda *row: told.append(row))
+    assert found.complete
+    assert [row[0] for row in told] == [5, 12]
+    assert told[-1][1] == pytest.approx(told[-1][2]) == pytest.approx(found.dollars)
+    pool = read_pool(tmp_path / "made.jsonl.gz")
+    assert len(pool.tasks) == 12
+    assert [each.replies["adder"].score for each in pool.tasks] == [number % 2 for number in range(12)]
+    assert len(pool.tasks[0].replies["timer"].samples) == 2
+    assert pool.tasks[2].replies["timer"].text == question(2)[1]
+    assert pool.agents["adder"].price.output == 2.0
+    file = training(tmp_path, iterations=1, tasks={"train": "recorded:made.jsonl.gz"})
+    (tmp_path / "team.yaml").write_text((tmp_path / "team.yaml").read_text().replace("pool.jsonl", "made.jsonl.gz"))
+    assert train(file).finished
+    rows = evaluate(tmp_path / "team.yaml", f"recorded:{tmp_path}/made.jsonl.gz", [f"learned:{tmp_path}/out"]).rows
+    assert rows[0].n == 12
+    assert load_pool(tmp_path / "made.jsonl.gz").name == "desk"
+
+
+def test_recording_keeps_to_its_cap(tmp_path: Path) -> None:
+    whole = recorded(tmp_path, 60).dollars
+    with pytest.raises(BudgetExceeded, match=r"would cost about.*raise --dollars.*5 tasks are in"):
+        recorded(tmp_path, 60, dollars=whole * 0.6)
+    assert recorded(tmp_path, 60, dollars=whole * 1.5).complete  # though not all calls fit at once at their worst
+    with pytest.raises(BudgetExceeded, match="5 tasks are in"):
+        recorded(tmp_path, 60, dollars=whole * 0.6)
+    assert len(read_pool(tmp_path / "made.jsonl.gz").tasks) == PROBE
+    (tmp_path / "made.jsonl.gz").unlink()
+    with pytest.raises(BudgetExceeded, match=r"does not hold this call.*nothing was recorded"):
+        recorded(tmp_path, dollars=1e-9)
+    assert not (tmp_path / "made.jsonl.gz").exists()
+    with pytest.raises(InputError, match="there is no folder"):
+        recorded(tmp_path / "nowhere")
+
+
+def test_what_failed_is_not_recorded(tmp_path: Path) -> None:
+    def moody(agent: str, prompt: Any) -> str:
+        if agent == "timer" and prompt.task == question(3)[0]:
+            raise ModelError("it is down")
+        return "1"
+
+    found = recorded(tmp_path, say=moody)
+    assert not found.complete
+    assert found.why == "1 of 12 tasks are left out: a model failed"
+    assert [each.id for each in read_pool(tmp_path / "made.jsonl.gz").tasks] == [f"t{n}" for n in range(12) if n != 3]
+
+    def down(agent: str, prompt: Any) -> str:
+        raise ModelError("it is down")
+
+    with pytest.raises(ModelError, match="it is down"):
+        recorded(tmp_path, say=down)
