@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from podium.orchestrator.learned import facts as features
 from podium.orchestrator.learned.facts import Facts
 from podium.orchestrator.learned.options import Options
-from podium.orchestrator.learned.text import SHAPE, WIDTH, encode
+from podium.orchestrator.learned.text import SHAPE, WIDTH
 from podium.protocols.bus import Card
 from podium.protocols.events import Result
 from podium.protocols.record import Finish
@@ -142,8 +142,9 @@ def replay(
     )
     row = 0
     for index, (result, preference) in enumerate(zip(results, preferences, strict=True)):
-        facts = Facts.of(result.task.messages, cards)
-        out.task[index] = text_id("task:" + "\n".join(m.content for m in result.task.messages), facts.task)
+        facts = Facts.of(result.task.messages, cards, reads=options.reads)
+        words = "\n".join(message.content for message in result.task.messages) if options.reads else ""
+        out.task[index] = text_id("task:" + words, facts.task)
         place = {card.name: number for number, card in enumerate(cards)}
         node_at = 1
         for decision in result.decisions:
@@ -202,7 +203,7 @@ def _fold(
     facts, event = facts.after(node)
     if event is not None:
         at = int(out.events[index])
-        out.event_text[index, at] = text_id("said:" + node.content, encode(node.content))
+        out.event_text[index, at] = text_id(f"said:{node.content if facts.reads else ''}", event.text)
         out.event_figures[index, at] = event.figures
         out.event_views[index, at] = event.views
         out.event_author[index, at] = event.author

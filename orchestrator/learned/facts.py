@@ -75,15 +75,17 @@ class Facts:
     open: tuple[Node, ...] = ()
     dollars: float = 0.0
     chars: int = 0
+    reads: bool = True
 
     @staticmethod
-    def of(task: tuple[Message, ...], cards: tuple[Card, ...]) -> Facts:
-        """The facts of a run that has not started."""
+    def of(task: tuple[Message, ...], cards: tuple[Card, ...], *, reads: bool = True) -> Facts:
+        """The facts of a run that has not started. reads: False keeps the words of task and replies out."""
         return Facts(
-            encode("\n".join(message.content for message in task)),
+            encode("\n".join(message.content for message in task) if reads else ""),
             cards,
             {card.name: place for place, card in enumerate(cards)},
             chars=sum(len(message.content) for message in task),
+            reads=reads,
         )
 
     def after(self, node: Node) -> tuple[Facts, Event | None]:
@@ -131,7 +133,7 @@ class Facts:
                 view[3] = 1
             view[4] = agent in last
         views[:, 5] = new.author in last
-        return Event(encode(new.content), figures, new.author, views)
+        return Event(encode(new.content if self.reads else ""), figures, new.author, views)
 
 
 def card_figures(cards: Sequence[Card]) -> Array:

@@ -33,6 +33,9 @@ class Options(BaseModel):
     """How many agents may be asked in parallel in one step."""
     max_steps: int = Field(default=6, ge=1, le=200)
     """After this many steps with directives the policy has to finish."""
+    reads: bool = True
+    """Whether it reads the words of tasks and replies. With a few hundred tasks the words are learned by heart, and a
+    policy that goes by who agrees with whom, at what price, does better on new ones."""
 
     @field_validator("samples", "context", "objectives", "details")
     @classmethod

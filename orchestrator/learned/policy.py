@@ -66,7 +66,7 @@ class LearnedCoordinator:
     def begin(self, task: tuple[Message, ...], cards: tuple[Card, ...]) -> Memory:
         """Beliefs before anybody has spoken."""
         w = self.policy.weights
-        facts = Facts.of(task, cards)
+        facts = Facts.of(task, cards, reads=self.policy.card.options.reads)
         embedded = self._cards.get(cards)
         if embedded is None:
             texts = [card_text(card) for card in cards]

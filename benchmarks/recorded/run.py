@@ -1,0 +1,148 @@
+"""A coordinator trained on recorded answers of real models, reported on tasks it has not seen.
+
+    python benchmarks/recorded/run.py POOL.jsonl.gz
+
+For each split (seed) of the pool's tasks: one policy is trained on 70 % of them, with the price knob drawn from a
+range, and run on the other 30 % at several knobs. Beside it, on the same tasks: every agent alone, all with a vote, a
+skill table, the best fixed pipeline (both fitted on the same 70 %), and an oracle. Nothing is called: the pool answers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import platform
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from podium.orchestrator.engine import Settings
+from podium.orchestrator.learned import LearnedCoordinator
+from podium.orchestrator.starter import pool_team
+from podium.orchestrator.team import Team
+from podium.orchestrator.team_file import parse_team
+from podium.protocols.pool import read_pool
+from podium.protocols.task import Task
+from podium.training.candidates import Chosen, Fitting, resolve
+from podium.training.learn import atrain
+from podium.training.plots import cost_quality
+from podium.training.reports import Row, markdown_table
+from podium.training.rollouts import Rollouts, score
+from podium.training.statistics import mean_interval
+from podium.training.tasks.spec import load_tasks
+from podium.training.train_file import TrainSpec
+
+HERE = Path(__file__).parent
+KNOBS = (0.002, 0.005, 0.01, 0.02, 0.05)
+"""Dollars that one right answer is worth, from stingy to generous; the dearest agent's reply costs about 0.0025."""
+
+
+def main() -> None:
+    """Train, measure, print, and write figures and plot."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pool", type=Path)
+    parser.add_argument("--seeds", type=int, default=3, help="splits, each with a policy of its own")
+    parser.add_argument("--iterations", type=int, default=80)
+    parser.add_argument("--output", type=Path, default=HERE)
+    arguments = parser.parse_args()
+    began = time.monotonic()
+    results = [asyncio.run(one(arguments.pool, seed, arguments.iterations)) for seed in range(arguments.seeds)]
+    rows = [pooled(name, [result[name] for result in results]) for name in results[0]]
+    curve = [row for row in rows if row.name.startswith("trained")]
+    others = [row for row in rows if not row.name.startswith("trained")]
+    print(markdown_table(rows))
+    name = arguments.pool.name.split(".")[0]
+    note = f"{name}: held-out tasks of {arguments.seeds} splits; one trained policy per split, the knob turned"
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    cost_quality(others, arguments.output / f"{name}.png", cost="dollars", curves={"trained": curve}, note=note)
+    made = {
+        "command": f"python benchmarks/recorded/run.py {arguments.pool.name} --seeds {arguments.seeds}",
+        "python": platform.python_version(),
+        "minutes": round((time.monotonic() - began) / 60, 1),
+        "per split": [{key: [list(map(float, part)) for part in value] for key, value in r.items()} for r in results],
+    }
+    (arguments.output / f"{name}.json").write_text(json.dumps(made) + "\n")
+
+
+Scores = tuple[list[float], list[float], list[float], list[float]]
+"""Of each task: score, tokens, calls, dollars."""
+
+
+async def one(pool: Path, seed: int, iterations: int) -> dict[str, Scores]:
+    """One split: train, then measure everything on the rest."""
+    spec = f"recorded:{pool.resolve()}?seed={seed}"
+    train_tasks, test_tasks = load_tasks(f"{spec}&split=train"), load_tasks(f"{spec}&split=test")
+    recorded = read_pool(pool)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "team.yaml"
+        file.write_text(pool_team(file, pool.resolve(), recorded))
+        training = TrainSpec.model_validate(
+            {
+                "team": file,
+                "tasks": {"train": f"{spec}&split=train"},
+                "output": Path(folder) / "policy",
+                "options": {"samples": [1], "context": ["task"], "width": 2, "max_steps": 5},
+                "preference": {"low": KNOBS[0], "high": KNOBS[-1]},
+                "iterations": iterations,
+                "seed": seed,
+            }
+        )
+        trained = await atrain(training)
+        team = Team.of(parse_team(file.read_text(), base=Path(folder)))
+    out: dict[str, Scores] = {}
+    for name in team.agents:
+        out[name] = await measured(team, test_tasks, (await resolve(f"single?agent={name}", Fitting(team, None))), None)
+    fitting = Fitting(team, train_tasks, test_tasks, preference=0.02)
+    for name, candidate in (
+        ("all + vote", "vote"),
+        ("skill table", "skill_table"),
+        ("best fixed pipeline", "best_pipeline"),
+        ("oracle", "oracle"),
+    ):
+        out[name] = await measured(team, test_tasks, await resolve(candidate, fitting), None)
+    for knob in KNOBS:
+        learned = LearnedCoordinator(trained.policy)
+        chosen = replace(await resolve("own", fitting), coordinator=learned)
+        out[f"trained, ${knob:g}"] = await measured(team, test_tasks, chosen, knob)
+    return out
+
+
+async def measured(team: Team, tasks: list[Task], chosen: Chosen, knob: float | None) -> Scores:
+    """Run a coordinator once on each task."""
+    results = await Rollouts(team.orchestrator).run(
+        chosen.coordinator,
+        tasks,
+        seeds=(0,),
+        settings=lambda place, which: Settings(seed=place, reply_seed=0, mode="greedy", preference=knob),
+    )
+    return (
+        [score(result) for result in results],
+        [float(result.usage.tokens) for result in results],
+        [float(result.usage.calls) for result in results],
+        [result.usage.dollars for result in results],
+    )
+
+
+def pooled(name: str, splits: list[Scores]) -> Row:
+    """All splits' tasks together; the interval is over tasks."""
+    scores, tokens, calls, dollars = (np.concatenate([np.array(split[part]) for split in splits]) for part in range(4))
+    interval = mean_interval(scores)
+    return Row(
+        name,
+        interval.mean,
+        interval.low,
+        interval.high,
+        float(tokens.mean()),
+        float(calls.mean()),
+        float(dollars.mean()),
+        n=len(scores),
+        reference=name == "oracle",
+    )
+
+
+if __name__ == "__main__":
+    main()
