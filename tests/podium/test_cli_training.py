@@ -18,10 +18,13 @@ from tests.training.school import question, school, training
 RUNNER = CliRunner()
 
 
+def _nothing(*_: object, **__: object) -> None: ...
+
+
 @pytest.fixture(autouse=True)
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing takes seconds."""
-    monkeypatch.setattr("podium.training.plots.training_curves", lambda *_, **__: None)
+    monkeypatch.setattr("podium.training.plots.training_curves", _nothing)
 
 
 def podium(*arguments: object) -> Any:

@@ -123,7 +123,11 @@ def test_a_kill_at_any_moment_leaves_a_checkpoint(tmp_path: Path, monkeypatch: p
         assert found is not None
         assert found.iteration == 1
         seen = -9
-        monkeypatch.setattr(Path, "rename", lambda self, target: (_ for _ in ()).throw(SystemExit))
+
+        def killed_at_once(self: Path, target: Any) -> Path:
+            raise SystemExit
+
+        monkeypatch.setattr(Path, "rename", killed_at_once)
         with pytest.raises(SystemExit):  # once more, while only the old one is there
             save_checkpoint(made, out)
         again = read_checkpoint(out)

@@ -137,7 +137,11 @@ def recorded(folder: Path, count: int = 12, **more: Any) -> Any:
 
 def test_a_recorded_pool_is_trained_and_evaluated_on(tmp_path: Path) -> None:
     told: list[tuple[int, float, float]] = []
-    found = recorded(tmp_path, samples=2, done=lambda *row: told.append(row))
+
+    def tell(done: int, spent: float, forecast: float) -> None:
+        told.append((done, spent, forecast))
+
+    found = recorded(tmp_path, samples=2, done=tell)
     assert found.complete
     assert [row[0] for row in told] == [5, 12]
     assert told[-1][1] == pytest.approx(told[-1][2]) == pytest.approx(found.dollars)

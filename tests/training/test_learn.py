@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from podium.agents.endpoint import EndpointModel
-from podium.agents.model import Price
+from podium.agents.model import Model, Price, Prompt
 from podium.agents.reply_cache import CachedModel
 from podium.agents.scripted import ScriptedModel
 from podium.orchestrator.learned import load_policy
 from podium.orchestrator.team import Team
 from podium.protocols.errors import BudgetExceeded, InputError, ModelError, PodiumError, TaskError, TeamFileError
-from podium.protocols.record import Generation
+from podium.protocols.record import Generation, Sampling
 from podium.training import learn
 from podium.training.checkpoint import read_checkpoint
 from podium.training.learn import Progress, Purse, atrain, train
@@ -24,11 +25,14 @@ from podium.training.train_file import load_training
 from tests.training.school import school, spec_of, training
 
 
+def _nothing(*_: object, **__: object) -> None: ...
+
+
 @pytest.fixture(autouse=True)
 def undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Curves take seconds to draw: one test looks at them."""
     if "leaves" not in request.node.name:
-        monkeypatch.setattr("podium.training.plots.training_curves", lambda *_, **__: None)
+        monkeypatch.setattr("podium.training.plots.training_curves", _nothing)
 
 
 def test_what_a_training_leaves(tmp_path: Path) -> None:
@@ -224,7 +228,7 @@ class Paid(EndpointModel):
         self.down = False
         self.billed = 0.0
 
-    async def generate(self, prompt: Any, sampling: Any) -> Any:
+    async def generate(self, prompt: Prompt, sampling: Sampling) -> AsyncIterator[str | Generation]:
         if self.down:
             raise ModelError("it is down")
         async for item in self.script.generate(prompt, sampling):
@@ -289,7 +293,8 @@ def test_an_endpoint_that_goes_down_keeps_the_work(tmp_path: Path, monkeypatch: 
 def test_a_purse_pays_for_nothing_twice(tmp_path: Path) -> None:
     spec = spec_of(tmp_path, cache="replies.db", dollars=1.0)
     free = ScriptedModel("x", "free", price=Price(5.0, 5.0))
-    purse = Purse({"a": Paid("a"), "free": free}, spec, spent=0.25)
+    models: dict[str, Model] = {"a": Paid("a"), "free": free}
+    purse = Purse(models, spec, spent=0.25)
     assert isinstance(purse.models["free"], CachedModel)
     assert purse.models["free"].cap is None
     assert purse.spent == 0.25

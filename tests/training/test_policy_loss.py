@@ -30,7 +30,7 @@ def parameters(policy: Policy, kind: Any = torch.float32) -> dict[str, torch.Ten
 
 
 def gradient(weights: dict[str, torch.Tensor], total: torch.Tensor) -> dict[str, torch.Tensor]:
-    found = torch.autograd.grad(total, list(weights.values()), allow_unused=True)
+    found: Any = torch.autograd.grad(total, list(weights.values()), allow_unused=True)
     return {
         name: torch.zeros_like(weight) if part is None else part
         for (name, weight), part in zip(weights.items(), found, strict=True)
@@ -41,7 +41,7 @@ def loss(weights: dict[str, torch.Tensor], whole: Replay, rows: Any = slice(None
     random = np.random.default_rng(0)
     size = 200
     advantages, shares, returns = random.standard_normal(size), random.random(size) / 20, random.random(size)
-    given = {"spec": SPEC, "entropy": 0.03} | more
+    given: dict[str, Any] = {"spec": SPEC, "entropy": 0.03} | more
     spec = given.pop("spec")
     wanted = np.arange(len(whole)) if isinstance(rows, slice) else rows
     return losses(weights, whole, WIDE, spec, advantages[wanted], shares[wanted], returns[wanted], **given)

@@ -32,13 +32,13 @@ def through(xp: Any, w: Any, data: dict[str, Any]) -> dict[str, Any]:
     return found | {"belief": z, "transcript": h, "again": pick, "stop": stop}
 
 
-def random_data(kind: type, runs: int = 5, agents: int = 4) -> dict[str, Any]:
+def random_data(kind: Any, runs: int = 5, agents: int = 4) -> dict[str, Any]:
     draw = np.random.default_rng(3)
 
     def normal(*shape: int) -> Any:
         return draw.standard_normal(shape).astype(kind)
 
-    authors = np.zeros((runs, facts.MOST, agents), kind)
+    authors: Any = np.zeros((runs, facts.MOST, agents), kind)
     for run in range(runs):
         for answer in range(run):  # run 0 has no answer yet: all padding
             authors[run, answer, (run + answer) % agents] = 1
@@ -64,8 +64,8 @@ def random_data(kind: type, runs: int = 5, agents: int = 4) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("kind", "tolerance"), [(np.float32, 2e-5), (np.float64, 1e-9)])
-def test_the_twins_are_equal(kind: type, tolerance: float) -> None:
-    weights = {name: weight.astype(kind) for name, weight in loud(names=("a", "b")).weights.items()}
+def test_the_twins_are_equal(kind: Any, tolerance: float) -> None:
+    weights: dict[str, Any] = {name: weight.astype(kind) for name, weight in loud(names=("a", "b")).weights.items()}
     data = random_data(kind)
     numpy = through(np, weights, data)
     twin = through(

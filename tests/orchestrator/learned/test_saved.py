@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file, save_file
+from safetensors import numpy as safetensors
 
 from podium.orchestrator.learned import LearnedCoordinator, Policy, load_policy, save_policy
 from podium.orchestrator.learned.options import Options
@@ -65,15 +65,15 @@ def edited(**changes: object) -> Callable[[Path], None]:
 
 def weights(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
     def apply(folder: Path) -> None:
-        found = load_file(folder / WEIGHTS)
+        found = safetensors.load_file(folder / WEIGHTS)
         change(found)
-        save_file(found, folder / WEIGHTS)
+        safetensors.save_file(found, folder / WEIGHTS)
 
     return apply
 
 
-def text(name: str, content: bytes) -> Callable[[Path], None]:
-    return lambda folder: (folder / name).write_bytes(content) and None
+def text(name: str, content: bytes) -> Callable[[Path], object]:
+    return lambda folder: (folder / name).write_bytes(content)
 
 
 def cut(folder: Path) -> None:
