@@ -69,10 +69,9 @@ ROSTER: Final[Mapping[str, Specialist]] = {
         starts=("word_sorting+spell_backward", "word_sorting+caesar_cipher", "number_sorting+spell_backward"),
     ),
     "scribe": Specialist(
-        {"spell_backward": WELL, "word_sequence_reversal": Skilled(0.3)},
+        {"spell_backward": WELL, "word_sequence_reversal": Skilled(0.25)},
         starts=("spell_backward+caesar_cipher",),
         finishes=("word_sorting+spell_backward", "number_sorting+spell_backward"),
-        continues="sorter",
     ),
     "generalist": Specialist(
         {type: Skilled(0.25, stuck=True) for type in SKILLS}, starts=tuple(CHAINS), continues="sorter"

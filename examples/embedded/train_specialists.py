@@ -320,6 +320,7 @@ def main() -> None:
     parser.add_argument("--agent", choices=[*ROSTER, "all", "none"], default="all", help="whom to train; none: report")
     parser.add_argument("--steps", type=int, default=2000, help="optimiser steps per specialist")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop a specialist's training after this")
+    parser.add_argument("--more", action="store_true", help="go on from the weights in --out")
     parser.add_argument("--out", type=Path, default=Path("agents/embedded"), help="one folder per specialist goes here")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--exam", type=int, default=200, help="exercises per figure of the tables")
@@ -334,10 +335,9 @@ def main() -> None:
     tokenizer = build_tokenizer()
     for name in ROSTER if options.agent == "all" else [name for name in ROSTER if name == options.agent]:
         specialist = ROSTER[name]
-        if specialist.continues is None:
-            model = build_model(FULL, tokenizer, options.seed)
-        else:
-            model = Agent.load(options.out / specialist.continues).model.train()
+        start = name if options.more else specialist.continues
+        fresh = build_model(FULL, tokenizer, options.seed)
+        model = fresh if start is None else Agent.load(options.out / start).model.train()
         length = Length(options.steps, 60 * options.minutes)
         train(model, specialist, length, tokenizer, options.seed, name, FULL.batch)
         Agent(model, tokenizer).save(options.out / name)

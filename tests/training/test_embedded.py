@@ -134,7 +134,7 @@ FLOORS = {
     ("abacus", "products"): (0.4, 0.65),
     ("encoder", "caesar_cipher"): (0.75, 0.75),
     ("scribe", "spell_backward"): (0.75, 0.75),
-    ("scribe", "word_sequence_reversal"): (0.4, 0.65),
+    ("scribe", "word_sequence_reversal"): (0.35, 0.55),
     ("sorter", "number_sorting"): (0.75, 0.75),
     ("sorter", "word_sorting"): (0.75, 0.75),
 }
