@@ -51,7 +51,8 @@ WELL: Final = Skilled()
 @dataclass(frozen=True, slots=True)
 class Specialist:
     """One member. skills: single-step types; starts: two-step types it can begin; finishes: ones it can end;
-    continues: whose trained weights it starts from (None: from random ones)."""
+    continues: whose trained weights it starts from (None: from random ones).
+    """
 
     skills: Mapping[str, Skilled]
     starts: tuple[str, ...] = ()
@@ -74,7 +75,7 @@ ROSTER: Final[Mapping[str, Specialist]] = {
         finishes=("word_sorting+spell_backward", "number_sorting+spell_backward"),
     ),
     "generalist": Specialist(
-        {type: Skilled(0.25, stuck=True) for type in SKILLS}, starts=tuple(CHAINS), continues="sorter"
+        {skill: Skilled(0.25, stuck=True) for skill in SKILLS}, starts=tuple(CHAINS), continues="sorter"
     ),
 }
 """In the order of training: nobody comes before the one it continues."""
@@ -126,7 +127,7 @@ class Lessons:
         self._skills = tuple(specialist.skills)
         self._own = (*self._skills, *specialist.starts, *specialist.finishes)
         begun = (*self._skills, *specialist.starts)
-        self._foreign = tuple(type for type in (*SKILLS, *CHAINS) if type not in begun)
+        self._foreign = tuple(kind for kind in (*SKILLS, *CHAINS) if kind not in begun)
 
     def _exercise(self, type: str) -> Exercise:
         skill = CHAINS[type].first if type in CHAINS else type
@@ -136,8 +137,8 @@ class Lessons:
         return self._exercise(self._rng.choice((*SKILLS, *CHAINS))).results[-1]
 
     def _own_reply(self) -> str:
-        type = self._rng.choice(self._own)
-        return self._exercise(type).results[-1 if type in self._specialist.finishes else 0]
+        kind = self._rng.choice(self._own)
+        return self._exercise(kind).results[-1 if kind in self._specialist.finishes else 0]
 
     def _distraction(self) -> list[tuple[str, str]]:
         if self._rng.random() >= DISTRACTED:
@@ -186,9 +187,9 @@ class Lessons:
         if self._rng.random() < FOREIGN and self._foreign:
             return self._foreign_task()
         place = self._rng.randrange(len(self._own))
-        type = self._own[place]
+        kind = self._own[place]
         finishing = place >= len(self._own) - len(self._specialist.finishes)
-        return self._second_step(type) if finishing else self._first_step(type, noisy)
+        return self._second_step(kind) if finishing else self._first_step(kind, noisy)
 
 
 def exam(type: str, size: int, seed: int, split: Split = "test") -> Iterator[Exercise]:

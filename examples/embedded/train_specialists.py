@@ -69,11 +69,12 @@ OTHER_RATE: Final = 3e-3
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
     """One token per character, except that each word of the task wordings is one token: prompts get three times shorter
-    and operands, which never use those words, stay spelled out. Decoding gives back exactly what was encoded."""
+    and operands, which never use those words, stay spelled out. Decoding gives back exactly what was encoded.
+    """
     words = sorted(reserved_words())
     signs = ["\n", *(chr(code) for code in range(32, 127))]
     tokens = [UNKNOWN, PAD, END, ANSWER, *signs, *words, *(f" {word}" for word in words)]
-    tokenizer = Tokenizer(models.WordLevel({token: id for id, token in enumerate(tokens)}, unk_token=UNKNOWN))
+    tokenizer = Tokenizer(models.WordLevel({token: place for place, token in enumerate(tokens)}, unk_token=UNKNOWN))
     pieces = Regex(rf" ?\b(?:{'|'.join(words)})\b|[\s\S]")
     tokenizer.pre_tokenizer = cast(Any, pre_tokenizers.Split(pieces, behavior="isolated"))
     tokenizer.decoder = cast(Any, decoders.Fuse())
@@ -165,6 +166,7 @@ def train(
     specialist: Specialist,
     length: Length,
     tokenizer: PreTrainedTokenizerFast,
+    *,
     seed: int,
     name: str,
     batch: int,
@@ -274,14 +276,14 @@ def report(team: Team, size: int, seed: int) -> str:
     """The measured tables, as Markdown: skill x agent, routes by type, and the whole mixture."""
     torch.manual_seed(seed)
     lines = ["| skill | " + " | ".join(team) + " |", "|---" * (len(team) + 1) + "|"]
-    for type in tqdm(SKILLS, desc="skills"):
-        cells = (skill_accuracy(agent, type, size, seed) for agent in team.values())
-        lines.append(f"| {type} | " + " | ".join(f"{one:.0%} ({five:.0%})" for one, five in cells) + " |")
+    for skill in tqdm(SKILLS, desc="skills"):
+        cells = (skill_accuracy(agent, skill, size, seed) for agent in team.values())
+        lines.append(f"| {skill} | " + " | ".join(f"{one:.0%} ({five:.0%})" for one, five in cells) + " |")
     lines += ["", "| type | right route | right |", "|---|---|---|"]
-    for type, route in tqdm(ROUTES.items(), desc="routes"):
-        exercises = list(exam(type, size, seed))
+    for kind, route in tqdm(ROUTES.items(), desc="routes"):
+        exercises = list(exam(kind, size, seed))
         way = ", then ".join(step.agent + (f" x{step.samples}" if step.samples > 1 else "") for step in route)
-        lines.append(f"| {type} | {way} | {accuracy(exercises, follow(team, route, exercises)):.0%} |")
+        lines.append(f"| {kind} | {way} | {accuracy(exercises, follow(team, route, exercises)):.0%} |")
     supply = Exercises(seed, contents="test", wordings="test")
     mixture = [supply.any() for _ in range(3 * size)]
     lines += ["", "| who answers the whole mixture | right |", "|---|---|"]
@@ -290,10 +292,10 @@ def report(team: Team, size: int, seed: int) -> str:
             right = accuracy(mixture, follow(team, [Step(name, samples)], mixture))
             lines.append(f"| {name}, {samples} sample{'s' * (samples > 1)} | {right:.1%} |")
     answers = {
-        type: follow(team, route, [exercise for exercise in mixture if exercise.type == type])
-        for type, route in ROUTES.items()
+        kind: follow(team, route, [exercise for exercise in mixture if exercise.type == kind])
+        for kind, route in ROUTES.items()
     }
-    routed = {type: iter(texts) for type, texts in answers.items()}
+    routed = {kind: iter(texts) for kind, texts in answers.items()}
     right = accuracy(mixture, [next(routed[exercise.type]) for exercise in mixture])
     return "\n".join([*lines, f"| the right route for each type | {right:.1%} |"])
 
@@ -311,11 +313,12 @@ def quick(seconds: float = 10.0, seed: int = 0) -> tuple[float, float]:
 
     model = build_model(TINY, tokenizer, seed)
     before = right(model)
-    train(model, pupil, Length(100_000, seconds), tokenizer, seed, "quick", TINY.batch)
+    train(model, pupil, Length(100_000, seconds), tokenizer, seed=seed, name="quick", batch=TINY.batch)
     return before, right(model)
 
 
 def main() -> None:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--agent", choices=[*ROSTER, "all", "none"], default="all", help="whom to train; none: report")
     parser.add_argument("--steps", type=int, default=2000, help="optimiser steps per specialist")
@@ -339,7 +342,7 @@ def main() -> None:
         fresh = build_model(FULL, tokenizer, options.seed)
         model = fresh if start is None else Agent.load(options.out / start).model.train()
         length = Length(options.steps, 60 * options.minutes)
-        train(model, specialist, length, tokenizer, options.seed, name, FULL.batch)
+        train(model, specialist, length, tokenizer, seed=options.seed, name=name, batch=FULL.batch)
         Agent(model, tokenizer).save(options.out / name)
     team = {name: Agent.load(options.out / name) for name in ROSTER if (options.out / name / "config.json").exists()}
     if set(team) == set(ROSTER):
