@@ -23,7 +23,7 @@ def orthogonal(matrices: Tensor) -> Tensor:
     """The nearest matrices with singular values near 1. matrices: (N, rows, columns)."""
     tall = matrices.shape[1] > matrices.shape[2]
     wide = matrices.mT if tall else matrices
-    x: Tensor = wide / (torch.linalg.matrix_norm(wide, keepdim=True) + 1e-7)
+    x = torch.nn.functional.normalize(wide.flatten(1), dim=1).view_as(wide)
     a, b, c = COEFFICIENTS
     for _ in range(ITERATIONS):
         gram = x @ x.mT
