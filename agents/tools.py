@@ -17,6 +17,7 @@ import importlib
 import importlib.util
 import inspect
 import json
+import math
 import sys
 import threading
 from collections.abc import Callable
@@ -91,8 +92,10 @@ class Tool:
         schema.pop("title", None)
         return ToolSchema(self.name, self.description, schema)
 
-    async def call(self, arguments: str) -> ToolResult:
+    async def call(self, arguments: str, *, timeout: float = math.inf) -> ToolResult:
         """Run the tool on the arguments that a model wrote: a JSON object. Never raises; cancelling gives up waiting.
+
+        timeout: seconds that the caller has left, where that is less than the tool's own.
 
         A synchronous function runs in a thread of its own. Python cannot end a thread, so one that outlives its
         timeout is left behind; it cannot keep the process alive.
@@ -107,8 +110,9 @@ class Tool:
             expected = json.dumps(self.schema.parameters.get("properties", {}))
             return ToolResult(f"Wrong arguments for {self.name}: {problems}. It takes {expected}", failed=True)
         named = {key.removeprefix("field_"): getattr(checked, key) for key in type(checked).model_fields}
+        limit = min(self.timeout, timeout)
         try:
-            async with asyncio.timeout(self.timeout):
+            async with asyncio.timeout(limit):
                 if inspect.iscoroutinefunction(self.function):
                     result = await self.function(**named)
                 else:
@@ -116,7 +120,7 @@ class Tool:
                     if inspect.isawaitable(result):
                         result = await result
         except TimeoutError:
-            return ToolResult(f"{self.name} gave no result within {self.timeout:g} seconds.", failed=True)
+            return ToolResult(f"{self.name} gave no result within {limit:g} seconds.", failed=True)
         except Exception as error:  # a user's function may raise anything; the model is told
             return ToolResult(self._short(f"{self.name} failed: {type(error).__name__}: {error}"), failed=True)
         return ToolResult(self._short(_as_text(result)))

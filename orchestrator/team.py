@@ -18,7 +18,7 @@ from podium.agents.agent import Agent
 from podium.agents.documents import DocumentIndex
 from podium.agents.model import Model
 from podium.agents.providers import build_model
-from podium.agents.tools import load_tool
+from podium.agents.tools import Tool, load_tool
 from podium.orchestrator.budget import Limits
 from podium.orchestrator.coordinator import Coordinator
 from podium.orchestrator.coordinators import build_coordinator
@@ -28,7 +28,7 @@ from podium.orchestrator.model_spec import RecordedModel
 from podium.orchestrator.team_file import BudgetSpec, TeamSpec, load_team
 from podium.orchestrator.topology import Topology
 from podium.protocols.bus import MemoryBus
-from podium.protocols.errors import InputError, RunError
+from podium.protocols.errors import InputError, RunError, ToolError
 from podium.protocols.events import Event, Result
 from podium.protocols.saved import saved
 from podium.protocols.task import Message, Task
@@ -65,7 +65,7 @@ class Team:
                 models[agent.model],
                 prompt=agent.prompt,
                 description=agent.description or "",
-                tools=[load_tool(tool, base) for tool in agent.tools],
+                tools=[_tool(tool, base, name) for tool in agent.tools],
                 documents=DocumentIndex.load(agent.documents) if agent.documents else None,
                 max_tool_rounds=agent.max_tool_rounds,
             )
@@ -244,6 +244,14 @@ class Team:
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
+
+
+def _tool(tool: str, base: Path, agent: str) -> Tool:
+    """A tool of the team file. Raises InputError: a name that leads nowhere is a mistake of the file."""
+    try:
+        return load_tool(tool, base)
+    except ToolError as error:
+        raise InputError(f"agents.{agent}.tools: {error.message}") from None
 
 
 def limits(budget: BudgetSpec) -> Limits:

@@ -68,6 +68,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "errors":
+        return import_module("podium.errors")
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'podium' has no attribute {name!r}; it has: {', '.join(__all__)}")

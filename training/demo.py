@@ -79,9 +79,7 @@ async def demonstrate(
     plain = Team.of(load_team(folder / "team.yaml"))
     team = Team(plain.spec, Purse(plain.models, spec).models)
     try:
-        evaluation = await compare(
-            team, load_policy(folder / POLICY), learned_from, held_out, began=began, done=done
-        )
+        evaluation = await compare(team, load_policy(folder / POLICY), learned_from, held_out, began=began, done=done)
     finally:
         await team.aclose()
     _leave(folder, evaluation)

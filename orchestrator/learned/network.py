@@ -47,6 +47,8 @@ U = 64
 V = 48
 """Width of a candidate answer."""
 
+RELUCTANCE = 1.2
+"""How much less likely, in nats, a fresh policy draws the next larger number of samples: trying costs real calls."""
 FAR = -1e9
 """The logit of what is not allowed."""
 
@@ -135,6 +137,8 @@ def initial(heads: Heads, identities: int, seed: int) -> dict[str, NDArray[np.fl
         scale *= 0.1 if name in small or name == "identity" else 1.0
         weights[name] = (random.standard_normal(shape) * scale).astype(np.float32)
     weights["identity"][0] = 0
+    first, last = heads.spans()["samples"]
+    weights["options.b"][first:last] = -RELUCTANCE * np.arange(last - first, dtype=np.float32)
     weights["trust"] += 0.3
     return weights
 
