@@ -3,12 +3,13 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
+USE := $(VENV)/.installed-all
+STAMP := $(VENV)/.installed-dev
 WORKERS ?= 2
 
 .PHONY: demo test lint format types check clean comparison gsm8k bench-loop embedded
 
-demo: $(STAMP)  ## train the embedded team's coordinator, compare it, and say how to serve it
+demo: $(USE)  ## train the embedded team's coordinator, compare it, and say how to serve it
 	$(BIN)/podium demo
 
 test: $(STAMP)  ## every test
@@ -27,24 +28,32 @@ types: $(STAMP)  ## type check, strict
 
 check: lint types test  ## what CI runs
 
-comparison: $(STAMP)  ## the README's comparison table: three seeds, about half an hour
+comparison: $(USE)  ## the README's comparison table: three seeds, about half an hour
 	$(BIN)/python benchmarks/comparison/run.py
 
-gsm8k: $(STAMP)  ## train and report on recorded answers: make gsm8k POOL=path/to/gsm8k.jsonl.gz
+gsm8k: $(USE)  ## train and report on recorded answers: make gsm8k POOL=path/to/gsm8k.jsonl.gz
 	$(BIN)/python benchmarks/recorded/run.py $(POOL)
 
-bench-loop: $(STAMP)  ## what the run loop itself costs per directive
+bench-loop: $(USE)  ## what the run loop itself costs per directive
 	$(BIN)/python benchmarks/run_loop/run.py
 
-embedded: $(STAMP)  ## train the embedded team's specialists again
+embedded: $(USE)  ## train the embedded team's specialists again
 	$(BIN)/python examples/embedded/train_specialists.py
 
-$(STAMP): pyproject.toml
+$(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Podium needs Python 3.11 or newer; set PYTHON=...")'
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+
+$(USE): pyproject.toml | $(BIN)/python
+	@echo "installing Podium and what it needs into $(VENV) ..."
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[all]'
+	@touch $@
+
+$(STAMP): pyproject.toml | $(BIN)/python
+	@echo "installing Podium and its development tools into $(VENV) ..."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
-	touch $@
+	@touch $@ $(USE)
 
 clean:  ## remove the environment and what was built
 	rm -rf $(VENV) build dist *.egg-info

@@ -157,6 +157,6 @@ class Agent:
         if words:
             messages.append(Message("user", words))
         messages.extend(history)
-        if len(messages) and messages[-1].role == "system":
+        if messages and messages[-1].role == "system":
             raise ModelError("there is nothing to answer: the task is empty", run=envelope.run, agent=name)
         return tuple(messages)

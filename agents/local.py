@@ -70,6 +70,7 @@ class _Weights:
         self.context: int = getattr(config, "max_position_embeddings", None) or 1 << 30
         self.chars_per_token = len(SAMPLE_TEXT) / max(1, len(self.encode(SAMPLE_TEXT)))
         self.encode = lru_cache(maxsize=4096)(self.encode)
+        self._talk = lru_cache(maxsize=4096)(self._talk)
         self._queue: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name=f"podium-model-{Path(path).name}", daemon=True)
         self._thread.start()
@@ -79,7 +80,15 @@ class _Weights:
         messages = merged(prompt.messages)
         if self.tokenizer.chat_template is None:
             return as_plain_text(messages)
-        tools = [tool.as_function() for tool in prompt.tools] or None
+        if prompt.tools or any(len(message) > 2 for message in messages):
+            return self._templated(messages, [tool.as_function() for tool in prompt.tools] or None)
+        return self._talk(tuple((message["role"], message["content"]) for message in messages))
+
+    def _talk(self, messages: tuple[tuple[str, str], ...]) -> str:
+        """A conversation without tools; cached, since samples of one prompt share it and templates are slow."""
+        return self._templated([{"role": role, "content": content} for role, content in messages], None)
+
+    def _templated(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None) -> str:
         apply: Callable[..., str] = self.tokenizer.apply_chat_template
         try:
             return apply(messages, tools=tools, tokenize=False, add_generation_prompt=True)

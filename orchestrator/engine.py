@@ -434,9 +434,7 @@ class _Run:
         if view.kind == "all" and view.upto is None:
             chars += self.shown[directive.agent]
         elif view.kind != "none":
-            chars += sum(
-                len(node.content) + len(node.author) + 4 for node in self._visible(directive, len(self.nodes))
-            )
+            chars += sum(len(node.content) + len(node.author) + 4 for node in self._visible(directive, len(self.nodes)))
         return card.overhead + int(chars / card.chars_per_token) + 1
 
     def _visible(self, directive: Directive, upto: int) -> tuple[Node, ...]:

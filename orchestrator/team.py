@@ -203,9 +203,7 @@ class Team:
         """The events of a run as they happen; the last one is `Ended`. Leaving the loop early cancels the run."""
         events: asyncio.Queue[Event | None] = asyncio.Queue()
         work = asyncio.ensure_future(
-            self.arun(
-                ask, seed=seed, mode=mode, preference=preference, limits=limits, emit=events.put_nowait
-            )
+            self.arun(ask, seed=seed, mode=mode, preference=preference, limits=limits, emit=events.put_nowait)
         )
         work.add_done_callback(lambda _: events.put_nowait(None))
         try:

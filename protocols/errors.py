@@ -82,7 +82,9 @@ class RunError(PodiumError):
 
     def __str__(self) -> str:
         where = ", ".join(
-            part for part in (f"run {self.run}" if self.run else "", f"agent {self.agent}" if self.agent else "") if part
+            part
+            for part in (f"run {self.run}" if self.run else "", f"agent {self.agent}" if self.agent else "")
+            if part
         )
         return (f"{where}: " if where else "") + self.message + (f" ({self.kept})" if self.kept else "")
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -207,7 +208,8 @@ class CoordinatorTrainer:
         of_run = np.ones(counts.sum()) if alike else np.repeat(1.0 / np.maximum(counts, 1), counts)
         identities = {name: row for row, name in enumerate(self.policy.identities, start=1)}
         whole = replay(results, preferences, self.cards, spec.options, identities, self.scale, self.judged.worth)
-        reports = self._update(whole, advantages, returns, of_run)
+        with _one_thread():
+            reports = self._update(whole, advantages, returns, of_run)
         groups = np.array([verdict.score for verdict in verdicts]).reshape(-1, spec.group)
         return {
             "score": float(groups.mean()),
@@ -291,3 +293,14 @@ def _count(seen: Counter[int], key: int) -> int:
     """How often a key came before."""
     seen[key] += 1
     return seen[key] - 1
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Torch on one thread: these matrices are small, and threads that wait for each other cost more than they bring."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,7 +1,7 @@
-"""The demonstration: train the embedded team's coordinator, compare it with everything simpler, leave it ready to serve.
+"""The demonstration: train the embedded team's coordinator, compare it with everything simpler, and serve.
 
-Nothing in it is special. It copies the embedded team into a folder, trains from the training file that lies beside it,
-and runs the comparison that `benchmarks/comparison` runs with more seeds.
+Nothing in it is special. It copies the embedded team into a folder, trains from the training file that lies beside
+it, and runs the comparison that `benchmarks/comparison` runs with more seeds.
 """
 
 from __future__ import annotations
@@ -77,11 +77,13 @@ async def demonstrate(
     learned_from = tasks_of(spec.tasks.train, FIT_TASKS)
     held_out = tasks_of(load_training(folder / "train.yaml").tasks.test or (), test_tasks)
     plain = Team.of(load_team(folder / "team.yaml"))
-    team = Team(plain.spec, Purse(plain.models, spec).models)
+    purse = Purse(plain.models, spec)
+    team = Team(plain.spec, purse.models)
     try:
         evaluation = await compare(team, load_policy(folder / POLICY), learned_from, held_out, began=began, done=done)
     finally:
         await team.aclose()
+        purse.close()
     _leave(folder, evaluation)
     return Shown(folder, evaluation, verdicts(evaluation))
 

@@ -46,7 +46,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pool", type=Path)
     parser.add_argument("--seeds", type=int, default=3, help="splits, each with a policy of its own")
-    parser.add_argument("--iterations", type=int, default=80)
+    parser.add_argument("--iterations", type=int, default=250)
     parser.add_argument("--output", type=Path, default=HERE)
     arguments = parser.parse_args()
     began = time.monotonic()
@@ -85,9 +85,13 @@ async def one(pool: Path, seed: int, iterations: int) -> dict[str, Scores]:
                 "team": file,
                 "tasks": {"train": f"{spec}&split=train"},
                 "output": Path(folder) / "policy",
-                "options": {"samples": [1], "context": ["task"], "width": 2, "max_steps": 5},
+                "options": {"samples": [1], "context": ["task"], "max_steps": 5, "reads": False},
                 "preference": {"low": KNOBS[0], "high": KNOBS[-1]},
                 "iterations": iterations,
+                "epochs": 4,
+                "minibatches": 4,
+                "learning_rate": 1e-3,
+                "loss": {"entropy": 0.02},
                 "seed": seed,
             }
         )

@@ -131,9 +131,7 @@ class LearnedCoordinator:
             ),
             np.stack(
                 [
-                    agent_figures(
-                        memory.facts, card.options.affordable(state.step, state.affordable), knob, card.scale
-                    )
+                    agent_figures(memory.facts, card.options.affordable(state.step, state.affordable), knob, card.scale)
                     for memory, state, knob in zip(memories, states, knobs, strict=True)
                 ]
             ),

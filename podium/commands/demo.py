@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from podium.commands.terminal import console
+
 __all__ = ["register"]
 
 
@@ -25,7 +27,6 @@ def demo(
     tasks: Annotated[int, typer.Option(min=10, help="Held-out tasks of the comparison.")] = 300,
 ) -> None:
     """Train and compare on a team of five tiny models that comes with Podium: no network, no GPU, no key."""
-    from rich.console import Console
 
     from podium.commands.counting import Counting
     from podium.commands.training_progress import TrainingProgress
@@ -35,9 +36,11 @@ def demo(
 
     unpack(folder)
     total = iterations or load_training(folder / "train.yaml").iterations
-    console = Console(highlight=False)
-    console.print("Five tiny language models; nobody is good at everything. A coordinator learns whom to ask, in which")
-    console.print("order, how often, and when to stop. It is never told what kind of task it is given.\n")
+    out = console()
+    out.print(
+        "Five tiny language models; nobody is good at everything. A coordinator learns whom to ask, in which order, "
+        "how often, and when to stop. It is never told what kind of task it is given.\n"
+    )
     progress, counting = TrainingProgress(total), Counting("comparing:", live=sys.stderr.isatty())
 
     def begins(name: str) -> None:
@@ -49,27 +52,31 @@ def demo(
         with progress:
             shown = asyncio.run(
                 demonstrate(
-                    folder, iterations=iterations, test_tasks=tasks, watch=progress.show, began=begins, done=counting.one
+                    folder,
+                    iterations=iterations,
+                    test_tasks=tasks,
+                    watch=progress.show,
+                    began=begins,
+                    done=counting.one,
                 )
             )
     finally:
         counting.__exit__(None, None, None)
     if shown is None:
-        console.print("Stopped; the same command goes on from where it was.")
+        out.print("Stopped; the same command goes on from where it was.")
         raise typer.Exit(1)
-    console.print(comparison_table(shown.evaluation.rows, title="Held-out tasks, one seed"))
+    out.print(comparison_table(shown.evaluation.rows, title="Held-out tasks, one seed"))
     for name, detail in shown.evaluation.details.items():
-        console.print(f"  {name}: {detail}", markup=False, soft_wrap=True)
+        out.print(f"  {name}: {detail}", markup=False, soft_wrap=True)
     for line in shown.verdicts:
-        console.print(line, markup=False, soft_wrap=True)
+        out.print(line, markup=False, soft_wrap=True)
     team = shown.folder / "team.yaml"
-    console.print(f"\nPlots:    {shown.folder / 'comparison.png'}, {shown.folder / 'training.png'}", soft_wrap=True)
-    console.print(f"Try it:   podium run {team} \"sort these: 31 4 15\"", markup=False, soft_wrap=True)
-    console.print(f"Serve it: podium serve {team}", markup=False, soft_wrap=True)
+    out.print(f"\nPlots:    {shown.folder / 'comparison.png'}, {shown.folder / 'training.png'}", soft_wrap=True)
+    out.print(f'Try it:   podium run {team} "sort these: 31 4 15"', markup=False, soft_wrap=True)
+    out.print(f"Serve it: podium serve {team}", markup=False, soft_wrap=True)
     body = '{"model": "embedded", "messages": [{"role": "user", "content": "sort these: 31 4 15"}]}'
-    console.print(
-        "Ask it:   curl -s http://127.0.0.1:8000/v1/chat/completions -H 'content-type: application/json' "
-        f"-d '{body}'",
+    out.print(
+        f"Ask it:   curl -s http://127.0.0.1:8000/v1/chat/completions -H 'content-type: application/json' -d '{body}'",
         markup=False,
         soft_wrap=True,
     )

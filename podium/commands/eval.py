@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from podium.commands.terminal import console
+
 __all__ = ["register"]
 
 
@@ -49,12 +51,11 @@ def evaluate(
     if as_json:
         typer.echo(found.to_json())
         return
-    from rich.console import Console
 
-    console = Console(highlight=False)
-    console.print(comparison_table(found.rows))
+    out = console()
+    out.print(comparison_table(found.rows))
     for name, detail in found.details.items():
-        console.print(f"{name}: {detail}", markup=False, soft_wrap=True)
+        out.print(f"{name}: {detail}", markup=False, soft_wrap=True)
 
 
 def _split(text: str) -> list[str]:

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import re
 import sys
+from typing import TYPE_CHECKING
 
 from podium.protocols.record import Usage
 
-__all__ = ["WIDTH", "amounts", "counted", "dollars", "for_terminal", "harmless", "seconds"]
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["WIDTH", "amounts", "console", "counted", "dollars", "for_terminal", "harmless", "seconds"]
 
 WIDTH = 100
 """Columns that output is made for, where the terminal has as many."""
@@ -27,6 +31,13 @@ def harmless(text: str) -> str:
 def for_terminal(text: str) -> str:
     """The text as it may be written to standard output: harmless where that is a terminal."""
     return harmless(text) if sys.stdout.isatty() else text
+
+
+def console() -> Console:
+    """Where tables are printed: as wide as the terminal, and WIDTH columns where there is none."""
+    from rich.console import Console
+
+    return Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
 
 
 def counted(number: int, noun: str) -> str:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from podium.commands.terminal import console
+
 if TYPE_CHECKING:
     from podium.training.learn import Trained
 
@@ -52,18 +54,15 @@ def _data(trained: Trained) -> dict[str, object]:
 
 
 def _tell(trained: Trained, file: Path) -> None:
-    from rich.console import Console
 
-    console = Console(highlight=False)
+    out = console()
     if not trained.finished:
-        console.print(f"Stopped after iteration {trained.iterations}; nothing is lost.", markup=False)
-        console.print(f"Go on with:     podium train {file}", markup=False, soft_wrap=True)
+        out.print(f"Stopped after iteration {trained.iterations}; nothing is lost.", markup=False)
+        out.print(f"Go on with:     podium train {file}", markup=False, soft_wrap=True)
     if trained.evaluation is not None:
         from podium.training.reports import comparison_table
 
-        console.print(comparison_table(trained.evaluation.rows, title="On the test tasks"))
-    console.print(f"Policy:         {trained.folder} ({trained.policy.parameters:,} parameters)", soft_wrap=True)
-    console.print(f"Curves:         {trained.folder / 'curves.png'}", soft_wrap=True)
-    console.print(
-        f"Use it:         coordinator: {{kind: learned, policy: {trained.folder}}}", markup=False, soft_wrap=True
-    )
+        out.print(comparison_table(trained.evaluation.rows, title="On the test tasks"))
+    out.print(f"Policy:         {trained.folder} ({trained.policy.parameters:,} parameters)", soft_wrap=True)
+    out.print(f"Curves:         {trained.folder / 'curves.png'}", soft_wrap=True)
+    out.print(f"Use it:         coordinator: {{kind: learned, policy: {trained.folder}}}", markup=False, soft_wrap=True)

@@ -1,0 +1,120 @@
+"""The comparison table of the README: the embedded team under a trained coordinator and under everything simpler.
+
+    python benchmarks/comparison/run.py            # three seeds
+
+For each seed a policy is trained anew, and baselines that learn are fitted anew on training tasks; all are run on the
+same held-out tasks, each seed with its own reply seeds. Intervals are bootstrap intervals over tasks, seeds averaged.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import platform
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from podium.orchestrator.learned import load_policy
+from podium.orchestrator.team import Team
+from podium.orchestrator.team_file import load_team
+from podium.training.comparison import TRAINED, compare, verdicts
+from podium.training.demo import FIT_TASKS, unpack
+from podium.training.evaluate import Evaluation, Measured, tasks_of
+from podium.training.learn import METRICS, Purse, atrain
+from podium.training.plots import cost_quality, training_curves
+from podium.training.reports import markdown_table
+from podium.training.train_file import load_training
+
+HERE = Path(__file__).parent
+
+
+def main() -> None:
+    """Train, compare, print, and write the table, figures and plots beside this file."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--tasks", type=int, default=300, help="held-out tasks")
+    parser.add_argument("--iterations", type=int, help="instead of the training file's")
+    parser.add_argument("--output", type=Path, default=HERE / "results")
+    arguments = parser.parse_args()
+    began = time.monotonic()
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    per_seed: list[Evaluation] = []
+    for seed in range(arguments.seeds):
+        per_seed.append(asyncio.run(one(seed, arguments.tasks, arguments.iterations, arguments.output)))
+        print(f"seed {seed}, {(time.monotonic() - began) / 60:.1f} minutes so far", flush=True)
+        print(markdown_table(per_seed[-1].rows), flush=True)
+    whole = merged(per_seed)
+    said = verdicts(whole)
+    print(markdown_table(whole.rows), *said, sep="\n")
+    (arguments.output / "table.md").write_text(markdown_table(whole.rows) + "\n" + "\n".join(said) + "\n")
+    note = f"embedded team, {whole.tasks} held-out tasks, {arguments.seeds} seeds, each trained anew"
+    cost_quality(whole.rows, arguments.output / "comparison.png", cost="tokens", highlight=TRAINED, note=note)
+    made = {
+        "command": f"python benchmarks/comparison/run.py --seeds {arguments.seeds} --tasks {arguments.tasks}",
+        "python": platform.python_version(),
+        "machine": "two cores, no GPU",
+        "minutes": round((time.monotonic() - began) / 60, 1),
+        "verdicts": said,
+        "whole": json.loads(whole.to_json()),
+        "per seed": [json.loads(each.to_json()) for each in per_seed],
+    }
+    (arguments.output / "figures.json").write_text(json.dumps(made, indent=1) + "\n")
+
+
+async def one(seed: int, tasks: int, iterations: int | None, output: Path) -> Evaluation:
+    """Train and compare once."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        unpack(folder)
+        given = load_training(folder / "train.yaml")
+        spec = given.model_copy(
+            update={
+                "seed": seed,
+                "iterations": iterations or given.iterations,
+                "tasks": given.tasks.model_copy(update={"test": None}),
+            }
+        )
+        await atrain(spec)
+        training_curves(spec.output / METRICS, output / f"training-{seed}.png", title=f"Training, seed {seed}")
+        shutil.copy(spec.output / METRICS, output / f"training-{seed}.jsonl")
+        plain = Team.of(load_team(folder / "team.yaml"))
+        purse = Purse(plain.models, spec)
+        team = Team(plain.spec, purse.models)
+        try:
+            return await compare(
+                team,
+                load_policy(spec.output),
+                tasks_of(given.tasks.train, FIT_TASKS),
+                tasks_of(given.tasks.test or (), tasks),
+                seeds=(seed,),
+            )
+        finally:
+            await team.aclose()
+            purse.close()
+
+
+def merged(evaluations: list[Evaluation]) -> Evaluation:
+    """One evaluation whose seeds are those of all."""
+    first = evaluations[0]
+    out = Evaluation(first.tasks, sum(each.seeds for each in evaluations))
+    for name, measured in first.measured.items():
+        parts = [each.measured[name] for each in evaluations]
+        out.measured[name] = Measured(
+            np.vstack([part.scores for part in parts]),
+            np.vstack([part.tokens for part in parts]),
+            np.vstack([part.calls for part in parts]),
+            np.vstack([part.dollars for part in parts]),
+            np.vstack([part.seconds for part in parts]),
+            measured.reference,
+        )
+        out.details[name] = "; ".join(dict.fromkeys(e.details[name] for e in evaluations if name in e.details))
+    return out
+
+
+if __name__ == "__main__":
+    main()
