@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Sequence
 from functools import partial
 
 from podium.agents.documents import DocumentIndex
-from podium.agents.model import Model, Prompt
+from podium.agents.model import Model, Prompt, ToolSchema
 from podium.agents.roles import ROLES, instruction
 from podium.agents.tools import Tool
 from podium.protocols.bus import Card, Delta, Envelope, Reply
@@ -68,7 +68,9 @@ class Agent:
         Raises ModelError (or a kind of it) when the model fails, ToolError when it asks for tools without end, and
         BudgetExceeded before a call that the lease does not hold.
         """
-        return self._with_tools(envelope) if self._rounds else self._once(envelope, (), 0, ())
+        if self._rounds:
+            return self._with_tools(envelope)
+        return self._once(envelope, (), 0, ()) if envelope.stream else _Silent(self, envelope)
 
     async def _with_tools(self, envelope: Envelope) -> AsyncIterator[Delta | Call | Reply]:
         history: list[Message] = []
@@ -93,8 +95,39 @@ class Agent:
         )
 
     async def _once(
-        self, envelope: Envelope, history: tuple[Message, ...], turn: int, schemas: tuple[object, ...]
+        self, envelope: Envelope, history: tuple[Message, ...], turn: int, schemas: tuple[ToolSchema, ...]
     ) -> AsyncIterator[Delta | Call | Reply]:
+        """One call of the model, with its words as they come."""
+        generation: Generation | None = None
+        try:
+            async for item in self.model.generate(*self._asked(envelope, history, schemas)):
+                if isinstance(item, Generation):
+                    generation = item
+                elif envelope.stream:
+                    yield Delta(item)
+        except ModelError as error:
+            raise self._signed(error, envelope) from error.__cause__
+        call = self._called(envelope, turn, generation)
+        yield call
+        if generation is not None and not generation.tool_calls:
+            yield Reply(generation.text)
+
+    async def work(self, envelope: Envelope) -> tuple[Call, Reply]:
+        """One call of the model, for those who do not care for its words before the end. Raises as `answer` does."""
+        generation: Generation | None = None
+        try:
+            async for item in self.model.generate(*self._asked(envelope, (), ())):
+                if isinstance(item, Generation):
+                    generation = item
+        except ModelError as error:
+            raise self._signed(error, envelope) from error.__cause__
+        call = self._called(envelope, 0, generation)
+        return call, Reply("" if generation is None else generation.text)
+
+    def _asked(
+        self, envelope: Envelope, history: tuple[Message, ...], schemas: tuple[ToolSchema, ...]
+    ) -> tuple[Prompt, Sampling]:
+        """What the model is asked. Raises BudgetExceeded when the lease does not hold the call."""
         model, compute, lease = self.model, envelope.directive.compute, envelope.lease
         room = lease.tokens - envelope.estimate
         if lease.calls < 1 or room < 1:
@@ -110,31 +143,22 @@ class Agent:
             max_tokens=limit if limit <= room else int(room),
             seed=envelope.seed,
         )
-        prompt = Prompt(
-            self.card.name,
-            envelope.task[-1].content,
-            partial(self._render, envelope, history),
-            envelope.estimate,
-            schemas,  # pyright: ignore[reportArgumentType]
-        )
-        generation: Generation | None = None
-        try:
-            async for item in model.generate(prompt, sampling):
-                if isinstance(item, Generation):
-                    generation = item
-                elif envelope.stream:
-                    yield Delta(item)
-        except ModelError as error:
-            error.run, error.agent = error.run or envelope.run, error.agent or self.card.name
-            raise
+        render = partial(self._render, envelope, history)
+        return Prompt(self.card.name, envelope.task[-1].content, render, envelope.estimate, schemas), sampling
+
+    def _called(self, envelope: Envelope, turn: int, generation: Generation | None) -> Call:
+        """A completed call, taken off the lease."""
         if generation is None:
             raise ModelError("the model ended without an answer", run=envelope.run, agent=self.card.name)
+        lease, usage = envelope.lease, generation.usage
         lease.calls -= 1
-        lease.tokens -= generation.usage.tokens
-        lease.dollars -= generation.usage.dollars
-        yield Call(f"{envelope.id}.{turn}", model.name, generation)
-        if not generation.tool_calls:
-            yield Reply(generation.text)
+        lease.tokens -= usage.tokens
+        lease.dollars -= usage.dollars
+        return Call(f"{envelope.id}.{turn}", self.model.name, generation)
+
+    def _signed(self, error: ModelError, envelope: Envelope) -> ModelError:
+        error.run, error.agent = error.run or envelope.run, error.agent or self.card.name
+        return error
 
     async def _use(self, name: str, arguments: str, envelope: Envelope) -> ToolResult:
         tool = self._tools.get(name)
@@ -160,3 +184,27 @@ class Agent:
         if messages and messages[-1].role == "system":
             raise ModelError("there is nothing to answer: the task is empty", run=envelope.run, agent=name)
         return tuple(messages)
+
+
+class _Silent:
+    """An agent's answer without its stream: the call, then the reply. A generator would cost as much as the engine."""
+
+    __slots__ = ("_agent", "_envelope", "_left")
+
+    def __init__(self, agent: Agent, envelope: Envelope) -> None:
+        self._agent = agent
+        self._envelope: Envelope | None = envelope
+        self._left: list[Reply] = []
+
+    def __aiter__(self) -> _Silent:
+        return self
+
+    async def __anext__(self) -> Call | Reply:
+        if self._envelope is not None:
+            envelope, self._envelope = self._envelope, None
+            call, reply = await self._agent.work(envelope)
+            self._left.append(reply)
+            return call
+        if self._left:
+            return self._left.pop()
+        raise StopAsyncIteration

@@ -71,12 +71,17 @@ class ScriptedModel:
             self._list = script
             if not script:
                 raise ValueError("the script is an empty list; give at least one reply")
+        self._plain = self._constant is not None or (
+            bool(self._list) and all(isinstance(reply, str) for reply in self._list)
+        )
 
     def generate(self, prompt: Prompt, sampling: Sampling) -> AsyncIterator[str | Generation]:
         """Yield the next reply of the script. Raises what the script says, and ModelError when it is used up."""
         self.calls += 1
-        if self._constant is not None and not (self._failures or self.delay or self.tokens_per_second):
-            return _Instant(self._constant, self._generation(self._constant, prompt, sampling))
+        if self._plain and not (self._failures or self.delay or self.tokens_per_second):
+            reply = self._constant if self._constant is not None else self._reply(prompt)
+            if isinstance(reply, str):
+                return _Instant(reply, self._generation(reply, prompt, sampling))
         return self._played(prompt, sampling)
 
     async def _played(self, prompt: Prompt, sampling: Sampling) -> AsyncIterator[str | Generation]:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+
+from podium.protocols.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Limits:
     """The most a run may use. tokens, calls: counts; seconds: wall clock; dollars. Infinite where not limited."""
 
@@ -22,7 +23,7 @@ class Limits:
     dollars: float = math.inf
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Left:
     """What a budget still holds, reservations taken off."""
 
@@ -51,7 +52,6 @@ class Budget:
         "calls",
         "dollars",
         "limits",
-        "overshoot",
         "reserved_calls",
         "reserved_dollars",
         "reserved_tokens",
@@ -66,7 +66,6 @@ class Budget:
         self.dollars = 0.0
         self.reserved_tokens = self.reserved_calls = 0
         self.reserved_dollars = 0.0
-        self.overshoot = 0
 
     @property
     def deadline(self) -> float:

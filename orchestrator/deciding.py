@@ -14,7 +14,7 @@ from podium.protocols.record import Decision
 
 
 class Decider:
-    """The way from a waiting run to its coordinator's decision."""
+    """The way from a waiting run to the decision of a coordinator that is `batched`."""
 
     def __init__(self, coordinator: Coordinator) -> None:
         self.coordinator = coordinator
@@ -22,9 +22,6 @@ class Decider:
 
     async def decide(self, state: RunState) -> Decision:
         """The decision for one state. Raises what the coordinator raises."""
-        if not self.coordinator.batched:
-            made = self.coordinator.decide((state,))
-            return (made if isinstance(made, Sequence) else await made)[0]
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Decision] = loop.create_future()
         self._waiting.append((state, future))

@@ -20,7 +20,7 @@ from podium.orchestrator.coordinator import Coordinator, Memory, RunState, plura
 from podium.orchestrator.deciding import Decider
 from podium.orchestrator.topology import Topology
 from podium.protocols.bus import Bus, Card, Envelope, Lease, Reply
-from podium.protocols.errors import BudgetExceeded, CoordinatorError, PodiumError, RunError
+from podium.protocols.errors import BudgetExceeded, CoordinatorError, DeadlineExceeded, PodiumError, RunError
 from podium.protocols.events import Added, Decided, Ended, Event, Piece, Result, Started, Stop
 from podium.protocols.noise import seed_of
 from podium.protocols.record import NO_USAGE, Call, Decision, Directive, Finish, Generation, Node, Usage
@@ -124,6 +124,10 @@ class _Request:
     estimate: int
 
 
+_Answered = tuple[str, tuple[Call, ...], Usage]
+"""What came back from a request: words, completed calls, and what they used."""
+
+
 class _Run:
     """One run under way."""
 
@@ -173,6 +177,7 @@ class _Run:
             self.emit(Started(self.id, task.text))
         self._add(Node(0, (), "task", "user", task.text), observe=False)
         coordinator, decider = self.team.coordinator, self.decider
+        batched = coordinator.batched
         bounded = self.budget.limits != Limits()
         try:
             self.memory = coordinator.begin(task.messages, self.cards)
@@ -197,7 +202,11 @@ class _Run:
                 self.preference,
             )
             try:
-                decision = await decider.decide(state)
+                if batched:
+                    decision = await decider.decide(state)
+                else:
+                    made = coordinator.decide((state,))
+                    decision = (made if isinstance(made, list | tuple) else await made)[0]
             except Exception as error:
                 raise self._blame("decide", error) from error
             self.decisions.append(decision)
@@ -225,39 +234,46 @@ class _Run:
             content, calls, usage = await self._ask(work[0], upto)
             node = self._reply(directive, content, calls, usage, (upto - 1,))
             return self.result("answered", node) if directive.answer else None
-        tasks = [asyncio.ensure_future(self._ask(each, upto)) for each in work]
+        done: list[_Answered | None] = [None] * len(work)
+
+        async def keep(place: int) -> None:
+            done[place] = await self._ask(work[place], upto)
+
         try:
-            await asyncio.gather(*tasks)
+            async with asyncio.TaskGroup() as group:
+                for place in range(1, len(work)):
+                    group.create_task(keep(place))
+                await keep(0)
+        except BaseExceptionGroup as failed:
+            self._gather(directives, work, done, upto)
+            raise failed.exceptions[0] from None
         except BaseException:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            self._gather(directives, work, tasks, upto)
+            self._gather(directives, work, done, upto)
             raise
-        answer = self._gather(directives, work, tasks, upto)
+        answer = self._gather(directives, work, done, upto)
         return None if answer is None else self.result("answered", answer)
 
     def _gather(
         self,
         directives: tuple[Directive, ...],
         work: Sequence[_Request],
-        tasks: Sequence[asyncio.Future[tuple[str, tuple[Call, ...], Usage]]],
+        done: Sequence[_Answered | None],
         upto: int,
     ) -> Node | None:
         """Commit what came back, in the order of the directives; the run's answer, if it is among it."""
         answer: Node | None = None
         for directive in directives:
             drawn = [
-                task.result()
-                for request, task in zip(work, tasks, strict=True)
-                if request.directive is directive and not task.cancelled() and task.exception() is None
+                each
+                for request, each in zip(work, done, strict=True)
+                if request.directive is directive and each is not None
             ]
             if drawn:
                 node = self._reduce(directive, drawn, upto)
                 answer = node if directive.answer else answer
         return answer
 
-    def _reduce(self, directive: Directive, drawn: list[tuple[str, tuple[Call, ...], Usage]], upto: int) -> Node:
+    def _reduce(self, directive: Directive, drawn: list[_Answered], upto: int) -> Node:
         """One reply from a directive's samples; where there are several, they stay in the record as candidates."""
         parents = (upto - 1,)
         if len(drawn) == 1:
@@ -323,7 +339,7 @@ class _Run:
         what = f"{self.team.coordinator.name} failed to {verb} at step {len(self.decisions)}"
         return CoordinatorError(f"{what}: {type(error).__name__}: {error}", run=self.id)
 
-    async def _ask(self, request: _Request, upto: int) -> tuple[str, tuple[Call, ...], Usage]:
+    async def _ask(self, request: _Request, upto: int) -> _Answered:
         """One request over the bus: its words, its completed calls, and what they used."""
         directive, sample, lease = request.directive, request.sample, request.lease
         agent, settings = directive.agent, self.settings
@@ -483,11 +499,12 @@ class _Run:
     def wind_down(self, stop: Stop, why: str) -> Result:
         """End early with the best answer so far: what most replies agree on, else the newest reply.
 
-        Raises BudgetExceeded when there is no reply at all.
+        Raises BudgetExceeded when there is no reply at all, DeadlineExceeded when it is the time that was up.
         """
         replies = [node for node in self.nodes if node.kind == "reply"]
         if not replies:
-            raise BudgetExceeded(f"{why}; raise the budget of the team file", run=self.id)
+            exceeded = DeadlineExceeded if stop == "deadline" else BudgetExceeded
+            raise exceeded(f"{why}; raise the budget of the team file", run=self.id)
         answers = [node.answer for node in replies if node.answer is not None]
         agreed = len(set(answers)) < len(answers)
         return self.result(stop, plurality(replies) if agreed else replies[-1])

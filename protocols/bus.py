@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from podium.protocols.frozen import frozen
 from podium.protocols.record import Call, Directive, Node
 from podium.protocols.task import Message
 
@@ -49,21 +50,21 @@ class Envelope:
     stream: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Delta:
     """A piece of a reply, as it is generated."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Reply:
     """The agent is done: its message to the team."""
 
     content: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Card:
     """What everybody may know of an agent: who it is, not how it works.
 

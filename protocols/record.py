@@ -4,16 +4,18 @@ Everything else is a view of this record. The prompt of an agent, the stream a c
 a training sample all name nodes by id; nobody copies the conversation. That keeps a step as cheap at turn 200 as at
 turn 2, and makes "what happened" one question with one answer.
 
-These are frozen slots dataclasses because they are made on the hot path; data that enters from outside (YAML, HTTP)
-is checked by pydantic first and turned into these.
+These are frozen slots dataclasses (see `podium.protocols.frozen`) because they are made on the hot path; data that
+enters from outside (YAML, HTTP) is checked by pydantic first and turned into these.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import MappingProxyType
 from typing import Literal
+
+from podium.protocols.frozen import frozen
 
 NodeId = int
 """Position of a node in its run: dense, from 0; node 0 is the task."""
@@ -28,7 +30,7 @@ OBJECTIVES: tuple[Objective, ...] = ("propose", "critique", "verify", "refine", 
 DETAILS: tuple[Detail, ...] = ("short", "normal", "full")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Usage:
     """What one or more calls used. tokens: counts; dollars: by the model's price; seconds: wall clock of the call."""
 
@@ -56,7 +58,7 @@ class Usage:
 NO_USAGE = Usage()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Sampling:
     """How a generation was sampled. temperature: 0 is greedy; top_p in (0, 1]; seed: None leaves it to the model."""
 
@@ -67,7 +69,7 @@ class Sampling:
     stop: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ToolCall:
     """A tool that a model asks for. arguments: a JSON object as text, exactly as the model wrote it."""
 
@@ -76,7 +78,7 @@ class ToolCall:
     arguments: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Generation:
     """One completion of a model.
 
@@ -97,7 +99,7 @@ class Generation:
     tool_calls: tuple[ToolCall, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ToolResult:
     """What a tool returned, as the text that the model is shown. failed: the tool raised or ran out of time."""
 
@@ -105,7 +107,7 @@ class ToolResult:
     failed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Call:
     """One model or tool call, committed to the record when it is complete. target: the model's or the tool's name."""
 
@@ -116,7 +118,7 @@ class Call:
     error: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Node:
     """One message of the run's graph.
 
@@ -136,7 +138,7 @@ class Node:
     directive: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class View:
     """Which nodes an agent is shown, besides the task. Constant size, however long the run is.
 
@@ -155,7 +157,7 @@ LAST = View("last")
 NOTHING = View("none")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Compute:
     """Test-time compute of a directive.
 
@@ -175,7 +177,7 @@ class Compute:
 ONE = Compute()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Directive:
     """What one agent is told to do now. answer: this reply is the run's answer, and is what gets streamed."""
 
@@ -189,14 +191,14 @@ class Directive:
     answer: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Finish:
     """End the run with an existing node as its answer."""
 
     answer: NodeId
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Factor:
     """One sampled choice of a decision. log_prob: nats, under the mask; mask: which choices were allowed."""
 
@@ -212,7 +214,7 @@ Action = tuple[Directive, ...] | Finish
 NO_REASONS: Mapping[str, float] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Decision:
     """One macro-action of a coordinator, with everything needed to explain it, replay it and learn from it.
 

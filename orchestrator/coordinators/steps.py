@@ -42,10 +42,11 @@ def compute_of(samples: int) -> Compute:
 
 def fits(state: RunState, agent: str) -> bool:
     """Whether one more request to an agent fits the budget. True for a stranger: the engine will say who is missing."""
-    for card, enough in zip(state.cards, state.affordable, strict=True):
-        if card.name == agent:
-            return enough
-    return True
+    if all(state.affordable):
+        return True
+    return next(
+        (enough for card, enough in zip(state.cards, state.affordable, strict=True) if card.name == agent), True
+    )
 
 
 def fitting(state: RunState, agents: Sequence[str]) -> Sequence[str]:
