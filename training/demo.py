@@ -31,11 +31,15 @@ FIT_TASKS = 200
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What a demonstration left: a folder with team.yaml (trained), the policy and plots; evaluation: the table."""
+    """What a demonstration left: a folder with team.yaml (trained), the policy and plots.
+
+    evaluation, verdicts: the table, and what it says; example: a held-out task to try.
+    """
 
     folder: Path
     evaluation: Evaluation
     verdicts: list[str]
+    example: str
 
 
 def unpack(folder: Path) -> None:
@@ -85,7 +89,7 @@ async def demonstrate(
         await team.aclose()
         purse.close()
     _leave(folder, evaluation)
-    return Shown(folder, evaluation, verdicts(evaluation))
+    return Shown(folder, evaluation, verdicts(evaluation), min((task.text for task in held_out), key=len))
 
 
 def _leave(folder: Path, evaluation: Evaluation) -> None:
