@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -72,11 +74,11 @@ def demo(
         out.print(line, markup=False, soft_wrap=True)
     team = shown.folder / "team.yaml"
     out.print(f"\nPlots:    {shown.folder / 'comparison.png'}, {shown.folder / 'training.png'}", soft_wrap=True)
-    out.print(f'Try it:   podium run {team} "sort these: 31 4 15"', markup=False, soft_wrap=True)
-    out.print(f"Serve it: podium serve {team}", markup=False, soft_wrap=True)
-    body = '{"model": "embedded", "messages": [{"role": "user", "content": "sort these: 31 4 15"}]}'
-    out.print(
-        f"Ask it:   curl -s http://127.0.0.1:8000/v1/chat/completions -H 'content-type: application/json' -d '{body}'",
-        markup=False,
-        soft_wrap=True,
-    )
+    body = json.dumps({"model": "embedded", "messages": [{"role": "user", "content": shown.example}]})
+    for line in (
+        f"Try it:   podium run {team} {shlex.quote(shown.example)}",
+        f"Serve it: podium serve {team}",
+        "Ask it:   curl -s http://127.0.0.1:8000/v1/chat/completions -H 'content-type: application/json' "
+        f"-d {shlex.quote(body)}",
+    ):
+        out.print(line, markup=False, soft_wrap=True)
