@@ -24,7 +24,7 @@ from typing import Any, Literal
 import openai
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from podium.agents.model import FREE, Price, Prompt, usage_of
+from podium.agents.model import FREE, Price, Prompt, usage_of, whole_characters
 from podium.agents.rendering import merged
 from podium.protocols.errors import ModelError, ModelGarbage, ModelUnreachable
 from podium.protocols.record import Generation, Sampling, StopReason, ToolCall
@@ -102,7 +102,7 @@ class EndpointModel:
                 if kind.startswith("text/event-stream"):
                     chunks = aiter(response.parse())
                 else:
-                    answer.take_whole(await response.http_response.aread(), kind)
+                    answer.takewhole_characters(await response.http_response.aread(), kind)
             while chunks is not None:
                 async with asyncio.timeout(self._wait(started)):
                     chunk = await anext(chunks, None)
@@ -273,17 +273,17 @@ class _Answer:
             delta = choice.delta
             if delta is None:  # pyright: ignore[reportUnnecessaryComparison]  # some servers leave it out at the end
                 continue
-            piece = delta.content or ""
+            piece = whole_characters(delta.content or "")
             self.text += piece
             for call in delta.tool_calls or []:
                 mine = self.calls.setdefault(call.index or 0, {"id": "", "name": "", "arguments": ""})
                 mine["id"] = call.id or mine["id"]
                 if call.function is not None:
                     mine["name"] += call.function.name or ""
-                    mine["arguments"] += call.function.arguments or ""
+                    mine["arguments"] += whole_characters(call.function.arguments or "")
         return piece
 
-    def take_whole(self, body: bytes, kind: str) -> None:
+    def takewhole_characters(self, body: bytes, kind: str) -> None:
         """Take an answer that came in one piece from a server that does not stream."""
         shown = body[:SHOWN].decode("utf-8", "replace")
         if "json" not in kind:
@@ -296,7 +296,7 @@ class _Answer:
             raise _NotAnAnswerError(f"its JSON is not a chat completion: {shown!r}") from None
         self.unstreamed = True
         self._choices = 1
-        self.text = choice.message.content or ""
+        self.text = whole_characters(choice.message.content or "")
         self.finish = choice.finish_reason
         if completion.usage is not None:
             self.used = (completion.usage.prompt_tokens, completion.usage.completion_tokens)

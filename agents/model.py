@@ -114,6 +114,11 @@ def usage_of(price: Price, input_tokens: int, output_tokens: int, seconds: float
     return Usage(input_tokens, output_tokens, 1, price.dollars(input_tokens, output_tokens), seconds)
 
 
+def whole_characters(text: str) -> str:
+    """The text with U+FFFD for half characters (lone surrogates), which JSON can spell and nothing can send or keep."""
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 def estimate_tokens(texts: Sequence[str]) -> int:
     """A rough token count where no tokenizer is at hand: four characters a token, at least one a text."""
     return sum(len(text) // 4 + 1 for text in texts)

@@ -28,7 +28,7 @@ from typing import Any, get_type_hints
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from podium.agents.calculator import calculator
-from podium.agents.model import ToolSchema
+from podium.agents.model import ToolSchema, whole_characters
 from podium.protocols.errors import ToolError
 from podium.protocols.record import ToolResult
 
@@ -126,6 +126,7 @@ class Tool:
         return ToolResult(self._short(_as_text(result)))
 
     def _short(self, text: str) -> str:
+        text = whole_characters(text)
         if len(text) <= self.longest_output:
             return text
         return f"{text[: self.longest_output]}\n[cut: the first {self.longest_output} of {len(text)} characters]"

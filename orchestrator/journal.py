@@ -67,22 +67,22 @@ class Journal:
             raise InputError(f"journal {_masked(url)}: cannot be opened: {reason}") from None
 
     def save(self, run: SavedRun) -> None:
-        """Keep a run; a run that is there already is replaced."""
-        row = {
-            "run": run.run,
-            "team": run.team,
-            "started": run.started,
-            "task": run.task,
-            "stop": run.stop,
-            "tokens": run.usage.tokens,
-            "dollars": run.usage.dollars,
-            "record": to_json(run).decode(),
-        }
+        """Keep a run; a run that is there already is replaced. Raises RunError when it cannot be written."""
         try:
+            row = {
+                "run": run.run,
+                "team": run.team,
+                "started": run.started,
+                "task": run.task,
+                "stop": run.stop,
+                "tokens": run.usage.tokens,
+                "dollars": run.usage.dollars,
+                "record": to_json(run).decode(),
+            }
             with self._engine.begin() as connection:
                 connection.execute(_runs.delete().where(_runs.c.run == run.run))
                 connection.execute(_runs.insert().values(**row))
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, ValueError) as error:  # ValueError: text that is not Unicode, such as half a character
             reason = str(error).split("\n")[0]
             raise RunError(f"journal {_masked(self.url)}: the run was not written: {reason}", run=run.run) from None
 

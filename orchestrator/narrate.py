@@ -95,7 +95,10 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """A whole run. started: seconds since the epoch; by: whose reply is the answer; notes: what else to know."""
+    """A whole run. started: seconds since the epoch; by: whose reply is the answer; notes: what else to know.
+
+    seed: of the run, None where it was not kept.
+    """
 
     run: str
     team: str
@@ -110,6 +113,7 @@ class Story:
     usage: Usage
     seconds: float
     notes: tuple[str, ...]
+    seed: int | None = None
 
 
 def tell(run: SavedRun) -> Story:
@@ -129,6 +133,7 @@ def tell(run: SavedRun) -> Story:
         run.usage,
         run.seconds,
         tuple(_notes(run)),
+        run.seed,
     )
 
 

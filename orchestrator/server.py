@@ -155,7 +155,7 @@ class _Served:
             LOG.info("%s: the client hung up, its run is cancelled", asked.model)
             return Response(status_code=CLIENT_GONE)
         except Exception as error:
-            return _response(_failed(error, limits))
+            return _response(_failed(error))
 
     async def _whole(self, request: Request, asked: ChatRequest, team: Team, limits: Limits) -> Response:
         work = team.arun(asked.conversation, seed=asked.seed, preference=asked.podium.preference, limits=limits)
@@ -178,7 +178,7 @@ class _Served:
             fingerprint=self._fingerprints[asked.model],
             stops=asked.stop,
             include_usage=asked.include_usage,
-            failed=lambda error: _failed(error, limits),
+            failed=_failed,
             ended=_ended,
         )
         first = await _unless_gone(request, anext(events))
@@ -254,10 +254,10 @@ def _ended(result: Result) -> None:
     )
 
 
-def _failed(error: Exception, limits: Limits) -> Failure:
+def _failed(error: Exception) -> Failure:
     if isinstance(error, RunError):
         LOG.warning("%s", error)
-    return failure(error, limits)
+    return failure(error)
 
 
 def _response(failure: Failure) -> Response:

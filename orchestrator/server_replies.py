@@ -25,6 +25,7 @@ from podium.orchestrator.budget import Limits
 from podium.protocols.errors import (
     BudgetExceeded,
     CoordinatorError,
+    DeadlineExceeded,
     InputError,
     ModelError,
     ModelGarbage,
@@ -128,8 +129,8 @@ def tightened(limits: Limits, budget: Budget) -> Limits:
     )
 
 
-def failure(error: Exception, limits: Limits | None = None) -> Failure:
-    """What a client is told. limits: of the run that failed, to tell its deadline from its other limits."""
+def failure(error: Exception) -> Failure:
+    """What a client is told."""
     if isinstance(error, RequestError):
         return Failure(error.status, error_body(str(error), param=error.param, code=error.code))
     if isinstance(error, InputError):
@@ -138,19 +139,19 @@ def failure(error: Exception, limits: Limits | None = None) -> Failure:
         LOG.exception("internal error", exc_info=error)
         body = error_body("internal error; the server's log has the details", type=SERVER, code="internal_error")
         return Failure(500, body, NO_RETRY)
-    status, code = _run_failure(error, limits)
+    status, code = _run_failure(error)
     body = error_body(str(error), type=INVALID if status == 400 else SERVER, code=code, run=error.run or None)
     headers = {"x-request-id": error.run}
     return Failure(status, body, headers if code == "model_unreachable" else {**headers, **NO_RETRY})
 
 
-def _run_failure(error: RunError, limits: Limits | None) -> tuple[int, str]:
+def _run_failure(error: RunError) -> tuple[int, str]:
     """Status and code."""
     match error:
+        case DeadlineExceeded():
+            return 504, "deadline_exceeded"
         case BudgetExceeded():
-            partial = error.partial
-            late = limits is not None and isinstance(partial, Result) and partial.seconds >= limits.seconds
-            return (504, "deadline_exceeded") if late else (400, "budget_exceeded")
+            return 400, "budget_exceeded"
         case ModelUnreachable():
             return 502, "model_unreachable"
         case ModelGarbage():

@@ -276,9 +276,20 @@ def _task(ask: Ask) -> Task:
     if isinstance(ask, str):
         if not ask.strip():
             raise InputError("the task is empty: say what the team should do")
-        return Task.of(ask)
+        return Task.of(_text(ask))
     if not ask or ask[-1].role != "user":
         raise InputError("a conversation must end with a message of the user")
     if not ask[-1].content.strip():
         raise InputError("the last message is empty: say what the team should do")
+    for message in ask:
+        _text(message.content)
     return Task("task", tuple(ask))
+
+
+def _text(text: str) -> str:
+    """The text itself. Raises InputError when it is none: half a character can be neither sent nor kept."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InputError("the task contains half a character (a lone surrogate)") from None
+    return text

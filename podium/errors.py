@@ -8,6 +8,7 @@ from __future__ import annotations
 from podium.protocols.errors import (
     BudgetExceeded,
     CoordinatorError,
+    DeadlineExceeded,
     InputError,
     MissingExtra,
     ModelError,
@@ -25,6 +26,7 @@ from podium.protocols.errors import (
 __all__ = [
     "BudgetExceeded",
     "CoordinatorError",
+    "DeadlineExceeded",
     "InputError",
     "MissingExtra",
     "ModelError",

@@ -8,6 +8,7 @@
     │   └── MissingExtra        a part of Podium that needs packages which are not installed
     └── RunError                the work failed (exit code 1); carries the run id and what was kept
         ├── BudgetExceeded      a call was refused before it started
+        │   └── DeadlineExceeded    the time was up before the first reply
         ├── ModelError          a model failed or returned something that is not an answer
         │   ├── ModelUnreachable    no connection, or no answer in time
         │   └── ModelGarbage        an answer came, and it is not one
@@ -23,6 +24,7 @@ from __future__ import annotations
 __all__ = [
     "BudgetExceeded",
     "CoordinatorError",
+    "DeadlineExceeded",
     "InputError",
     "MissingExtra",
     "ModelError",
@@ -91,6 +93,10 @@ class RunError(PodiumError):
 
 class BudgetExceeded(RunError):
     """A call was refused before it started, because the budget does not hold it."""
+
+
+class DeadlineExceeded(BudgetExceeded):
+    """The run's seconds were up before there was a reply to answer with."""
 
 
 class ModelError(RunError):

@@ -22,7 +22,10 @@ VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class SavedRun:
-    """A run as it is kept. task: what was asked; started: seconds since the epoch; the rest as in `Result`."""
+    """A run as it is kept. task: what was asked; started: seconds since the epoch; the rest as in `Result`.
+
+    seed: asked again with it, the coordinator decides the same on the same replies. None where it was not kept.
+    """
 
     run: str
     team: str
@@ -37,6 +40,7 @@ class SavedRun:
     started: float = 0.0
     refused: int = 0
     overshoot: int = 0
+    seed: int | None = None
     version: int = VERSION
 
 
@@ -59,6 +63,7 @@ def saved(result: Result, started: float) -> SavedRun:
         started,
         result.refused,
         result.overshoot,
+        result.seed,
     )
 
 

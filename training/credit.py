@@ -36,7 +36,7 @@ class Stream(BaseModel):
     gamma: float = Field(default=1.0, gt=0, le=1)
     """Discount per decision of `to_go`."""
     key: tuple[Key, ...] = ("task",)
-    """Decisions with equal keys share a baseline."""
+    """Decisions with equal keys share a baseline. With fold `total` each of their runs counts once, however long."""
     estimator: Literal["none", "mean", "leave_one_out", "ema", "critic"] = "leave_one_out"
     """The baseline: nothing, the mean, the mean of the others, a moving average over updates, or predicted value."""
     decay: float = Field(default=0.95, ge=0, lt=1)
@@ -116,8 +116,9 @@ class Accountant:
         for key, members in groups.items():
             values = np.array([value for _, _, value in members])
             sources = np.array([index for index, _, _ in members])
-            baseline = self._baseline(number, stream, key, values, sources, members, runs)
-            scale = values.std() + 1e-4 if stream.scale == "std" else 1.0
+            weights = _weights(stream, sources)
+            baseline = self._baseline(number, stream, key, values, weights, sources, members, runs)
+            scale = _deviation(values, weights) + 1e-4 if stream.scale == "std" else 1.0
             for (index, turn, _), advantage in zip(members, (values - baseline) / scale, strict=True):
                 out[index][turn] = advantage
         return out
@@ -128,6 +129,7 @@ class Accountant:
         stream: Stream,
         key: tuple[Hashable, ...],
         values: NDArray[np.float64],
+        weights: NDArray[np.float64],
         sources: NDArray[np.int64],
         members: Sequence[tuple[int, int, float]],
         runs: Sequence[Credited],
@@ -140,18 +142,34 @@ class Accountant:
         if stream.estimator == "ema":
             name = f"{number}:{'/'.join(map(str, key))}"
             before = self.averages.get(name, 0.0)
-            self.averages[name] = stream.decay * before + (1 - stream.decay) * float(values.mean())
+            self.averages[name] = stream.decay * before + (1 - stream.decay) * float(
+                np.average(values, weights=weights)
+            )
             return np.full_like(values, before)
         if len(set(sources.tolist())) == 1:
             if stream.singleton == "error":
                 raise ValueError(f"only one run has the key {key}: there is nothing to compare it with")
             return values.copy() if stream.singleton == "zero" else np.zeros_like(values)
         if stream.estimator == "mean":
-            return np.full_like(values, values.mean())
-        own_sum, own_count = np.zeros(len(runs)), np.zeros(len(runs))
-        np.add.at(own_sum, sources, values)
-        np.add.at(own_count, sources, 1)
-        return (values.sum() - own_sum[sources]) / (len(values) - own_count[sources])
+            return np.full_like(values, np.average(values, weights=weights))
+        own_sum = np.bincount(sources, weights * values)[sources]
+        own_weight = np.bincount(sources, weights)[sources]
+        return (weights @ values - own_sum) / (weights.sum() - own_weight)
+
+
+def _weights(stream: Stream, sources: NDArray[np.int64]) -> NDArray[np.float64]:
+    """What each decision weighs in a baseline: with `total` all decisions of a run together as much as another run's.
+
+    That is how REINFORCE leave-one-out and GRPO count: their samples are whole answers.
+    """
+    if stream.fold == "total":
+        return 1.0 / np.bincount(sources)[sources]
+    return np.ones(len(sources))
+
+
+def _deviation(values: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
+    mean = np.average(values, weights=weights)
+    return float(np.sqrt(np.average((values - mean) ** 2, weights=weights)))
 
 
 def _folded(stream: Stream, rewards: NDArray[np.float64]) -> NDArray[np.float64]:

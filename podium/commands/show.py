@@ -86,6 +86,7 @@ def _list(entries: list[Entry], as_json: bool) -> None:
         return
     table = _table("run", "when", "team", "stop", tokens=True, dollars=True)
     table.add_column("task", no_wrap=True, overflow="ellipsis", ratio=1)
+    table.expand = True  # so that a long task is cut, and not the other columns
     for entry in entries:
         asked = " ".join(harmless(entry.task).split())
         table.add_row(
@@ -104,7 +105,7 @@ def _tell(story: Story, full: bool) -> None:
     console = _console()
     console.print(
         f"[bold]run {story.run}[/] of team [bold]{story.team}[/], {_when(story.started)}, "
-        f"coordinator {escape(story.coordinator) or 'none'}"
+        f"coordinator {escape(story.coordinator) or 'none'}" + ("" if story.seed is None else f", seed {story.seed}")
     )
     console.print(Panel(_plain(story.task), title="task", title_align="left", border_style="dim"))
     for step in story.steps:

@@ -142,6 +142,17 @@ def test_streams_pieces_and_reports_the_endpoints_usage() -> None:
     assert "return_token_ids" not in server.requests[0]
 
 
+def test_half_characters_are_replaced() -> None:
+    def arrange(server: Server) -> None:
+        call = {"index": 0, "id": "c", "function": {"name": "weather", "arguments": '{"city": "\udc9f"}'}}
+        server.parts = [chunk({"content": "\ud83d\ude00 \ud800!"}), chunk({"tool_calls": [call]}, "tool_calls")]
+
+    pieces, generation, _ = ask(arrange, prompt(tools=(WEATHER,)))
+    assert pieces == ["\U0001f600 \ufffd!"]
+    assert generation.text == "\U0001f600 \ufffd!"
+    assert generation.tool_calls[0].arguments == '{"city": "\ufffd"}'
+
+
 def test_neighbours_of_one_role_are_merged() -> None:
     messages = (Message("system", "Be brief."), Message("user", "Task"), Message("user", "Hint", name="critic"))
     _, _, server = ask(question=prompt(*messages))

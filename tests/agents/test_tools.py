@@ -115,6 +115,13 @@ def test_long_results_are_cut() -> None:
     assert call(tool).text == "x" * 10 + "\n[cut: the first 10 of 100 characters]"
 
 
+def test_half_characters_of_a_result_are_replaced() -> None:
+    def listing() -> str:
+        return "caf\udce9.txt"
+
+    assert call(Tool.from_function(listing)).text == "caf\ufffd.txt"
+
+
 def test_functions_that_cannot_be_tools() -> None:
     def untyped(a) -> str:  # type: ignore[no-untyped-def]  # pyright: ignore
         return str(a)  # pyright: ignore

@@ -15,7 +15,7 @@ from podium.orchestrator.engine import Orchestrator, Settings
 from podium.orchestrator.team_file import TopologySpec
 from podium.orchestrator.topology import Topology
 from podium.protocols.bus import Call, Card, Delta, Envelope, MemoryBus, Reply
-from podium.protocols.errors import BudgetExceeded, CoordinatorError, ModelUnreachable, RunError
+from podium.protocols.errors import BudgetExceeded, CoordinatorError, DeadlineExceeded, ModelUnreachable, RunError
 from podium.protocols.events import Added, Decided, Ended, Event, Piece, Result, Started
 from podium.protocols.record import (
     LAST,
@@ -265,7 +265,7 @@ class TestTime:
 
     def test_a_deadline_before_the_first_reply_is_an_error(self) -> None:
         stage = Stage(Speaker("a", seconds=FOREVER), limits=Limits(seconds=0.1))
-        with pytest.raises(BudgetExceeded, match=r"no reply within 0\.1 seconds"):
+        with pytest.raises(DeadlineExceeded, match=r"no reply within 0\.1 seconds"):
             stage.run(Scripted((tell("a"),)))
 
     def test_an_agents_own_timeout_is_not_the_runs_deadline(self) -> None:

@@ -10,7 +10,7 @@ from podium.orchestrator.journal import Journal
 from podium.orchestrator.learned import LearnedCoordinator
 from podium.orchestrator.learned.options import Options
 from podium.orchestrator.learned.saved import Policy
-from podium.protocols.errors import InputError
+from podium.protocols.errors import InputError, RunError
 from podium.protocols.record import Decision, Finish, Node, Usage
 from podium.protocols.saved import SavedRun, from_json, saved, to_data, to_json
 from tests.orchestrator.teams import scripted, team
@@ -37,6 +37,7 @@ def test_what_is_saved_is_read_back_equal(kind: str, journal: Journal) -> None:
     journal.save(run)
     again = journal.load(run.run)
     assert again == run
+    assert again.seed == 1
     assert again.nodes == result.nodes
     assert again.decisions == result.decisions
     assert from_json(to_json(again)) == run
@@ -102,6 +103,20 @@ def test_a_file_that_is_no_journal_says_so(tmp_path: Path) -> None:
     (tmp_path / "x.db").write_bytes(b"this is no database" * 100)
     with pytest.raises(InputError, match=r"x\.db: cannot be opened"):
         Journal(f"sqlite:///{tmp_path}/x.db")
+
+
+def test_what_cannot_be_written_is_a_run_error(journal: Journal) -> None:
+    with pytest.raises(RunError, match="the run was not written") as caught:
+        journal.save(kept("r", task="half a character: \ud800"))
+    assert caught.value.run == "r"
+    assert not journal.entries()
+
+
+def test_a_run_of_before_seeds_were_kept_is_read() -> None:
+    now = to_json(kept("r"))
+    before = now.replace(b'"seed":null,', b"")
+    assert before != now
+    assert from_json(before).seed is None
 
 
 def test_another_form_is_refused() -> None:

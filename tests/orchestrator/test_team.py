@@ -144,6 +144,12 @@ def test_an_empty_task_is_refused(ask: str | list[Message]) -> None:
         desk.run(ask)
 
 
+@pytest.mark.parametrize("ask", ["half \ud800", [Message("system", "\udfff"), Message("user", "hi")]])
+def test_a_task_with_half_a_character_is_refused(ask: str | list[Message]) -> None:
+    with team({"ann": scripted("a")}) as desk, pytest.raises(InputError, match="half a character"):
+        desk.run(ask)
+
+
 def test_a_run_that_fails_keeps_what_it_had(tmp_path: Path) -> None:
     kept = Journal(f"sqlite:///{tmp_path}/runs.db")
     with (

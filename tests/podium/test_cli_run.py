@@ -67,6 +67,12 @@ def test_run_prints_the_answer_and_where_to_read_on() -> None:
     assert max(len(line) for line in shown.stdout.splitlines()) <= 100
 
 
+def test_show_tells_the_seed_to_repeat_a_run_with() -> None:
+    told = json.loads(podium("run", "team.yaml", "how much?", "--seed", "17", "--json").stdout)
+    assert "seed 17" in podium("show", told["run"]).stdout
+    assert json.loads(podium("show", told["run"], "--json").stdout)["seed"] == 17
+
+
 def test_run_json_can_be_read_by_a_program() -> None:
     done = podium("run", "team.yaml", "how much?", "--json", "--quiet", "--seed", "3")
     told = json.loads(done.stdout)
