@@ -8,9 +8,11 @@ happens; no call is started that the envelope's lease does not hold.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
+from heapq import nlargest
 
 from podium.agents.documents import DocumentIndex
 from podium.agents.model import Model, Prompt, ToolSchema
@@ -18,7 +20,7 @@ from podium.agents.roles import ROLES, instruction
 from podium.agents.tools import Tool
 from podium.protocols.bus import Card, Delta, Envelope, Reply
 from podium.protocols.errors import BudgetExceeded, ModelError, ToolError
-from podium.protocols.record import Call, Generation, Sampling, ToolResult
+from podium.protocols.record import Call, Generation, Sampling, ToolCall, ToolResult
 from podium.protocols.task import Message
 
 PASSAGES = 4
@@ -57,10 +59,17 @@ class Agent:
             (model.price.input, model.price.output),
             tuple(self._tools),
             model.max_tokens,
-            int(len(self._system) / model.chars_per_token) + 1,
+            int(self._own_characters() / model.chars_per_token) + 1,
             model.chars_per_token,
             self._rounds + 1,
         )
+
+    def _own_characters(self) -> int:
+        """What its system prompt, its tools and, at most, its passages add to a prompt."""
+        tools = sum(len(json.dumps(schema.as_function())) for schema in self._schemas)
+        passages = self._documents.passages if self._documents else ()
+        longest = nlargest(PASSAGES, (len(passage.source) + len(passage.text) + 5 for passage in passages))
+        return len(self._system) + tools + sum(longest)
 
     def answer(self, envelope: Envelope) -> AsyncIterator[Delta | Call | Reply]:
         """Work one directive.
@@ -129,11 +138,16 @@ class Agent:
     ) -> tuple[Prompt, Sampling]:
         """What the model is asked. Raises BudgetExceeded when the lease does not hold the call."""
         model, compute, lease = self.model, envelope.directive.compute, envelope.lease
-        room = lease.tokens - envelope.estimate
+        estimate, price = envelope.estimate, model.price
+        if history:
+            estimate += int(sum(_characters(message) for message in history) / model.chars_per_token) + 1
+        room = lease.tokens - estimate
+        if self._rounds and price.output > 0:  # one call of several: it may not use up all dollars either
+            room = min(room, (lease.dollars - price.dollars(estimate, 0)) / price.dollars(0, 1))
         if lease.calls < 1 or room < 1:
             raise BudgetExceeded(
-                f"a call of about {envelope.estimate} prompt tokens does not fit the {lease.tokens:.0f} tokens and "
-                f"{lease.calls:.0f} calls left",
+                f"a call of about {estimate} prompt tokens does not fit the {lease.tokens:.0f} tokens, "
+                f"{lease.calls:.0f} calls and ${lease.dollars:.6f} left",
                 run=envelope.run,
                 agent=self.card.name,
             )
@@ -144,7 +158,7 @@ class Agent:
             seed=envelope.seed,
         )
         render = partial(self._render, envelope, history)
-        return Prompt(self.card.name, envelope.task[-1].content, render, envelope.estimate, schemas), sampling
+        return Prompt(self.card.name, envelope.task[-1].content, render, estimate, schemas), sampling
 
     def _called(self, envelope: Envelope, turn: int, generation: Generation | None) -> Call:
         """A completed call, taken off the lease."""
@@ -184,6 +198,12 @@ class Agent:
         if messages and messages[-1].role == "system":
             raise ModelError("there is nothing to answer: the task is empty", run=envelope.run, agent=name)
         return tuple(messages)
+
+
+def _characters(message: Message) -> int:
+    """How long a message of the tool loop is, the calls that it asks for included."""
+    asked = (call for call in message.tool_calls if isinstance(call, ToolCall))
+    return len(message.content) + sum(len(call.name) + len(call.arguments) for call in asked)
 
 
 class _Silent:

@@ -115,13 +115,17 @@ class Orchestrator:
 
 @dataclass(slots=True)
 class _Request:
-    """One sample of a directive. turn: how often the agent has been asked in this run; it keys the reply's seed."""
+    """One sample of a directive. turn: how often the agent has been asked in this run; it keys the reply's seed.
+
+    reserved: tokens, calls and dollars, set aside until the request ends.
+    """
 
     directive: Directive
     sample: int
     lease: Lease
     turn: int
     estimate: int
+    reserved: tuple[int, int, float]
 
 
 _Answered = tuple[str, tuple[Call, ...], Usage]
@@ -206,7 +210,7 @@ class _Run:
                     decision = await decider.decide(state)
                 else:
                     made = coordinator.decide((state,))
-                    decision = (made if isinstance(made, list | tuple) else await made)[0]
+                    decision = (made if isinstance(made, Sequence) else await made)[0]
             except Exception as error:
                 raise self._blame("decide", error) from error
             self.decisions.append(decision)
@@ -359,7 +363,7 @@ class _Run:
             seed,
             emit is not None and directive.compute.samples == 1,
         )
-        reserved = (int(lease.tokens), int(lease.calls), lease.dollars)
+        reserved = request.reserved
         content: str | None = None
         calls: list[Call] = []
         usage = NO_USAGE
@@ -406,13 +410,19 @@ class _Run:
                 self.refused += 1
                 break
             rounds = card.rounds
-            while rounds > 1 and not budget.admits((estimate + room) * rounds, rounds, 0.0):
+            tokens = estimate + room
+            dollars = (estimate * card.price[0] + room * card.price[1]) * 1e-6
+            while rounds > 1 and not budget.admits(tokens * rounds, rounds, dollars * rounds):
                 rounds -= 1
-            tokens = (estimate + room) * rounds
-            dollars = (estimate * card.price[0] + room * card.price[1]) * 1e-6 * rounds
-            budget.reserve(tokens, rounds, dollars)
-            lease = Lease(tokens, rounds, dollars, budget.deadline)
-            requests.append(_Request(directive, sample, lease, turn, estimate))
+            reserved = (tokens * rounds, rounds, dollars * rounds)
+            budget.reserve(*reserved)
+            lease = Lease(*reserved, budget.deadline)
+            if (
+                rounds > 1
+            ):  # what tools return comes on top of the estimate: where nothing is limited, nothing is refused
+                lease.tokens = lease.tokens if budget.limits.tokens < math.inf else math.inf
+                lease.dollars = lease.dollars if budget.limits.dollars < math.inf else math.inf
+            requests.append(_Request(directive, sample, lease, turn, estimate, reserved))
         return requests
 
     def _ample(self) -> bool:

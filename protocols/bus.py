@@ -69,7 +69,7 @@ class Card:
     """What everybody may know of an agent: who it is, not how it works.
 
     price: dollars per million (input, output) tokens. max_tokens: of one reply. overhead: tokens that its own system
-    prompt adds to each request, roughly.
+    prompt, tools and passages add to each request, roughly.
     """
 
     name: str

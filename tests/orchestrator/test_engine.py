@@ -9,6 +9,10 @@ from typing import Any
 
 import pytest
 
+from podium.agents.agent import Agent
+from podium.agents.model import Price, Prompt
+from podium.agents.scripted import ScriptedModel
+from podium.agents.tools import Tool
 from podium.orchestrator.budget import Limits
 from podium.orchestrator.coordinator import RunState, Stateless, plurality
 from podium.orchestrator.engine import Orchestrator, Settings
@@ -27,6 +31,7 @@ from podium.protocols.record import (
     Generation,
     Node,
     Sampling,
+    ToolCall,
     Usage,
     View,
 )
@@ -520,3 +525,38 @@ class _Forgetful(list[Any]):
 
     def append(self, item: object) -> None:
         """Nothing is kept."""
+
+
+class TestToolUsers:
+    """An agent that asks for a tool twice, whose results make its prompts long, and then answers."""
+
+    PRICE = Price(1.0, 2.0)
+
+    def run(self, limits: Limits) -> Result:
+        def long() -> str:
+            """Much."""
+            return "x" * 4000
+
+        def reply(prompt: Prompt) -> Generation:
+            read = sum(len(message.content) for message in prompt.messages) // 4
+            asks = (ToolCall("c", "long", "{}"),) if read < 2000 else ()
+            return Generation("done", Usage(read, 20, 1, self.PRICE.dollars(read, 20)), Sampling(), tool_calls=asks)
+
+        model = ScriptedModel(reply, price=self.PRICE, max_tokens=100)
+        agent = Agent("a", "solver", model, tools=[Tool.from_function(long)])
+        team = Orchestrator("t", MemoryBus({"a": agent}), Scripted((tell("a"),), Finish(1)), Topology.full("a"), limits)
+        return asyncio.run(team.run(Task.of("what?"), id="r"))
+
+    def test_what_a_tool_returns_is_not_refused_where_nothing_is_limited(self) -> None:
+        result = self.run(Limits())
+        assert (result.answer, result.usage.calls) == ("done", 3)
+        assert result.usage.tokens > 3000
+
+    def test_all_rounds_together_stay_within_the_dollars(self) -> None:
+        free = self.run(Limits())
+        dollars = free.usage.dollars * 0.6
+        with pytest.raises(BudgetExceeded) as caught:
+            self.run(Limits(dollars=dollars))
+        partial = caught.value.partial
+        assert isinstance(partial, Result)
+        assert 0 < partial.usage.dollars <= dollars
