@@ -113,9 +113,11 @@ def restore(trainer: CoordinatorTrainer, checkpoint: Checkpoint) -> None:
         key for key in mine.keys() | checkpoint.settings.keys() if mine.get(key) != checkpoint.settings.get(key)
     )
     if changed:
+        old = checkpoint.settings
+        told = [f"{key} ({old[key]})" if isinstance(old.get(key), int | float | str) else key for key in changed]
         raise PolicyError(
-            f"{here}: the checkpoint was made with another {', '.join(changed)}; put that back, choose another output, "
-            "or start anew with --fresh"
+            f"{here}: the checkpoint was made with other settings: {', '.join(told)}; put them back, choose another "
+            "output, or start anew with --fresh"
         )
     shapes = {name: weight.shape for name, weight in trainer.weights.items()}
     if shapes != {name: weight.shape for name, weight in checkpoint.weights.items()}:

@@ -63,6 +63,11 @@ PANELS: Mapping[str, tuple[str, str]] = {
     "belief_loss": ("Belief loss", "nats per reply"),
     "kl": ("Step from the old policy", "KL, nats per decision"),
     "grad_norm": ("Gradient norm", "before clipping"),
+    "clipped": ("Clipped", "share of decisions"),
+    "gain": ("Gain", "score less priced cost"),
+    "mixed_groups": ("Mixed groups", "share of groups"),
+    "passed": ("Passed", "share of runs"),
+    "seconds_learning": ("Time to learn", "seconds per step"),
 }
 EVALUATION = ("eval_", "eval/", "test_", "test/")
 NOT_PANELS = frozenset({"step", "time", "seconds", "epoch", "seed", "update"})
@@ -203,6 +208,8 @@ def _panel(axes: Axes, rows: Sequence[Mapping[str, float]], name: str, colour: s
     axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     if name == "score":
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    elif name == "dollars":
+        axes.yaxis.set_major_formatter(FuncFormatter(_dollars))
     axes.grid(color="#e6e6e6", linewidth=0.8)
     _plain_frame(axes)
 

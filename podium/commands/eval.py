@@ -37,9 +37,12 @@ def evaluate(
 ) -> None:
     """Compare coordinators of a team: score with interval, tokens, calls, dollars and seconds for each."""
     from podium.commands.counting import Counting
+    from podium.protocols.errors import InputError
     from podium.training.evaluate import evaluate as measure
     from podium.training.reports import comparison_table
 
+    if plot is not None and plot.suffix.lower() != ".png":
+        raise InputError(f"--plot {plot}: a picture is a PNG; give it a name that ends in .png")
     names = [name.strip() for name in _split(coordinators) if name.strip()]
     with Counting("running", live=sys.stderr.isatty()) as counting:
         found = measure(file, tasks, names, seeds=seeds, fit=fit, limit=limit, done=counting.one)

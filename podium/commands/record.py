@@ -54,7 +54,8 @@ def record(
     if live:
         typer.echo("", err=True)
     typer.echo(f"{output}: {counted(len(found.pool.tasks), 'task')}, {counted(len(found.pool.agents), 'agent')}")
-    typer.echo(f"next: podium init --from-pool {output} pool-team.yaml")
+    if found.pool.tasks:
+        typer.echo(f"next: podium init --from-pool {output} pool-team.yaml")
     if not found.complete:
         typer.echo(found.why, err=True)
         raise typer.Exit(1)

@@ -38,7 +38,10 @@ def train(
         typer.echo(json.dumps(_data(trained), indent=2))
     else:
         _tell(trained, file)
-    if not trained.finished:
+    unmeasured = trained.finished and trained.evaluation is None and spec.tasks.test is not None
+    if unmeasured:
+        typer.echo(f"The test tasks were not measured to their end; do it with: podium train {file}", err=True)
+    if unmeasured or not trained.finished:
         raise typer.Exit(1)
 
 
