@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("pool", type=Path)
     parser.add_argument("--seeds", type=int, default=3, help="splits, each with a policy of its own")
     parser.add_argument("--iterations", type=int, default=250)
-    parser.add_argument("--output", type=Path, default=HERE)
+    parser.add_argument("--output", type=Path, default=HERE / "results")
     arguments = parser.parse_args()
     began = time.monotonic()
     results = [asyncio.run(one(arguments.pool, seed, arguments.iterations)) for seed in range(arguments.seeds)]
@@ -88,6 +88,7 @@ async def one(pool: Path, seed: int, iterations: int) -> dict[str, Scores]:
                 "options": {"samples": [1], "context": ["task"], "max_steps": 5, "reads": False},
                 "preference": {"low": KNOBS[0], "high": KNOBS[-1]},
                 "iterations": iterations,
+                "evaluate_every": 25,
                 "epochs": 4,
                 "minibatches": 4,
                 "learning_rate": 1e-3,
