@@ -486,10 +486,7 @@ class _Run:
 
     def _charge(self, decision: Decision, name: str) -> None:
         """Calls that the coordinator made to decide become a node of the record, and the run pays for them."""
-        usage = NO_USAGE
-        for call in decision.calls:
-            if isinstance(call.result, Generation):
-                usage = usage + call.result.usage
+        usage = Usage.total(call.result.usage for call in decision.calls if isinstance(call.result, Generation))
         self.budget.spend(usage.tokens, usage.calls, usage.dollars)
         text = decision.calls[-1].result.text
         clock = time.monotonic() - self.budget.started
@@ -521,10 +518,7 @@ class _Run:
 
     def result(self, stop: Stop, node: Node | None) -> Result:
         """The run as it stands."""
-        usage = self.unanswered
-        for each in self.nodes:
-            if each.usage is not NO_USAGE:
-                usage = usage + each.usage
+        usage = Usage.total((self.unanswered, *(node.usage for node in self.nodes if node.usage is not NO_USAGE)))
         seconds = time.monotonic() - self.budget.started
         result = Result(
             self.id,

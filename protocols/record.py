@@ -10,7 +10,7 @@ enters from outside (YAML, HTTP) is checked by pydantic first and turned into th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import field
 from types import MappingProxyType
 from typing import Literal
@@ -53,6 +53,19 @@ class Usage:
             self.dollars + other.dollars,
             self.seconds + other.seconds,
         )
+
+    @staticmethod
+    def total(usages: Iterable[Usage]) -> Usage:
+        """The sum of any number of usages."""
+        asked = answered = calls = 0
+        dollars = seconds = 0.0
+        for each in usages:
+            asked += each.input_tokens
+            answered += each.output_tokens
+            calls += each.calls
+            dollars += each.dollars
+            seconds += each.seconds
+        return Usage(asked, answered, calls, dollars, seconds)
 
 
 NO_USAGE = Usage()
