@@ -164,6 +164,9 @@ class Agent:
         """A completed call, taken off the lease."""
         if generation is None:
             raise ModelError("the model ended without an answer", run=envelope.run, agent=self.card.name)
+        if generation.tool_calls and not self._tools:
+            name = generation.tool_calls[0].name
+            raise ModelError(f"asked for the tool {name!r}, and was given none", run=envelope.run, agent=self.card.name)
         lease, usage = envelope.lease, generation.usage
         lease.calls -= 1
         lease.tokens -= usage.tokens

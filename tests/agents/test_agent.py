@@ -284,3 +284,10 @@ def test_nothing_to_answer_is_an_error() -> None:
     agent = Agent("ann", "solver", Reader("x"))
     with pytest.raises(ModelError, match="run r, agent ann: there is nothing to answer"):
         work(agent, envelope(task=(Message("system", "Be brief."),)))
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_asking_for_tools_that_were_not_given_is_an_error(stream: bool) -> None:
+    script = Script(use("double", '{"n": 2}'))
+    with pytest.raises(ModelError, match="run r, agent ann: asked for the tool 'double', and was given none"):
+        work(Agent("ann", "solver", script.model), envelope(stream=stream))
