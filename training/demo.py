@@ -57,7 +57,7 @@ async def demonstrate(
     folder: Path,
     *,
     iterations: int | None = None,
-    test_tasks: int = 300,
+    test_tasks: int = 200,
     watch: Watch | None = None,
     began: Callable[[str], None] | None = None,
     done: Callable[[str], None] | None = None,

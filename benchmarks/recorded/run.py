@@ -56,7 +56,8 @@ def main() -> None:
     others = [row for row in rows if not row.name.startswith("trained")]
     print(markdown_table(rows))
     name = arguments.pool.name.split(".")[0]
-    note = f"{name}: held-out tasks of {arguments.seeds} splits; one trained policy per split, the knob turned"
+    splits = "one split" if arguments.seeds == 1 else f"{arguments.seeds} splits"
+    note = f"{name}: held-out tasks of {splits}, one policy per split, its price knob turned"
     arguments.output.mkdir(parents=True, exist_ok=True)
     cost_quality(others, arguments.output / f"{name}.png", cost="dollars", curves={"trained": curve}, note=note)
     made = {

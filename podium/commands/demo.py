@@ -26,7 +26,7 @@ def demo(
         "podium-demo"
     ),
     iterations: Annotated[int | None, typer.Option(min=1, help="Fewer make it quicker and worse.")] = None,
-    tasks: Annotated[int, typer.Option(min=10, help="Held-out tasks of the comparison.")] = 300,
+    tasks: Annotated[int, typer.Option(min=10, help="Held-out tasks of the comparison.")] = 200,
 ) -> None:
     """Train and compare on a team of five tiny models that comes with Podium: no network, no GPU, no key."""
 
