@@ -1,8 +1,9 @@
 """The comparison every claim needs: a trained coordinator among everything simpler, on the same held-out tasks.
 
-Fitted baselines learn from the training tasks that the caller gives (a part of the policy's own, where all would take too
-long), in sequences of up to two agents with one, three or five samples, at the policy's price of a dollar; the best
-agent's self-consistency gets the number of samples whose tokens come nearest to the trained coordinator's. The router is told each task's type and the oracle looks at scores: they are ceilings.
+Fitted baselines learn from the training tasks that the caller gives (a part of the policy's own, where all would take
+too long), in sequences of up to two agents with one, three or five samples, at the policy's price of a dollar; the best
+agent's self-consistency gets the number of samples whose tokens come nearest to the trained coordinator's. The router
+is told each task's type and the oracle looks at scores: they are ceilings.
 """
 
 from __future__ import annotations
