@@ -1,22 +1,23 @@
 """Recording a pool: every agent of a team answers every task, so that training afterwards costs nothing.
 
-What this may cost is told and capped: a few tasks are asked first, their cost is extrapolated, and nothing more is
-asked when the forecast does not fit the cap. What was recorded when it ends early is written all the same.
+What this may cost is told and capped: after a few tasks the cost of all is forecast, and where the cap does not hold
+them, what fits is recorded. Each reply is kept in a file beside the pool as it comes, so the same recording begun again
+asks only what is missing: tasks that were not reached, and agents that failed, but not those that answered.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from podium.agents.reply_cache import CachedModel
+from podium.agents.reply_cache import CachedModel, ReplyStore
 from podium.orchestrator.coordinators.fixed import Single
 from podium.orchestrator.engine import Settings
 from podium.orchestrator.team import Team
-from podium.protocols.errors import BudgetExceeded, InputError, RunError
+from podium.protocols.errors import InputError, RunError
 from podium.protocols.events import Result
 from podium.protocols.noise import seed_of
 from podium.protocols.pool import Pool, PoolAgent, PoolPrice, PoolReply, PoolTask, write_pool
@@ -26,7 +27,14 @@ from podium.training.rollouts import Cap, Rollouts, judged
 PROBE = 5
 """Tasks that are recorded before the forecast."""
 BATCH = 16
-"""Tasks recorded between two looks at the cap."""
+"""Most tasks recorded between two looks at the cap."""
+CONCURRENCY = 64
+"""Runs under way at once."""
+TOLD = 3
+"""Failures that are told in words."""
+
+Drawn = dict[str, list[Result | RunError]]
+"""Samples of one task by agent; an error where one failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +45,11 @@ class Recorded:
     complete: bool
     dollars: float
     why: str = ""
+
+
+def replies_beside(output: Path) -> Path:
+    """The file that keeps every reply of a recording."""
+    return output.with_name(f"{output.name}.replies")
 
 
 async def record(
@@ -50,42 +63,114 @@ async def record(
 ) -> Recorded:
     """Record every agent's replies to tasks that have a scorer, and write the pool to a file.
 
-    samples: replies of each agent to each task. dollars: most that may be spent; no call starts that could exceed it.
-    done: is called with (tasks recorded, dollars spent, dollars forecast). A task that some agent could not answer is
-    left out.
+    samples: replies of each agent to each task. dollars: most that may be spent now; no call starts that could exceed
+    it. done: is called with (tasks recorded, dollars spent, dollars forecast). A task that some agent could not answer
+    is left out; begun again, only what `replies_beside(output)` lacks is asked.
 
-    Raises InputError when there is no such folder to write to, BudgetExceeded when the forecast or the next call does
-    not fit the cap (what was recorded is written), and what the runs raise when all of one agent fail.
+    Raises InputError when there is no such folder to write to, BudgetExceeded when the cap does not hold a single task,
+    and an agent's error when it failed at all tasks of a batch (what was recorded is written).
     """
     if not output.parent.is_dir():
-        raise InputError(f"{output}: there is no folder {output.parent}")
-    cap = Cap(math.inf if dollars is None else dollars)
-    capped = Team(team.spec, {name: CachedModel(model, cap=cap) for name, model in team.models.items()})
-    rollouts = Rollouts(capped.orchestrator, concurrency=64, cap=cap, strict=False)
+        raise InputError(f"{output}: there is no folder {output.parent}; make it first, or choose another output")
+    cap, store = Cap(math.inf if dollars is None else dollars), ReplyStore(replies_beside(output))
+    models = {name: CachedModel(model, store, cap=cap) for name, model in team.models.items()}
+    asking = Team(team.spec, models)
+    rollouts, gate = Rollouts(asking.orchestrator, cap=cap, strict=False), asyncio.Semaphore(CONCURRENCY)
     recorded: list[PoolTask] = []
-    failure: RunError | None = None
-    why, asked = "", 0
+    failures: list[tuple[Task, RunError]] = []
+    asked, size, why = 0, PROBE, ""
     try:
-        for start in (0, *range(PROBE, len(tasks), BATCH)):
-            batch = tasks[start : PROBE if start == 0 else start + BATCH]
-            recorded.extend(await _batch(rollouts, tuple(capped.agents), batch, samples))
+        while asked < len(tasks) and not cap.refusal:
+            batch = tasks[asked : asked + size]
+            drawn = await _drawn(rollouts, gate, tuple(asking.agents), batch, samples)
+            for task, by_agent in zip(batch, drawn, strict=True):
+                if error := next(_errors(by_agent), None):
+                    failures.append((task, error))
+                else:
+                    recorded.append(_row(task, by_agent))
             asked += len(batch)
-            forecast = cap.spent / asked * len(tasks)
+            each = sum(model.accounted_dollars for model in models.values()) / asked
             if done:
-                done(len(recorded), cap.spent, forecast)
-            if cap.refusal:
+                done(len(recorded), cap.spent, cap.spent + each * (len(tasks) - asked))
+            if cap.refusal and not recorded:
                 raise cap.refusal
-            if start == 0 and dollars is not None and forecast > dollars:
-                raise BudgetExceeded(
-                    f"recording all {len(tasks)} tasks would cost about ${forecast:.4f}, the cap is ${dollars:.4f}"
-                )
-        if len(recorded) < len(tasks):
-            why = f"{len(tasks) - len(recorded)} of {len(tasks)} tasks are left out: a model failed"
+            if not cap.refusal:
+                _none_is_down(drawn)
+            fits = (cap.limit - cap.spent) / each if each else math.inf  # few tasks should end with half their replies
+            size = max(1, int(min(BATCH, fits)))
+        why = _missing(len(tasks), recorded, failures, cap)
     except RunError as error:
-        failure = error
+        error.run = ""
+        if error is cap.refusal:
+            error.message += "; raise --dollars"
+        error.kept = f"{len(recorded)} tasks are in {output}" if recorded else "no task has all its replies"
+        error.kept += "; replies that came are kept, so the same command goes on from here"
+        raise
     except asyncio.CancelledError:
         why = "interrupted"
-    pool = Pool(
+    finally:
+        store.close()
+        pool = _pool(asking, recorded)
+        if recorded:
+            write_pool(pool, output)
+    return Recorded(pool, not why, cap.spent, why)
+
+
+async def _drawn(
+    rollouts: Rollouts, gate: asyncio.Semaphore, agents: Sequence[str], tasks: Sequence[Task], samples: int
+) -> list[Drawn]:
+    """All agents' samples of some tasks."""
+
+    async def one(task: Task, agent: str, which: int) -> Result | RunError:
+        def settings(_: int, __: int) -> Settings:
+            return Settings(reply_seed=seed_of("record", task.text, which) & 0xFFFFFFFF)
+
+        async with gate:
+            try:
+                made = await rollouts.run(Single(agent), [task], seeds=[which], settings=settings)
+            except RunError as error:
+                return error
+        return made[0]
+
+    async def all_of(task: Task) -> Drawn:
+        work = {agent: asyncio.gather(*(one(task, agent, n) for n in range(samples))) for agent in agents}
+        return {agent: await each for agent, each in work.items()}
+
+    return await asyncio.gather(*map(all_of, tasks))
+
+
+def _errors(drawn: Drawn) -> Iterator[RunError]:
+    """What failed at a task."""
+    return (one for each in drawn.values() for one in each if isinstance(one, RunError))
+
+
+def _none_is_down(drawn: Sequence[Drawn]) -> None:
+    """Raise the error of an agent that failed at every task: to ask the others on would help nobody."""
+    for agent in drawn[0]:
+        errors = [next((one for one in each[agent] if isinstance(one, RunError)), None) for each in drawn]
+        if errors[0] and all(errors):
+            raise errors[0]
+
+
+def _missing(count: int, recorded: Sequence[PoolTask], failures: Sequence[tuple[Task, RunError]], cap: Cap) -> str:
+    """What is missing and why, in words; nothing when nothing is."""
+    if cap.refusal:
+        return (
+            f"the cap of ${cap.limit:.4f} held {len(recorded)} of {count} tasks: ${cap.spent:.4f} are spent, and the next "
+            "call might pass it; for the others begin again with new --dollars, nothing is paid twice"
+        )
+    if not failures:
+        return ""
+    told = [f"  {task.id}: agent {error.agent}: {error.message}" for task, error in failures[:TOLD]]
+    more = [f"  and {len(failures) - TOLD} more"] if len(failures) > TOLD else []
+    first = (
+        f"{len(failures)} of {count} tasks are left out, because an agent failed; to ask only what failed, begin again"
+    )
+    return "\n".join([first, *told, *more])
+
+
+def _pool(team: Team, tasks: Sequence[PoolTask]) -> Pool:
+    return Pool(
         name=team.name,
         score="the task's own score of the reply, 0 to 1",
         note="completion_tokens and prompt_tokens as the models reported them",
@@ -93,38 +178,14 @@ async def record(
             name: PoolAgent(price=PoolPrice(input=agent.model.price.input, output=agent.model.price.output))
             for name, agent in team.agents.items()
         },
-        tasks=tuple(recorded),
+        tasks=tuple(tasks),
     )
-    if recorded:
-        await asyncio.to_thread(write_pool, pool, output)
-    if failure is not None:
-        if isinstance(failure, BudgetExceeded):
-            failure.message += "; raise --dollars or take fewer tasks"
-        failure.kept = f"{len(recorded)} tasks are in {output}" if recorded else "nothing was recorded"
-        raise failure
-    return Recorded(pool, not why, cap.spent, why)
 
 
-async def _batch(rollouts: Rollouts, agents: Sequence[str], tasks: Sequence[Task], samples: int) -> list[PoolTask]:
-    """All agents' replies to some tasks, without the tasks that one of them failed at."""
-
-    def settings(place: int, which: int) -> Settings:
-        return Settings(reply_seed=seed_of("record", tasks[place].text, which) & 0xFFFFFFFF)
-
-    work = [rollouts.run(Single(agent), tasks, seeds=range(samples), settings=settings) for agent in agents]
-    made = await asyncio.gather(*work, return_exceptions=True)
-    by_agent: list[list[Result]] = []
-    for each in made:
-        if isinstance(each, BaseException):
-            raise each
-        by_agent.append(each)
-    out: list[PoolTask] = []
-    for place, task in enumerate(tasks):
-        drawn = [results[place * samples : (place + 1) * samples] for results in by_agent]
-        if all(result.node for each in drawn for result in each):
-            replies = {agent: _reply(task, each) for agent, each in zip(agents, drawn, strict=True)}
-            out.append(PoolTask(id=task.id, prompt=task.text, replies=replies, tags=dict(task.tags)))
-    return out
+def _row(task: Task, drawn: Drawn) -> PoolTask:
+    """A task that all agents answered."""
+    replies = {agent: _reply(task, [one for one in each if isinstance(one, Result)]) for agent, each in drawn.items()}
+    return PoolTask(id=task.id, prompt=task.text, replies=replies, tags=dict(task.tags))
 
 
 def _reply(task: Task, results: Sequence[Result]) -> PoolReply:

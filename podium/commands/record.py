@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from podium.commands.terminal import counted, dollars
+
+if TYPE_CHECKING:
+    from podium.protocols.task import Task
 
 __all__ = ["register"]
 
@@ -26,36 +30,74 @@ def record(
     output: Annotated[Path, typer.Option("-o", "--output", help="The pool to write, .jsonl or .jsonl.gz.")],
     samples: Annotated[int, typer.Option(min=1, help="Replies of each agent to each task.")] = 1,
     cap: Annotated[
-        float | None, typer.Option("--dollars", help="Most that may be spent; no call starts that could exceed it.")
+        float | None, typer.Option("--dollars", help="Most that this command may spend; what fits is recorded.")
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most this many tasks.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace the output if it exists.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Start anew: forget the output and its kept replies.")] = False,
 ) -> None:
-    """Ask every agent every task and keep the answers with their scores, as a pool to train and evaluate on."""
+    """Ask every agent every task and keep the answers with their scores, as a pool to train and evaluate on.
+
+    The same command again goes on where it ended: replies are kept beside the pool, in OUTPUT.replies.
+    """
     from podium.orchestrator.team import Team
     from podium.orchestrator.team_file import load_team
     from podium.protocols.errors import InputError
     from podium.training.evaluate import tasks_of
     from podium.training.recording import record as run
+    from podium.training.recording import replies_beside
 
-    if output.exists() and not force:
-        raise InputError(f"{output} exists; choose another name, or replace it with --force")
     if cap is not None and cap <= 0:
         raise InputError(f"--dollars {cap:g}: must be more than 0")
     asked = tasks_of(tasks, limit)
+    kept = replies_beside(output)
+    if force:
+        kept.unlink(missing_ok=True)
+    elif output.exists():
+        _goes_on(output, kept, asked)
     live = sys.stderr.isatty()
+    warned = False
 
     def show(done: int, spent: float, forecast: float) -> None:
+        nonlocal warned
+        if cap is not None and forecast > cap and not warned:
+            warned = True
+            all_of_them = counted(len(asked), "task")
+            typer.echo(
+                f"{all_of_them} would cost about {dollars(forecast)}: what {dollars(cap)} hold is recorded", err=True
+            )
         line = f"{done:,} of {counted(len(asked), 'task')}, spent {dollars(spent)} of about {dollars(forecast)}"
         typer.echo(f"\r{line}   " if live else line, err=True, nl=not live)
 
     with Team.of(load_team(file).model_copy(update={"journal": None})) as team:
-        found = team.wait(run(team, asked, output, samples=samples, dollars=cap, done=show))
+        try:
+            found = team.wait(run(team, asked, output, samples=samples, dollars=cap, done=show))
+        except KeyboardInterrupt:
+            typer.echo("stopped by Ctrl-C; replies that came are kept, so the same command goes on from here", err=True)
+            raise typer.Exit(1) from None
     if live:
         typer.echo("", err=True)
     typer.echo(f"{output}: {counted(len(found.pool.tasks), 'task')}, {counted(len(found.pool.agents), 'agent')}")
+    typer.echo(f"{kept}: all replies; with it, more tasks or samples pay only for what is new")
     if found.pool.tasks:
         typer.echo(f"next: podium init --from-pool {output} pool-team.yaml")
     if not found.complete:
         typer.echo(found.why, err=True)
         raise typer.Exit(1)
+
+
+def _goes_on(output: Path, kept: Path, asked: Sequence[Task]) -> None:
+    """Raise InputError when writing the output again would lose something."""
+    from podium.protocols.errors import InputError
+    from podium.protocols.pool import read_pool
+
+    if not kept.exists():
+        raise InputError(
+            f"{output} exists, without {kept} to go on from; choose another name, or replace it with --force"
+        )
+    prompts = {task.text.strip() for task in asked}
+    lost = [task.id for task in read_pool(output).tasks if task.prompt.strip() not in prompts]
+    if lost:
+        raise InputError(
+            f"{output} holds {counted(len(lost), 'task')} that would be lost, such as {lost[0]}: --tasks must name "
+            "them too; or choose another name, or start anew with --force"
+        )

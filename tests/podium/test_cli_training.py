@@ -70,9 +70,17 @@ def test_record(tmp_path: Path) -> None:
     assert done.exit_code == 0
     assert "6 tasks, 2 agents" in done.stdout
     assert len(read_pool(pool).tasks) == 6
+    assert "spent $0.000480 of about $0.000480" in done.stderr
     again = podium(*asked)
-    assert again.exit_code == 2
-    assert "--force" in again.stderr
+    assert again.exit_code == 0
+    assert "spent $0 of about $0" in again.stderr
+    fewer = podium(*asked, "--limit", 5)
+    assert fewer.exit_code == 2
+    assert "1 task that would be lost" in fewer.stderr
+    Path(f"{pool}.replies").unlink()
+    bare = podium(*asked)
+    assert bare.exit_code == 2
+    assert "--force" in bare.stderr
     assert podium(*asked, "--force").exit_code == 0
     capped = podium(*asked, "--force", "--dollars", 0.00001)
     assert capped.exit_code == 1

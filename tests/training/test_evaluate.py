@@ -160,34 +160,52 @@ def test_a_recorded_pool_is_trained_and_evaluated_on(tmp_path: Path) -> None:
 
 
 def test_recording_keeps_to_its_cap(tmp_path: Path) -> None:
-    whole = recorded(tmp_path, 60).dollars
-    with pytest.raises(BudgetExceeded, match=r"would cost about.*raise --dollars.*5 tasks are in"):
-        recorded(tmp_path, 60, dollars=whole * 0.6)
-    assert recorded(tmp_path, 60, dollars=whole * 1.5).complete  # though not all calls fit at once at their worst
-    with pytest.raises(BudgetExceeded, match="5 tasks are in"):
-        recorded(tmp_path, 60, dollars=whole * 0.6)
-    assert len(read_pool(tmp_path / "made.jsonl.gz").tasks) == PROBE
-    (tmp_path / "made.jsonl.gz").unlink()
-    with pytest.raises(BudgetExceeded, match=r"does not hold this call.*nothing was recorded"):
-        recorded(tmp_path, dollars=1e-9)
-    assert not (tmp_path / "made.jsonl.gz").exists()
+    for name in ("whole", "part", "all", "none"):
+        (tmp_path / name).mkdir()
+    whole = recorded(tmp_path / "whole", 60).dollars
+    told: list[tuple[int, float, float]] = []
+    part = recorded(tmp_path / "part", 60, dollars=whole * 0.6, done=lambda *row: told.append(row))
+    assert not part.complete
+    assert told[0][0] == PROBE
+    assert told[0][2] == pytest.approx(whole, rel=0.1)
+    count = len(part.pool.tasks)
+    assert 20 <= count <= 0.6 * 60  # what fits is recorded, up to the worst case of one call
+    assert f"held {count} of 60 tasks" in part.why
+    rest = recorded(tmp_path / "part", 60)
+    assert rest.complete
+    assert part.dollars + rest.dollars == pytest.approx(whole)
+    assert recorded(tmp_path / "all", 60, dollars=whole * 1.5).complete  # though not all fit at once at their worst
+    with pytest.raises(BudgetExceeded, match=r"does not hold this call.*raise --dollars.*no task has all its replies"):
+        recorded(tmp_path / "none", dollars=1e-9)
+    assert not (tmp_path / "none" / "made.jsonl.gz").exists()
     with pytest.raises(InputError, match="there is no folder"):
         recorded(tmp_path / "nowhere")
 
 
-def test_what_failed_is_not_recorded(tmp_path: Path) -> None:
+def test_what_failed_is_told_and_asked_again(tmp_path: Path) -> None:
+    asked: list[tuple[str, str]] = []
+
     def moody(agent: str, prompt: Any) -> str:
+        asked.append((agent, prompt.task))
         if agent == "timer" and prompt.task == question(3)[0]:
             raise ModelError("it is down")
         return "1"
 
     found = recorded(tmp_path, say=moody)
     assert not found.complete
-    assert found.why == "1 of 12 tasks are left out: a model failed"
+    assert "1 of 12 tasks are left out" in found.why
+    assert "t3: agent timer: it is down" in found.why
     assert [each.id for each in read_pool(tmp_path / "made.jsonl.gz").tasks] == [f"t{n}" for n in range(12) if n != 3]
+    asked.clear()
+    recorded(tmp_path, say=moody)
+    assert asked == [("timer", question(3)[0])]
+    assert recorded(tmp_path, 14).complete
+    assert [each.id for each in read_pool(tmp_path / "made.jsonl.gz").tasks] == [f"t{n}" for n in range(14)]
 
+
+def test_an_agent_that_always_fails_ends_the_recording(tmp_path: Path) -> None:
     def down(agent: str, prompt: Any) -> str:
         raise ModelError("it is down")
 
-    with pytest.raises(ModelError, match="it is down"):
+    with pytest.raises(ModelError, match=r"^agent adder: it is down .no task has all its replies"):
         recorded(tmp_path, say=down)
