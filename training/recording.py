@@ -156,8 +156,8 @@ def _missing(count: int, recorded: Sequence[PoolTask], failures: Sequence[tuple[
     """What is missing and why, in words; nothing when nothing is."""
     if cap.refusal:
         return (
-            f"the cap of ${cap.limit:.4f} held {len(recorded)} of {count} tasks: ${cap.spent:.4f} are spent, and the next "
-            "call might pass it; for the others begin again with new --dollars, nothing is paid twice"
+            f"the cap of ${cap.limit:.4f} held {len(recorded)} of {count} tasks: ${cap.spent:.4f} are spent, and the "
+            "next call might pass it; for the others begin again with new --dollars, nothing is paid twice"
         )
     if not failures:
         return ""

@@ -19,7 +19,7 @@ from podium.training.candidates import Fitting, resolve
 from podium.training.comparison import NAMES, ORACLE, TRAINED, compare, verdicts
 from podium.training.evaluate import evaluate, tasks_of
 from podium.training.learn import train
-from podium.training.recording import PROBE, record
+from podium.training.recording import record
 from tests.orchestrator.teams import team as team_of
 from tests.training.school import models, question, school, task, training
 
@@ -163,11 +163,14 @@ def test_recording_keeps_to_its_cap(tmp_path: Path) -> None:
     for name in ("whole", "part", "all", "none"):
         (tmp_path / name).mkdir()
     whole = recorded(tmp_path / "whole", 60).dollars
-    told: list[tuple[int, float, float]] = []
-    part = recorded(tmp_path / "part", 60, dollars=whole * 0.6, done=lambda *row: told.append(row))
+    told: list[float] = []
+
+    def tell(done: int, spent: float, forecast: float) -> None:
+        told.append(forecast)
+
+    part = recorded(tmp_path / "part", 60, dollars=whole * 0.6, done=tell)
     assert not part.complete
-    assert told[0][0] == PROBE
-    assert told[0][2] == pytest.approx(whole, rel=0.1)
+    assert told[0] == pytest.approx(whole, rel=0.1)
     count = len(part.pool.tasks)
     assert 20 <= count <= 0.6 * 60  # what fits is recorded, up to the worst case of one call
     assert f"held {count} of 60 tasks" in part.why
