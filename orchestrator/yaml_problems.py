@@ -52,6 +52,7 @@ _SHAPES = {
     "model_attributes_type": "a mapping",
     "dataclass_type": "a mapping",
 }
+_WORDS = {"string": "TEXT", "integer": "NUMBER", "number": "NUMBER", "boolean": "true | false"}
 _BOUNDS = {
     "greater_than": ("gt", "more than"),
     "greater_than_equal": ("ge", "at least"),
@@ -145,6 +146,7 @@ def translate(error: ValidationError, model: type[BaseModel], data: dict[str, Va
     """Every error of a validation, in plain words. Errors of the type `references` are left to their own check."""
     schema = model.model_json_schema()
     shapes: dict[Where, list[str]] = {}
+    short: list[Problem] = []
     problems: list[Problem] = []
     for detail in error.errors(include_url=False):
         if detail["type"] == "references":
@@ -154,12 +156,18 @@ def translate(error: ValidationError, model: type[BaseModel], data: dict[str, Va
         if shape is not None:
             shapes.setdefault(where, []).append(shape)
         else:
-            problems.append(_translated(detail, where, schema, data))
-    deeper = [*(problem.where for problem in problems), *shapes]
+            kept = short if detail["type"] == "too_short" else problems
+            kept.append(_translated(detail, where, schema, data))
+    told = [*(problem.where for problem in problems), *shapes]
+    # A list is short of an entry that is broken, and a union tries every branch, of which the one that fits the shape
+    # reports from inside: what is said about the inside says it all.
+    outer = {where[:length] for where in told for length in range(len(where))}
+    problems += [problem for problem in short if problem.where not in outer]
     for where, expected in shapes.items():
-        # A union tries every branch: the one that fits the shape reports from inside, the others report the shape.
-        if not any(len(other) > len(where) and other[: len(where)] == where for other in deeper):
-            problems.append(Problem(where, "expected " + " or ".join(dict.fromkeys(expected))))
+        if where not in outer:
+            what = "expected " + " or ".join(dict.fromkeys(expected))
+            nested = {"a mapping", "a list"} & set(expected)
+            problems.append(Problem(where, what + (f": {_form_at(schema, where, data)}" if nested else "")))
     return problems
 
 
@@ -172,7 +180,10 @@ def _translated(detail: ErrorDetails, where: Where, schema: Schema, data: dict[s
     if kind == "missing":
         if isinstance(where[-1] if where else None, int):
             return Problem(parent, "this list is too short", _description(_at(schema, parent, data)), show=False)
-        return Problem(parent, f'the key "{last}" is missing', show=False)
+        means = _description(_at(schema, where, data, choose=False))
+        told = f" ({means[:1].lower()}{means[1:]})" if means else ""
+        form = _form_at(schema, where, data)
+        return Problem(parent, f'the key "{last}" is missing; write {last}: {form}{told}', show=False)
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         tag = str(context["discriminator"]).strip("'")
         branches = _at(schema, where, data, choose=False).get("discriminator", {}).get("mapping", {})
@@ -195,7 +206,8 @@ def _translated(detail: ErrorDetails, where: Where, schema: Schema, data: dict[s
     if kind == "string_too_short":
         return Problem(where, "must not be empty", _description(_at(schema, where, data)))
     if kind == "too_short":
-        return Problem(where, f"needs at least {_entries(context['min_length'])}", show=False)
+        form = _form_at(schema, where, data)
+        return Problem(where, f"needs at least {_entries(context['min_length'])}: {form}", show=False)
     if kind == "too_long":
         return Problem(where, f"holds at most {_entries(context['max_length'])}", show=False)
     if kind in ("value_error", "assertion_error"):
@@ -274,6 +286,30 @@ def _choices(node: Schema) -> Sequence[object]:
 
 def _description(node: Schema) -> str:
     return str(node.get("description", "")).replace("\n", " ").rstrip(".")
+
+
+def _form_at(schema: Schema, where: Where, data: object) -> str:
+    """What the value at a path looks like in YAML."""
+    return _form(_at(schema, where, data, choose=False), schema.get("$defs", {}))
+
+
+def _form(node: Schema, definitions: Mapping[str, Schema]) -> str:
+    """What a value looks like in YAML, such as `{role: TEXT, model: TEXT}`."""
+    node = _branch(node, None, definitions) if "$ref" in node else node
+    if choices := _choices(node):
+        return " | ".join(map(str, choices))
+    if tag := node.get("discriminator"):
+        return f"{{{tag['propertyName']}: {' | '.join(tag['mapping'])}, ...}}"
+    if branches := [branch for branch in node.get("anyOf", []) if branch.get("type") != "null"]:
+        return " or ".join(dict.fromkeys(_form(branch, definitions) for branch in branches))
+    if node.get("type") == "array":
+        return f"[{_form(node.get('items', NO_SCHEMA), definitions)}, ...]"
+    if keys := node.get("properties"):
+        needed = node.get("required", list(keys))
+        return "{" + ", ".join(f"{key}: {_form(keys[key], definitions)}" for key in needed) + "}"
+    if isinstance(free := _of_any_key(node), Mapping) and free:
+        return f"{{NAME: {_form(free, definitions)}}}"
+    return _WORDS.get(node.get("type", ""), "...")
 
 
 def _shown(value: object) -> str:

@@ -48,7 +48,12 @@ STAR = "topology: {kind: star}"
 BROKEN: list[tuple[str, str, int, tuple[str, ...]]] = [
     # what is replaced, by what, the line of the error, what the error has to say
     ("model: small\n    tools", "modle: small\n    tools", 14, ('agents.coder.modle: unknown key "modle"', '"model"?')),
-    ("model: small\n    tools", "modle: small\n    tools", 12, ('agents.coder: the key "model" is missing',)),
+    (
+        "model: small\n    tools",
+        "modle: small\n    tools",
+        12,
+        ('coder: the key "model" is missing; write model: TEXT (',),
+    ),
     ("provider: openai", "provider: opnai", 4, ('found "opnai"', "allowed: openai, recorded", 'mean "openai"?')),
     ("    provider: openai\n", "", 3, ('models.small: the key "provider" is missing', "openai, recorded")),
     ("role: solver", "role: sovler", 13, ("agents.coder.role", 'found "sovler"', 'did you mean "solver"?')),
@@ -60,13 +65,15 @@ BROKEN: list[tuple[str, str, int, tuple[str, ...]]] = [
     (COORDINATOR, "coordinator: {kind: moa}", 18, ('coordinator: the key "aggregator" is missing',)),
     (COORDINATOR, "coordinator: {kind: moa, agent: x}", 18, ('unknown key "agent"', "layers", 'mean "agents"?')),
     (COORDINATOR, "coordinator: {kind: llm, model: smal}", 18, ("there is no model", 'did you mean "small"?')),
+    (COORDINATOR, "", 1, ('"coordinator" is missing; write coordinator: {kind: debate | ', "who decides which")),
+    (COORDINATOR, "coordinator: {kind: pipeline}", 18, ("is missing; write steps: [{agent: TEXT}, ...] (the steps",)),
     (COORDINATOR, "coordinator: {kind: debate, agents: []}", 18, ("coordinator.agents: needs at least 1 entry",)),
     (COORDINATOR, "coordinator: {kind: vote, agents: [coder, x]}", 18, ("coordinator.agents.1: there is no agent",)),
     (COORDINATOR, "coordinator: {kind: pipeline, steps: [{agent: codr}]}", 18, ("coordinator.steps.0.agent",)),
     (COORDINATOR, "coordinator: {kind: random, finish_probability: 2}", 18, ("expected at most 1", "found 2")),
     (COORDINATOR, "coordinator: {kind: learned, policy: 3}", 18, ("coordinator.policy: expected a path", "found 3")),
     (COORDINATOR, "coordinator: {kind: vote, samples: 1000000000}", 18, ("expected at most 1000",)),
-    (COORDINATOR, "coordinator:", 18, ("coordinator: expected a mapping; found nothing",)),
+    (COORDINATOR, "coordinator:", 18, ("coordinator: expected a mapping: {kind: debate | ", "found nothing")),
     ("kind: star", "kind: ster", 17, ("topology.kind", "allowed: star, chain, full", 'did you mean "star"?')),
     (STAR, "topology: {}", 17, ("topology: give either kind", "or edges")),
     (STAR, "topology: {kind: star, edges: [[coder, checker]]}", 17, ("one of the two",)),
@@ -124,6 +131,13 @@ def test_each_mistake_names_line_field_and_remedy(
         assert SECRET not in problem
         assert "pydantic" not in problem
         assert "Input should" not in problem
+
+
+def test_a_list_with_a_broken_entry_is_not_called_short() -> None:
+    told = problems(GOOD.replace(COORDINATOR, "coordinator: {kind: pipeline, steps: [{}]}"))
+    assert [line.split(": ")[1:3] for line in told] == [
+        ["coordinator.steps.0", 'the key "agent" is missing; write agent']
+    ]
 
 
 def test_all_problems_are_told_in_line_order() -> None:
