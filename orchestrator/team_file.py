@@ -19,7 +19,7 @@ from pydantic_core import PydanticCustomError
 
 from podium.orchestrator.coordinator_spec import CoordinatorSpec
 from podium.orchestrator.model_spec import Count, ModelSpec, Seconds
-from podium.orchestrator.yaml_file import FilePaths, FileUrl, StrictModel, Words, load_model, parse_model
+from podium.orchestrator.yaml_file import Check, FilePaths, FileUrl, StrictModel, Words, load_model, parse_model
 from podium.orchestrator.yaml_problems import Problem, nearest, say
 
 __all__ = ["ROLES", "AgentSpec", "BudgetSpec", "TeamSpec", "TopologySpec", "load_team", "parse_team"]
@@ -135,10 +135,18 @@ class TeamSpec(StrictModel):
         return self
 
 
-def load_team(path: str | Path) -> TeamSpec:
-    """Read a team file. Raises TeamFileError with every problem of the file, in line order."""
+def load_team(path: str | Path, *, check: Check = lambda _: ()) -> TeamSpec:
+    """Read a team file. Raises TeamFileError with every problem of the file, in line order.
+
+    check: more to look at than what stands in the file, on its plain data; it has to bear broken shapes.
+    """
     path = Path(path)
-    return _from(load_model(path, TeamSpec, check=references, include=SHARED), path)
+
+    def whole(data: Mapping[str, Any]) -> Iterator[Problem]:
+        yield from references(data)
+        yield from check(data)
+
+    return _from(load_model(path, TeamSpec, check=whole, include=SHARED), path)
 
 
 def parse_team(text: str, file: str = "<string>", base: Path = Path()) -> TeamSpec:

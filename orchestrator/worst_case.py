@@ -41,7 +41,7 @@ from podium.orchestrator.model_spec import ModelSpec
 from podium.orchestrator.team_file import AgentSpec, TeamSpec
 from podium.orchestrator.topology import Topology
 
-__all__ = ["TASK_TOKENS", "AgentWorst", "Request", "Use", "WorstCase", "schedule", "worst_case"]
+__all__ = ["TASK_TOKENS", "AgentWorst", "Request", "Use", "WorstCase", "least_call", "schedule", "worst_case"]
 
 TASK_TOKENS = 500
 """Length of a task that is assumed where the caller says nothing; a page of text."""
@@ -53,6 +53,8 @@ TOOL_RESULT_TOKENS = 2_000
 """A tool's result, as a model is shown it."""
 PASSAGES_TOKENS = 2_000
 """The passages that a retriever is shown."""
+LEAST_REPLY_TOKENS = 16
+"""A call that has room for fewer tokens of reply, or than its model's own cap, is not started."""
 MOST_SAMPLES = 5
 """Most samples that a coordinator which chooses draws with one directive."""
 MOST_REQUESTS = 5_000
@@ -194,6 +196,20 @@ def worst_case(
         rows.append(AgentWorst(name, model, price, _consistent(use.at_most(limits), [price])))
     total = _consistent(total, count.prices_used())
     return WorstCase(total, tuple(rows), deciding, work + deciding, task_tokens, steps is None)
+
+
+def least_call(
+    team: TeamSpec, agent: str, *, task_tokens: int = 0, prices: Mapping[str, Price] | None = None
+) -> tuple[int, int, float]:
+    """What a budget must hold for an agent to be asked at all: tokens read, tokens written, dollars; roughly.
+
+    task_tokens, prices: as in `worst_case`; the passages of a retriever are not counted.
+    """
+    spec = team.agents[agent]
+    model, price = team.models[spec.model], _Count(team, task_tokens, prices or {}).price(spec.model)
+    reads = _own_tokens(spec.model_copy(update={"documents": ()})) + task_tokens
+    writes = min(LEAST_REPLY_TOKENS, model.max_tokens)
+    return reads, writes, price.dollars(reads, writes)
 
 
 class _Count:

@@ -19,6 +19,7 @@ from podium.orchestrator.yaml_source import Document, Mark, Text, Value, Where, 
 from podium.protocols.errors import TeamFileError
 
 __all__ = [
+    "Check",
     "FilePath",
     "FilePaths",
     "FileUrl",
@@ -33,6 +34,7 @@ MAX_FILES = 50
 """Most files that one file may include, directly or not."""
 
 Check = Callable[[Mapping[str, Any]], Iterable[Problem]]
+"""What a schema cannot say: the problems of a file's plain data."""
 M = TypeVar("M", bound=BaseModel)
 
 

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.tree import Tree
 
-    from podium.agents.model import Price
     from podium.orchestrator.team_file import TeamSpec
     from podium.orchestrator.worst_case import Use, WorstCase
 
@@ -36,33 +35,20 @@ def plan(
     as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
 ) -> None:
     """Show who may see whom, who coordinates, and what one run costs at most, without calling anything."""
+    from podium.commands.team_checks import recorded_prices, warnings
     from podium.orchestrator.team_file import load_team
     from podium.orchestrator.worst_case import TASK_TOKENS, worst_case
 
     team = load_team(file)
-    case = worst_case(team, task_tokens=task_tokens or TASK_TOKENS, prices=_recorded_prices(team))
+    prices, tokens = recorded_prices(team), task_tokens or TASK_TOKENS
+    case = worst_case(team, task_tokens=tokens, prices=prices)
+    doubts = warnings(team, task_tokens=tokens, prices=prices)
     if as_json:
-        typer.echo(json.dumps(_as_data(team, file, case), indent=2))
-    else:
-        _show(team, file, case)
-
-
-def _recorded_prices(team: TeamSpec) -> dict[str, Price]:
-    """Prices of recorded models that do not state one: the dearest pool agent that the model speaks for."""
-    from podium.agents.model import Price
-    from podium.orchestrator.model_spec import RecordedModel
-
-    prices: dict[str, Price] = {}
-    for key, model in team.models.items():
-        if isinstance(model, RecordedModel) and model.price is None:
-            from podium.protocols.pool import read_pool
-
-            pool = read_pool(model.path).agents
-            names = [model.agent] if model.agent else [name for name, spec in team.agents.items() if spec.model == key]
-            found = [pool[name].price for name in names if name in pool]
-            dearest = (max((price.input for price in found), default=0.0), max((p.output for p in found), default=0.0))
-            prices[key] = Price(*dearest)
-    return prices
+        typer.echo(json.dumps({**_as_data(team, file, case), "warnings": doubts}, indent=2))
+        return
+    _show(team, file, case)
+    for doubt in doubts:
+        typer.echo(f"warning: {doubt}", err=True)
 
 
 def _show(team: TeamSpec, file: Path, case: WorstCase) -> None:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from podium.orchestrator.team_file import TeamSpec
-
-__all__ = ["missing_files", "register"]
+__all__ = ["register"]
 
 
 def register(app: typer.Typer) -> None:
@@ -23,17 +20,21 @@ def validate(
     file: Annotated[Path, typer.Argument(help="The team file.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Check a team file: every problem with its line, what is allowed, and the nearest name."""
+    """Check a team file and what it names: every problem with its line, what is allowed, and the nearest name.
+
+    Nothing is called; tools of your own are imported. Warnings do not change the exit code.
+    """
+    from podium.commands.team_checks import missing_files, problems_beyond, warnings
     from podium.orchestrator.team_file import load_team
     from podium.protocols.errors import TeamFileError
 
     try:
-        team = load_team(file)
+        team = load_team(file, check=problems_beyond(file))
     except TeamFileError as error:
         if as_json:
             typer.echo(json.dumps({"file": str(file), "ok": False, "problems": error.problems}, indent=2))
         raise
-    missing = missing_files(team)
+    missing, doubts = missing_files(team), warnings(team)
     if as_json:
         found = {
             "file": str(file),
@@ -44,6 +45,7 @@ def validate(
             "agents": list(team.agents),
             "coordinator": team.coordinator.kind,
             "missing_files": missing,
+            "warnings": doubts,
         }
         typer.echo(json.dumps(found, indent=2))
         return
@@ -51,20 +53,8 @@ def validate(
     typer.echo(f"{file}: fine. Team {team.name}: {agents}, {models}, coordinator {team.coordinator.kind}.")
     for path in missing:
         typer.echo(f"  not there yet: {path}")
-
-
-def missing_files(team: TeamSpec) -> list[str]:
-    """Files and folders that the team names and that do not exist (a policy may still have to be trained)."""
-    from podium.orchestrator.coordinator_spec import LearnedSpec, SkillTableSpec
-    from podium.orchestrator.model_spec import RecordedModel
-
-    named = [model.path for model in team.models.values() if isinstance(model, RecordedModel)]
-    named += [path for agent in team.agents.values() for path in agent.documents]
-    if isinstance(team.coordinator, LearnedSpec):
-        named.append(team.coordinator.policy)
-    if isinstance(team.coordinator, SkillTableSpec) and team.coordinator.table is not None:
-        named.append(team.coordinator.table)
-    return [str(path) for path in dict.fromkeys(named) if not path.exists()]
+    for doubt in doubts:
+        typer.echo(f"warning: {doubt}", err=True)
 
 
 def _counted(number: int, noun: str) -> str:

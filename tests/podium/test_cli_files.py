@@ -87,6 +87,49 @@ def test_validate_names_files_that_are_not_there_yet(team: Path) -> None:
     assert f"not there yet: {team.parent}/policies/desk" in done.stdout
 
 
+def test_validate_looks_at_tools_documents_and_model_folders(team: Path) -> None:
+    (team.parent / "own.py").write_text("def good(x: int) -> int:\n    return x\n")
+    (team.parent / "bare").mkdir()
+    more = "  here: {provider: transformers, model: ./bare}\n  gone: {provider: transformers, model: ./gone}\nagents:\n"
+    told = TEAM.replace("agents:\n", more).replace(
+        "coder: {role: solver,",
+        'coder: {role: retriever, documents: [bare, x.md], tools: [clock, "own:good", "own:bad"],',
+    )
+    team.write_text(told)
+    done = RUNNER.invoke(app, ["validate", str(team)])
+    assert done.exit_code == 2
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 5
+    assert lines[0].startswith(f"{team}:4: models.here.model: this is no model folder: it has no config.json")
+    assert lines[1].startswith(f"{team}:5: models.gone.model: there is no such model folder")
+    assert lines[2].startswith(f"{team}:8: agents.coder.documents.0: no documents are in this folder")
+    assert lines[3].startswith(f"{team}:8: agents.coder.documents.1: there is no such document")
+    assert lines[4] == f"{team}:8: agents.coder.tools.2: the module own has no function bad; it has: good"
+    team.write_text(TEAM.replace("{role: solver,", '{role: solver, tools: ["own:good"],'))
+    assert RUNNER.invoke(app, ["validate", str(team)]).exit_code == 0
+
+
+def test_validate_and_plan_warn_of_what_is_hardly_meant(team: Path) -> None:
+    free = "  free: {provider: openai, base_url: http://x/v1, model: q}\n"
+    more = f"{free}agents:\n  seeker: {{role: retriever, model: free}}\n"
+    team.write_text(TEAM.replace("agents:\n", more).replace("9000, calls", "20, dollars: 0.00001, calls"))
+    done = RUNNER.invoke(app, ["validate", str(team)])
+    assert done.exit_code == 0
+    for words in (
+        "agents.seeker: a retriever without documents",
+        "budget.dollars 1e-05 does not bound calls of the model free, which has no price",
+        "budget.tokens 20 does not hold one call of planner, which takes about",
+        "budget.dollars 1e-05 does not hold one call of coder, which costs about",
+    ):
+        assert f"warning: {words}" in done.stderr
+    planned = RUNNER.invoke(app, ["plan", str(team), "--task-tokens", "70"])
+    assert "70 of them the task" in planned.stderr
+    as_json = json.loads(RUNNER.invoke(app, ["plan", str(team), "--json"]).stdout)
+    assert len(as_json["warnings"]) == len(done.stderr.splitlines()) == 7
+    team.write_text(TEAM)
+    assert RUNNER.invoke(app, ["plan", str(team)]).stderr == ""
+
+
 @pytest.mark.parametrize(
     "arguments", [["no-such-command"], ["validate"], ["plan", "x", "--task-tokens", "0"], ["init", "--provider", "x"]]
 )

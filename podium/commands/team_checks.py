@@ -1,0 +1,168 @@
+"""What a well-formed team file may still lack: tools, documents, model folders, prices, room for one call.
+
+Problems are looked for with their lines while the file is read; warnings and files that are not there yet come from
+the team that was read. Nothing is called, but a team's own tools are imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from podium.orchestrator.yaml_problems import Problem
+
+if TYPE_CHECKING:
+    from podium.agents.model import Price
+    from podium.orchestrator.team_file import TeamSpec
+    from podium.orchestrator.yaml_file import Check
+
+__all__ = ["missing_files", "problems_beyond", "recorded_prices", "warnings"]
+
+ENDPOINTS = ("openai", "vllm", "scripted")
+"""Providers whose calls are free only because nobody stated a price. A local model's may well be."""
+
+
+def problems_beyond(file: Path) -> Check:
+    """The check of what a team file names outside itself: tools, documents, folders of local models."""
+
+    def check(data: Mapping[str, Any]) -> Iterator[Problem]:
+        for name, agent in _mappings(data.get("agents")):
+            yield from _tools(name, agent, file.parent)
+            yield from _documents(name, agent, file.parent)
+        for name, model in _mappings(data.get("models")):
+            yield from _model_folder(name, model, file.parent)
+
+    return check
+
+
+def missing_files(team: TeamSpec) -> list[str]:
+    """Files that the team names and that may still be made: a pool to record, a policy or a table to learn."""
+    from podium.orchestrator.coordinator_spec import LearnedSpec, SkillTableSpec
+    from podium.orchestrator.model_spec import RecordedModel
+
+    named = [model.path for model in team.models.values() if isinstance(model, RecordedModel)]
+    if isinstance(team.coordinator, LearnedSpec):
+        named.append(team.coordinator.policy)
+    if isinstance(team.coordinator, SkillTableSpec) and team.coordinator.table is not None:
+        named.append(team.coordinator.table)
+    return [str(path) for path in dict.fromkeys(named) if not path.exists()]
+
+
+def warnings(team: TeamSpec, *, task_tokens: int = 0, prices: Mapping[str, Price] | None = None) -> list[str]:
+    """What loads and runs, and is hardly meant. task_tokens, prices: as in `worst_case`."""
+    return [*_without_documents(team), *_without_price(team), *_without_room(team, task_tokens, prices or {})]
+
+
+def recorded_prices(team: TeamSpec) -> dict[str, Price]:
+    """Prices of recorded models that do not state one: the dearest pool agent that the model speaks for."""
+    from podium.agents.model import Price
+    from podium.orchestrator.model_spec import RecordedModel
+
+    prices: dict[str, Price] = {}
+    for key, model in team.models.items():
+        if isinstance(model, RecordedModel) and model.price is None:
+            from podium.protocols.pool import read_pool
+
+            pool = read_pool(model.path).agents
+            names = [model.agent] if model.agent else [name for name, spec in team.agents.items() if spec.model == key]
+            found = [pool[name].price for name in names if name in pool]
+            dearest = (max((price.input for price in found), default=0.0), max((p.output for p in found), default=0.0))
+            prices[key] = Price(*dearest)
+    return prices
+
+
+def _tools(name: str, agent: Mapping[str, Any], folder: Path) -> Iterator[Problem]:
+    from podium.agents.tools import load_tool
+    from podium.protocols.errors import ToolError
+
+    for place, tool in enumerate(_texts(agent.get("tools"))):
+        try:
+            load_tool(tool, folder)
+        except (ToolError, TypeError, ValueError) as error:
+            yield Problem(("agents", name, "tools", place), str(error), show=False)
+
+
+def _documents(name: str, agent: Mapping[str, Any], folder: Path) -> Iterator[Problem]:
+    from podium.agents.documents import SUFFIXES
+
+    stated = agent.get("documents")
+    for place, path in enumerate(_texts([stated] if isinstance(stated, str) else stated)):
+        at = ("agents", name, "documents") if isinstance(stated, str) else ("agents", name, "documents", place)
+        here = _placed(path, folder)
+        if not here.exists():
+            yield Problem(at, "there is no such document or folder; paths start from the folder of this file")
+        elif here.is_dir() and not any(file.suffix.lower() in SUFFIXES for file in here.rglob("*")):
+            yield Problem(at, "no documents are in this folder", f"files that end in {', '.join(SUFFIXES)}")
+
+
+def _model_folder(name: str, model: Mapping[str, Any], folder: Path) -> Iterator[Problem]:
+    stated = model.get("model")
+    if model.get("provider") != "transformers" or not isinstance(stated, str):
+        return
+    here = _placed(stated, folder)
+    if not here.is_dir():
+        if stated.startswith((".", "/", "~")) or stated.count("/") > 1:  # else it may be the name of a hub's model
+            what = "there is no such model folder; paths start from the folder of this file"
+            yield Problem(("models", name, "model"), what)
+    elif not (here / "config.json").is_file():
+        what = "this is no model folder: it has no config.json"
+        yield Problem(("models", name, "model"), what, "a folder with config.json, a tokenizer and safetensors weights")
+
+
+def _without_documents(team: TeamSpec) -> Iterator[str]:
+    for name, agent in team.agents.items():
+        if agent.role == "retriever" and not agent.documents:
+            yield f"agents.{name}: a retriever without documents has nothing to search; give it documents: [FILE, ...]"
+
+
+def _without_price(team: TeamSpec) -> Iterator[str]:
+    if team.budget.dollars is None:
+        return
+    for name, model in team.models.items():
+        if model.provider in ENDPOINTS and "price" not in model.model_fields_set:
+            yield (
+                f"budget.dollars {team.budget.dollars:g} does not bound calls of the model {name}, which has no price "
+                f"and counts as free; give models.{name} a price: {{input: NUMBER, output: NUMBER}}, in dollars per "
+                "million tokens"
+            )
+
+
+def _without_room(team: TeamSpec, task_tokens: int, prices: Mapping[str, Price]) -> Iterator[str]:
+    from podium.orchestrator.worst_case import least_call
+
+    budget = team.budget
+    of_task = f", {task_tokens} of them the task" if task_tokens else ""
+    for name in team.agents:
+        reads, writes, dollars = least_call(team, name, task_tokens=task_tokens, prices=prices)
+        if budget.tokens is not None and reads + writes > budget.tokens:
+            yield (
+                f"budget.tokens {budget.tokens} does not hold one call of {name}, which takes about {reads + writes} "
+                f"at least ({reads} to read{of_task}, {writes} to write); raise it"
+            )
+        if budget.dollars is not None and dollars > budget.dollars:
+            yield (
+                f"budget.dollars {budget.dollars:g} does not hold one call of {name}, which costs about {dollars:.6f} "
+                f"at least ({reads} tokens to read{of_task}, {writes} to write); raise it"
+            )
+
+
+def _placed(path: str, folder: Path) -> Path:
+    """A path as written, from the folder of the file that states it."""
+    from podium.orchestrator.yaml_source import Text
+
+    return (path.mark.folder if isinstance(path, Text) else folder) / Path(path).expanduser()
+
+
+def _mappings(value: object) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The entries of a mapping that are mappings themselves."""
+    if isinstance(value, Mapping):
+        for name, each in cast(Mapping[str, object], value).items():
+            if isinstance(each, Mapping):
+                yield name, cast(Mapping[str, Any], each)
+
+
+def _texts(value: object) -> list[str]:
+    """A list of texts; empty for anything else, which the schema tells."""
+    entries = cast(list[object], value) if isinstance(value, list) else []
+    return [each for each in entries if isinstance(each, str)] if all(isinstance(e, str) for e in entries) else []
