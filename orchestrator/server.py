@@ -1,8 +1,8 @@
 """Teams behind OpenAI's HTTP API: whoever can talk to a model can talk to a team.
 
 Each team is served as a model under its name. `podium.protocols.openai_api` says which part of the API is spoken,
-`server_replies` which error has which status, `server_stream` how an answer is streamed. A client that hangs up
-cancels its run. The app closes its teams when it stops.
+`server_request` what its fields may hold, `server_replies` which error has which status, `server_stream` how an answer
+is streamed. A client that hangs up cancels its run. The app closes its teams when it stops.
 
     make_app({"desk": Team.load("team.yaml")})      an ASGI app, for any server
     serve(app, host, port)                          the same under uvicorn, until Ctrl-C or SIGTERM
@@ -22,11 +22,12 @@ from typing import Any, TypeVar
 
 from podium.orchestrator.budget import Limits
 from podium.orchestrator.server_replies import Failure, completion, failure, tightened
+from podium.orchestrator.server_request import read_request
 from podium.orchestrator.server_stream import Cut, answer_events
 from podium.orchestrator.team import Team
 from podium.protocols.errors import InputError, MissingExtra, RunError
 from podium.protocols.events import Result
-from podium.protocols.openai_api import ChatRequest, ModelEntry, RequestError, error_body, parse_request
+from podium.protocols.openai_api import ChatRequest, ModelEntry, RequestError, error_body
 
 try:
     import uvicorn
@@ -143,7 +144,7 @@ class _Served:
             found = kind or "none"
             raise RequestError(f"the content-type must be application/json, found {found}", status=415)
         try:
-            asked = parse_request(await self._body(request))
+            asked = read_request(await self._body(request))
         except ClientDisconnect:
             return Response(status_code=CLIENT_GONE)
         team = self._team(asked.model)
