@@ -13,9 +13,9 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,13 +27,18 @@ from podium.orchestrator.learned.policy import LearnedCoordinator
 from podium.orchestrator.learned.saved import Policy, load_policy, save_policy
 from podium.orchestrator.team import Team
 from podium.orchestrator.team_file import load_team
-from podium.protocols.errors import BudgetExceeded, InputError, MissingExtra, RunError
+from podium.protocols.errors import BudgetExceeded, InputError, MissingExtra, PolicyError, RunError
 from podium.protocols.task import Task
 from podium.training.evaluate import Evaluation, disjoint, measure, tasks_of
 from podium.training.rollouts import Cap, Rollouts
 from podium.training.train_file import TrainSpec, load_training
 
+if TYPE_CHECKING:
+    from podium.training.checkpoint import Checkpoint
+
 METRICS = "metrics.jsonl"
+SINGLE_TASKS = 200
+"""Training tasks on which the best single agent is chosen, to be shown beside the learned coordinator."""
 PROBE_TASKS = 32
 """Tasks run at random before training, to learn what a reply of this team costs."""
 
@@ -68,21 +73,24 @@ class Trained:
 Watch = Callable[[Progress], None]
 
 
-def train(spec: TrainSpec | str | Path, *, fresh: bool = False, watch: Watch | None = None) -> Trained:
+def train(
+    spec: TrainSpec | str | Path, *, fresh: bool = False, extend: bool = False, watch: Watch | None = None
+) -> Trained:
     """Train a coordinator as a training file says.
 
-    fresh: throw an earlier checkpoint in the output folder away instead of going on from it. watch: is called after
-    each iteration. Ctrl-C ends the training after saving what it has.
+    fresh: throw an earlier checkpoint in the output folder away instead of going on from it. extend: go on from it also
+    where `iterations` grew since. watch: is called after each iteration. Ctrl-C ends the training after saving what it
+    has.
 
     Raises InputError (or a kind of it) for what is wrong in the file, the team or the tasks, BudgetExceeded when the
     dollar cap does not hold the next call, RunError when every run of an iteration fails or a gradient is not finite.
     What was learned until then is saved.
     """
     given = spec if isinstance(spec, TrainSpec) else load_training(spec)
-    return asyncio.run(atrain(given, fresh=fresh, watch=watch))
+    return asyncio.run(atrain(given, fresh=fresh, extend=extend, watch=watch))
 
 
-async def atrain(spec: TrainSpec, *, fresh: bool = False, watch: Watch | None = None) -> Trained:
+async def atrain(spec: TrainSpec, *, fresh: bool = False, extend: bool = False, watch: Watch | None = None) -> Trained:
     """`train`, to be awaited. Cancelling it saves a checkpoint first."""
     _needs_torch()
     from podium.training.checkpoint import forget_checkpoint, read_checkpoint, restore, save_checkpoint
@@ -97,6 +105,8 @@ async def atrain(spec: TrainSpec, *, fresh: bool = False, watch: Watch | None = 
     except OSError as error:
         raise InputError(f"output {spec.output}: {error.strerror}") from None
     checkpoint = None if fresh else read_checkpoint(spec.output)
+    if checkpoint:
+        checkpoint = _of_length(checkpoint, spec.iterations, extend)
     plain = Team.of(load_team(spec.team).model_copy(update={"journal": None}))
     purse = Purse(plain.models, spec, spent=checkpoint.spent if checkpoint else 0.0)
     team = Team(plain.spec, purse.models)
@@ -172,6 +182,7 @@ async def atrain(spec: TrainSpec, *, fresh: bool = False, watch: Watch | None = 
             try:
                 evaluation = await measure(team, learned, held_out, (0,), concurrency=spec.concurrency, cap=purse.cap)
                 _finish(policy, spec, trainer.iteration, evaluation)
+                await _best_single_beside(evaluation, team, tasks, held_out, purse)
             except asyncio.CancelledError:
                 _go_on()
         return Trained(policy, spec.output, trainer.iteration, finished, evaluation, log.rows)
@@ -185,6 +196,38 @@ def _go_on() -> None:
     task = asyncio.current_task()
     if task is not None:
         task.uncancel()
+
+
+def _of_length(checkpoint: Checkpoint, iterations: int, extend: bool) -> Checkpoint:
+    """The checkpoint, to go on from for a number of iterations. Raises PolicyError when it was made for fewer."""
+    before = checkpoint.settings.get("iterations")
+    if not isinstance(before, int) or iterations <= before:
+        return checkpoint
+    if not extend:
+        raise PolicyError(
+            f"{checkpoint.folder}: this training was begun with iterations: {before}, and now there are {iterations}. "
+            "The learning rate and the entropy bonus fall over all iterations, so going on gives another policy than "
+            f"{iterations} from the start would: go on all the same with --extend, start anew with --fresh, or put "
+            f"{before} back"
+        )
+    return replace(checkpoint, settings={**checkpoint.settings, "iterations": iterations})
+
+
+async def _best_single_beside(
+    evaluation: Evaluation, team: Team, tasks: Sequence[Task], held_out: Sequence[Task], purse: Purse
+) -> None:
+    """Measure the best single agent as well, where that is free, or say why not."""
+    from podium.training.candidates import Fitting, resolve
+
+    name = "best_single"
+    if purse.paid:
+        evaluation.details[name] = "not measured, since its calls are paid for; podium eval measures it"
+        return
+    try:
+        chosen = await resolve(name, Fitting(team, tasks[:SINGLE_TASKS]), evaluation.details)
+        await measure(team, {name: chosen.coordinator}, held_out, (0,), into=evaluation)
+    except RunError as error:
+        evaluation.details[name] = f"not measured: {error.message}"
 
 
 class Purse:
@@ -207,6 +250,11 @@ class Purse:
         }
         self.models: dict[str, Model] = {**cached}
         self._paid = [model for name, model in cached.items() if name in paid]
+
+    @property
+    def paid(self) -> bool:
+        """Whether some models are endpoints, which may cost real dollars."""
+        return bool(self._paid)
 
     @property
     def spent(self) -> float:

@@ -24,6 +24,7 @@ def register(app: typer.Typer) -> None:
 def train(
     file: Annotated[Path, typer.Argument(help="The training file.")],
     fresh: Annotated[bool, typer.Option("--fresh", help="Start anew instead of from the last checkpoint.")] = False,
+    extend: Annotated[bool, typer.Option("--extend", help="Go on also where iterations grew in the file.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
     """Train a team's coordinator. Ctrl-C keeps what was learned; the same command goes on from there."""
@@ -33,7 +34,7 @@ def train(
 
     spec = load_training(file)
     with TrainingProgress(spec.iterations) as progress:
-        trained = learn(spec, fresh=fresh, watch=progress.show)
+        trained = learn(spec, fresh=fresh, extend=extend, watch=progress.show)
     if as_json:
         typer.echo(json.dumps(_data(trained), indent=2))
     else:
@@ -57,7 +58,6 @@ def _data(trained: Trained) -> dict[str, object]:
 
 
 def _tell(trained: Trained, file: Path) -> None:
-
     out = console()
     if not trained.finished:
         out.print(f"Stopped after iteration {trained.iterations}; nothing is lost.", markup=False)
@@ -66,6 +66,8 @@ def _tell(trained: Trained, file: Path) -> None:
         from podium.training.reports import comparison_table
 
         out.print(comparison_table(trained.evaluation.rows, title="On the test tasks"))
+        for name, detail in trained.evaluation.details.items():
+            out.print(f"{name}: {detail}", markup=False, soft_wrap=True)
     out.print(f"Policy:         {trained.folder} ({trained.policy.parameters:,} parameters)", soft_wrap=True)
     out.print(f"Curves:         {trained.folder / 'curves.png'}", soft_wrap=True)
     out.print(f"Use it:         coordinator: {{kind: learned, policy: {trained.folder}}}", markup=False, soft_wrap=True)

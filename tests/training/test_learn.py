@@ -16,7 +16,15 @@ from podium.agents.reply_cache import CachedModel
 from podium.agents.scripted import ScriptedModel
 from podium.orchestrator.learned import load_policy
 from podium.orchestrator.team import Team
-from podium.protocols.errors import BudgetExceeded, InputError, ModelError, PodiumError, TaskError, TeamFileError
+from podium.protocols.errors import (
+    BudgetExceeded,
+    InputError,
+    ModelError,
+    PodiumError,
+    PolicyError,
+    TaskError,
+    TeamFileError,
+)
 from podium.protocols.record import Generation, Sampling
 from podium.training import learn
 from podium.training.checkpoint import read_checkpoint
@@ -96,6 +104,30 @@ def test_interrupted_and_resumed(tmp_path: Path) -> None:
     again = train(training(tmp_path))  # nothing is left to do
     assert again.finished
     assert len(again.metrics) == 4
+
+
+def test_more_iterations_go_on_where_that_is_asked_for(tmp_path: Path) -> None:
+    train(training(tmp_path, iterations=2))
+    with pytest.raises(PolicyError, match=r"begun with iterations: 2, and now there are 4\..*--extend"):
+        train(training(tmp_path, iterations=4))
+    longer = train(training(tmp_path, iterations=4), extend=True)
+    assert (longer.finished, longer.iterations) == (True, 4)
+    assert [row["step"] for row in longer.metrics] == [1, 2, 3, 4]
+    assert train(training(tmp_path, iterations=4)).finished  # from here on it is a training of four
+    with pytest.raises(PolicyError, match=r"other settings: iterations \(4\)"):
+        train(training(tmp_path, iterations=3), extend=True)
+
+
+def test_the_best_single_agent_is_shown_beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = train(training(tmp_path, iterations=1)).evaluation
+    assert told is not None
+    assert [row.name for row in told.rows] == ["learned", "best_single"]
+    assert told.details["best_single"] in {"adder", "timer"}
+    monkeypatch.setattr(Purse, "paid", True)
+    paid = train(training(tmp_path, iterations=1)).evaluation
+    assert paid is not None
+    assert [row.name for row in paid.rows] == ["learned"]
+    assert "paid for" in paid.details["best_single"]
 
 
 def _weights(out: Path) -> dict[str, list[float]]:
