@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from heapq import nlargest
 
@@ -18,7 +18,7 @@ from podium.agents.documents import DocumentIndex
 from podium.agents.model import Model, Prompt, ToolSchema
 from podium.agents.roles import ROLES, instruction
 from podium.agents.tools import Tool
-from podium.protocols.bus import Card, Delta, Envelope, Reply
+from podium.protocols.bus import Card, Delta, Envelope, Send
 from podium.protocols.errors import BudgetExceeded, ModelError, ToolError
 from podium.protocols.record import Call, Generation, Sampling, ToolCall, ToolResult
 from podium.protocols.task import Message
@@ -71,67 +71,55 @@ class Agent:
         longest = nlargest(PASSAGES, (len(passage.source) + len(passage.text) + 5 for passage in passages))
         return len(self._system) + tools + sum(longest)
 
-    def answer(self, envelope: Envelope) -> AsyncIterator[Delta | Call | Reply]:
-        """Work one directive.
+    async def answer(self, envelope: Envelope, send: Send) -> str:
+        """Work one directive; the reply.
 
         Raises ModelError (or a kind of it) when the model fails, ToolError when it asks for tools without end, and
         BudgetExceeded before a call that the lease does not hold.
         """
-        if self._rounds:
-            return self._with_tools(envelope)
-        return self._once(envelope, (), 0, ()) if envelope.stream else _Silent(self, envelope)
-
-    async def _with_tools(self, envelope: Envelope) -> AsyncIterator[Delta | Call | Reply]:
         history: list[Message] = []
         for turn in range(self._rounds + 1):
             schemas = self._schemas if turn < self._rounds else ()
-            asked: Generation | None = None
-            async for item in self._once(envelope, tuple(history), turn, schemas):
-                if isinstance(item, Call) and isinstance(item.result, Generation) and item.result.tool_calls:
-                    asked = item.result
-                yield item
-            if asked is None:
-                return
+            asked = await self._generated(envelope, send, tuple(history), turn, schemas)
+            if not asked.tool_calls:
+                return asked.text
             history.append(Message("assistant", asked.text, tool_calls=asked.tool_calls))
             for call in asked.tool_calls:
                 result = await self._use(call.name, call.arguments, envelope)
                 history.append(Message("tool", result.text, name=call.name, tool_call_id=call.id))
-                yield Call(f"{envelope.id}.{turn}.{call.id}", call.name, result)
+                send(Call(f"{envelope.id}.{turn}.{call.id}", call.name, result))
         raise ToolError(
             f"still asked for tools after {self._rounds} rounds; raise max_tool_rounds or mend the prompt",
             run=envelope.run,
             agent=self.card.name,
         )
 
-    async def _once(
-        self, envelope: Envelope, history: tuple[Message, ...], turn: int, schemas: tuple[ToolSchema, ...]
-    ) -> AsyncIterator[Delta | Call | Reply]:
-        """One call of the model, with its words as they come."""
+    async def _generated(
+        self, envelope: Envelope, send: Send, history: tuple[Message, ...], turn: int, schemas: tuple[ToolSchema, ...]
+    ) -> Generation:
+        """One call of the model, sent when it is complete, and taken off the lease."""
         generation: Generation | None = None
+        prompt, sampling = self._asked(envelope, history, schemas)
         try:
-            async for item in self.model.generate(*self._asked(envelope, history, schemas)):
+            async for item in self.model.generate(prompt, sampling):
                 if isinstance(item, Generation):
                     generation = item
                 elif envelope.stream:
-                    yield Delta(item)
+                    send(Delta(item))
         except ModelError as error:
-            raise self._signed(error, envelope) from error.__cause__
-        call = self._called(envelope, turn, generation)
-        yield call
-        if generation is not None and not generation.tool_calls:
-            yield Reply(generation.text)
-
-    async def work(self, envelope: Envelope) -> tuple[Call, Reply]:
-        """One call of the model, for those who do not care for its words before the end. Raises as `answer` does."""
-        generation: Generation | None = None
-        try:
-            async for item in self.model.generate(*self._asked(envelope, (), ())):
-                if isinstance(item, Generation):
-                    generation = item
-        except ModelError as error:
-            raise self._signed(error, envelope) from error.__cause__
-        call = self._called(envelope, 0, generation)
-        return call, Reply("" if generation is None else generation.text)
+            error.run, error.agent = error.run or envelope.run, error.agent or self.card.name
+            raise
+        if generation is None:
+            raise ModelError("the model ended without an answer", run=envelope.run, agent=self.card.name)
+        if generation.tool_calls and not self._tools:
+            name = generation.tool_calls[0].name
+            raise ModelError(f"asked for the tool {name!r}, and was given none", run=envelope.run, agent=self.card.name)
+        lease, usage = envelope.lease, generation.usage
+        lease.calls -= 1
+        lease.tokens -= usage.tokens
+        lease.dollars -= usage.dollars
+        send(Call(f"{envelope.id}.{turn}", self.model.name, generation))
+        return generation
 
     def _asked(
         self, envelope: Envelope, history: tuple[Message, ...], schemas: tuple[ToolSchema, ...]
@@ -159,23 +147,6 @@ class Agent:
         )
         render = partial(self._render, envelope, history)
         return Prompt(self.card.name, envelope.task[-1].content, render, estimate, schemas), sampling
-
-    def _called(self, envelope: Envelope, turn: int, generation: Generation | None) -> Call:
-        """A completed call, taken off the lease."""
-        if generation is None:
-            raise ModelError("the model ended without an answer", run=envelope.run, agent=self.card.name)
-        if generation.tool_calls and not self._tools:
-            name = generation.tool_calls[0].name
-            raise ModelError(f"asked for the tool {name!r}, and was given none", run=envelope.run, agent=self.card.name)
-        lease, usage = envelope.lease, generation.usage
-        lease.calls -= 1
-        lease.tokens -= usage.tokens
-        lease.dollars -= usage.dollars
-        return Call(f"{envelope.id}.{turn}", self.model.name, generation)
-
-    def _signed(self, error: ModelError, envelope: Envelope) -> ModelError:
-        error.run, error.agent = error.run or envelope.run, error.agent or self.card.name
-        return error
 
     async def _use(self, name: str, arguments: str, envelope: Envelope) -> ToolResult:
         tool = self._tools.get(name)
@@ -207,27 +178,3 @@ def _characters(message: Message) -> int:
     """How long a message of the tool loop is, the calls that it asks for included."""
     asked = (call for call in message.tool_calls if isinstance(call, ToolCall))
     return len(message.content) + sum(len(call.name) + len(call.arguments) for call in asked)
-
-
-class _Silent:
-    """An agent's answer without its stream: the call, then the reply. A generator would cost as much as the engine."""
-
-    __slots__ = ("_agent", "_envelope", "_left")
-
-    def __init__(self, agent: Agent, envelope: Envelope) -> None:
-        self._agent = agent
-        self._envelope: Envelope | None = envelope
-        self._left: list[Reply] = []
-
-    def __aiter__(self) -> _Silent:
-        return self
-
-    async def __anext__(self) -> Call | Reply:
-        if self._envelope is not None:
-            envelope, self._envelope = self._envelope, None
-            call, reply = await self._agent.work(envelope)
-            self._left.append(reply)
-            return call
-        if self._left:
-            return self._left.pop()
-        raise StopAsyncIteration

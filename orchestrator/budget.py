@@ -11,6 +11,7 @@ import math
 import time
 
 from podium.protocols.frozen import frozen
+from podium.protocols.record import Usage
 
 
 @frozen
@@ -45,68 +46,78 @@ class Left:
         )
 
 
+Hold = tuple[int, int, float]
+"""What is set aside for one request, until it ends: tokens, calls, dollars."""
+
+
 class Budget:
-    """The account of one run."""
+    """The account of one run. tokens, calls, dollars: spent; held_...: set aside; overshoot: tokens above a hold."""
 
     __slots__ = (
         "calls",
+        "deadline",
         "dollars",
+        "held_calls",
+        "held_dollars",
+        "held_tokens",
         "limits",
-        "reserved_calls",
-        "reserved_dollars",
-        "reserved_tokens",
+        "overshoot",
         "started",
         "tokens",
     )
 
-    def __init__(self, limits: Limits, started: float | None = None) -> None:
+    def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self.started = time.monotonic() if started is None else started
-        self.tokens = self.calls = 0
+        self.started = time.monotonic()
+        self.deadline = self.started + limits.seconds
+        self.tokens = self.calls = self.overshoot = 0
         self.dollars = 0.0
-        self.reserved_tokens = self.reserved_calls = 0
-        self.reserved_dollars = 0.0
+        self.held_tokens = self.held_calls = 0
+        self.held_dollars = 0.0
 
-    @property
-    def deadline(self) -> float:
-        """When the run must have ended, in `time.monotonic()` seconds."""
-        return self.started + self.limits.seconds
-
-    def left(self, now: float | None = None) -> Left:
+    def left(self) -> Left:
         """What can still be reserved."""
         limits = self.limits
-        tokens = limits.tokens - self.tokens - self.reserved_tokens
-        calls = limits.calls - self.calls - self.reserved_calls
-        dollars = limits.dollars - self.dollars - self.reserved_dollars
-        seconds = self.deadline - (time.monotonic() if now is None else now)
+        tokens = limits.tokens - self.tokens - self.held_tokens
+        calls = limits.calls - self.calls - self.held_calls
+        dollars = limits.dollars - self.dollars - self.held_dollars
+        seconds = self.deadline - time.monotonic()
         return Left(tokens, calls, seconds, dollars, limits)
 
     def admits(self, tokens: int, calls: int, dollars: float) -> bool:
         """Whether a call of this worst case fits what is left."""
         limits = self.limits
         return (
-            self.tokens + self.reserved_tokens + tokens <= limits.tokens
-            and self.calls + self.reserved_calls + calls <= limits.calls
-            and self.dollars + self.reserved_dollars + dollars <= limits.dollars
+            self.tokens + self.held_tokens + tokens <= limits.tokens
+            and self.calls + self.held_calls + calls <= limits.calls
+            and self.dollars + self.held_dollars + dollars <= limits.dollars
         )
 
-    def reserve(self, tokens: int, calls: int, dollars: float) -> None:
+    def reserve(self, hold: Hold) -> None:
         """Set a worst case aside. Ask `admits` first."""
-        self.reserved_tokens += tokens
-        self.reserved_calls += calls
-        self.reserved_dollars += dollars
+        tokens, calls, dollars = hold
+        self.held_tokens += tokens
+        self.held_calls += calls
+        self.held_dollars += dollars
 
-    def release(self, tokens: int, calls: int, dollars: float) -> None:
-        """Give a reservation back, once what it covered is spent or has failed."""
-        self.reserved_tokens -= tokens
-        self.reserved_calls -= calls
-        self.reserved_dollars -= dollars
+    def settle(self, hold: Hold, usage: Usage) -> None:
+        """A request ended: give its hold back and record what it really used."""
+        tokens, calls, dollars = hold
+        used = usage.input_tokens + usage.output_tokens
+        self.held_tokens -= tokens
+        self.held_calls -= calls
+        self.held_dollars -= dollars
+        self.tokens += used
+        self.calls += usage.calls
+        self.dollars += usage.dollars
+        if used > tokens:
+            self.overshoot += used - tokens
 
-    def spend(self, tokens: int, calls: int, dollars: float) -> None:
-        """Record what calls really used."""
-        self.tokens += tokens
-        self.calls += calls
-        self.dollars += dollars
+    def spend(self, usage: Usage) -> None:
+        """Record what calls used for which nothing was set aside."""
+        self.tokens += usage.tokens
+        self.calls += usage.calls
+        self.dollars += usage.dollars
 
 
 def _fraction(left: float, limit: float) -> float:

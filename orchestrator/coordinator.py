@@ -14,7 +14,19 @@ from typing import Any, Literal, Protocol
 
 from podium.orchestrator.budget import Left
 from podium.protocols.bus import Card
-from podium.protocols.record import Action, Decision, Directive, Finish, Node
+from podium.protocols.record import (
+    ALL,
+    NO_REASONS,
+    ONE,
+    Action,
+    Compute,
+    Decision,
+    Directive,
+    Finish,
+    Node,
+    Objective,
+    View,
+)
 from podium.protocols.task import Message
 
 Memory = Any
@@ -65,7 +77,7 @@ class Coordinator(Protocol):
         """The memory after one more node (every kind but the task itself)."""
         ...
 
-    def decide(self, states: Sequence[RunState]) -> Sequence[Decision] | Awaitable[Sequence[Decision]]:
+    def decide(self, states: Sequence[RunState]) -> list[Decision] | Awaitable[list[Decision]]:
         """One decision per state, in the same order. Awaitable where deciding takes model calls."""
         ...
 
@@ -84,7 +96,7 @@ class Stateless:
 
 def decision(name: str, state: RunState, action: Action, **reasons: float) -> Decision:
     """A deterministic decision: log-probability 0, no factors."""
-    return Decision(f"{state.run}.{state.step}", state.step, action, name, reasons=reasons)
+    return Decision(f"{state.run}.{state.step}", state.step, action, name, reasons=reasons or NO_REASONS)
 
 
 def directive_id(state: RunState, pick: int) -> str:
@@ -115,6 +127,22 @@ def plurality(nodes: Sequence[Node]) -> Node:
     return next(node for node in nodes if node.answer is not None and votes[node.answer] == most)
 
 
-def ask(state: RunState, agents: Sequence[str], **common: Any) -> tuple[Directive, ...]:
+def ask(
+    state: RunState,
+    agents: Sequence[str],
+    *,
+    objective: Objective = "propose",
+    instruction: str = "",
+    visible: View = ALL,
+    compute: Compute = ONE,
+    answer: bool = False,
+) -> tuple[Directive, ...]:
     """One directive per agent, all alike but for the address."""
-    return tuple(Directive(directive_id(state, pick), agent, **common) for pick, agent in enumerate(agents))
+    return tuple(
+        [
+            Directive(
+                f"{state.run}.{state.step}.{pick}", agent, objective, instruction, visible, "normal", compute, answer
+            )
+            for pick, agent in enumerate(agents)
+        ]
+    )

@@ -7,7 +7,6 @@ a timer, and a run that is alone waits for nobody.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 
 from podium.orchestrator.coordinator import Coordinator, RunState
 from podium.protocols.record import Decision
@@ -36,7 +35,7 @@ class Decider:
             return
         try:
             made = self.coordinator.decide([state for state, _ in batch])
-            if not isinstance(made, Sequence):
+            if not isinstance(made, list):
                 raise TypeError(f"coordinator {self.coordinator.name} is batched and must decide without awaiting")
             for (_, future), decision in zip(batch, made, strict=True):
                 future.set_result(decision)

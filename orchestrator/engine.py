@@ -10,27 +10,27 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
-from podium.orchestrator.budget import Budget, Limits
+from podium.orchestrator.budget import Budget, Hold, Limits
 from podium.orchestrator.coordinator import Coordinator, Memory, RunState, plurality
 from podium.orchestrator.deciding import Decider
+from podium.orchestrator.leases import Leases
 from podium.orchestrator.topology import Topology
-from podium.protocols.bus import Bus, Card, Envelope, Lease, Reply
+from podium.protocols.bus import Bus, Delta, Envelope, Send
 from podium.protocols.errors import BudgetExceeded, CoordinatorError, DeadlineExceeded, PodiumError, RunError
 from podium.protocols.events import Added, Decided, Ended, Event, Piece, Result, Started, Stop
+from podium.protocols.frozen import frozen
 from podium.protocols.noise import seed_of
 from podium.protocols.record import NO_USAGE, Call, Decision, Directive, Finish, Generation, Node, Usage
 from podium.protocols.task import Task
 
-SHORTEST_REPLY = 16
-"""A request is refused when fewer tokens than this are left for its reply (or than its own cap, if that is lower)."""
+T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Settings:
     """How one run is run. seed: of the coordinator's sampling; reply_seed: of the models', None leaves it to them."""
 
@@ -113,20 +113,8 @@ class Orchestrator:
             raise
 
 
-@dataclass(slots=True)
-class _Request:
-    """One sample of a directive. turn: how often the agent has been asked in this run; it keys the reply's seed.
-
-    reserved: tokens, calls and dollars, set aside until the request ends.
-    """
-
-    directive: Directive
-    sample: int
-    lease: Lease
-    turn: int
-    estimate: int
-    reserved: tuple[int, int, float]
-
+_Request = tuple[Envelope, Hold]
+"""One sample of a directive, with what is set aside for it until it ends."""
 
 _Answered = tuple[str, tuple[Call, ...], Usage]
 """What came back from a request: words, completed calls, and what they used."""
@@ -158,16 +146,10 @@ class _Run:
         self.nodes: list[Node] = []
         self.decisions: list[Decision] = []
         self.memory: Memory = None
-        self.task_chars = sum(len(message.content) for message in task.messages)
-        self.shown = dict.fromkeys(self.by_name, 0)  # characters of all replies each agent may see
-        self.asked = dict.fromkeys(self.by_name, 0)
-        self.replied = 0  # characters of all replies: a bound on their tokens
-        self.longest = max(card.overhead + card.max_tokens for card in self.cards) + self.task_chars + 1
-        self.ample = all(card.chars_per_token >= 1 for card in self.cards)
-        self.refused = 0
-        self.overshoot = 0
+        self.leases = Leases(self.budget, self.cards, sum(len(message.content) for message in task.messages))
+        self.asked = dict.fromkeys(self.by_name, 0)  # how often: it keys the seeds of an agent's replies
         self.unanswered = NO_USAGE  # of requests that ended without a reply
-        self.affordable = (True,) * len(self.cards)
+        self.affordable: tuple[bool, ...] = ()
 
     async def loop(self) -> Result:
         """Decide and act until there is an answer.
@@ -182,16 +164,14 @@ class _Run:
         self._add(Node(0, (), "task", "user", task.text), observe=False)
         coordinator, decider = self.team.coordinator, self.decider
         batched = coordinator.batched
-        bounded = self.budget.limits != Limits()
         try:
             self.memory = coordinator.begin(task.messages, self.cards)
         except Exception as error:
             raise self._blame("begin", error) from error
         while True:
-            if bounded and not self._ample():
-                self.affordable = tuple(self._room(card) > 0 for card in self.cards)
-                if len(self.nodes) == 1 and not any(self.affordable):
-                    return self.wind_down("budget", "the budget does not hold one call")
+            self.affordable = self.leases.affordable()
+            if len(self.nodes) == 1 and not any(self.affordable):
+                return self.wind_down("budget", "the budget does not hold one call")
             state = RunState(
                 self.id,
                 task.messages,
@@ -210,7 +190,7 @@ class _Run:
                     decision = await decider.decide(state)
                 else:
                     made = coordinator.decide((state,))
-                    decision = (made if isinstance(made, Sequence) else await made)[0]
+                    decision = (made if isinstance(made, list) else await made)[0]
             except Exception as error:
                 raise self._blame("decide", error) from error
             self.decisions.append(decision)
@@ -229,60 +209,43 @@ class _Run:
 
     async def _act(self, directives: tuple[Directive, ...]) -> Result | None:
         """Carry directives out in parallel; the result, if that ends the run."""
-        work = [each for directive in directives for each in self._leases(directive)]
+        work: list[_Request] = []
+        for directive in directives:
+            work += self._requests(directive)
         if not work:
             return self.wind_down("budget", "the budget does not hold the calls that were decided")
-        upto = len(self.nodes)
         if len(work) == 1:
-            directive = work[0].directive
-            content, calls, usage = await self._ask(work[0], upto)
-            node = self._reply(directive, content, calls, usage, (upto - 1,))
+            directive = work[0][0].directive
+            node = self._reply(directive, *await self._ask(*work[0]), (len(self.nodes) - 1,))
             return self.result("answered", node) if directive.answer else None
-        done: list[_Answered | None] = [None] * len(work)
-
-        async def keep(place: int) -> None:
-            done[place] = await self._ask(work[place], upto)
-
-        try:
-            async with asyncio.TaskGroup() as group:
-                for place in range(1, len(work)):
-                    group.create_task(keep(place))
-                await keep(0)
-        except BaseExceptionGroup as failed:
-            self._gather(directives, work, done, upto)
-            raise failed.exceptions[0] from None
-        except BaseException:
-            self._gather(directives, work, done, upto)
-            raise
-        answer = self._gather(directives, work, done, upto)
+        done, error = await _together([self._ask(*each) for each in work])
+        answer = self._gather(directives, work, done)
+        if error:
+            raise error
         return None if answer is None else self.result("answered", answer)
 
     def _gather(
-        self,
-        directives: tuple[Directive, ...],
-        work: Sequence[_Request],
-        done: Sequence[_Answered | None],
-        upto: int,
+        self, directives: tuple[Directive, ...], work: Sequence[_Request], done: Sequence[_Answered | None]
     ) -> Node | None:
         """Commit what came back, in the order of the directives; the run's answer, if it is among it."""
         answer: Node | None = None
+        parents, place = (len(self.nodes) - 1,), 0
         for directive in directives:
-            drawn = [
-                each
-                for request, each in zip(work, done, strict=True)
-                if request.directive is directive and each is not None
-            ]
+            drawn: list[_Answered] = []
+            while place < len(work) and work[place][0].directive is directive:
+                answered = done[place]
+                if answered is not None:
+                    drawn.append(answered)
+                place += 1
             if drawn:
-                node = self._reduce(directive, drawn, upto)
+                node = self._reduce(directive, drawn, parents)
                 answer = node if directive.answer else answer
         return answer
 
-    def _reduce(self, directive: Directive, drawn: list[_Answered], upto: int) -> Node:
+    def _reduce(self, directive: Directive, drawn: list[_Answered], parents: tuple[int, ...]) -> Node:
         """One reply from a directive's samples; where there are several, they stay in the record as candidates."""
-        parents = (upto - 1,)
         if len(drawn) == 1:
-            content, calls, usage = drawn[0]
-            return self._reply(directive, content, calls, usage, parents)
+            return self._reply(directive, *drawn[0], parents)
         candidates = [
             self._add(
                 Node(
@@ -318,12 +281,8 @@ class _Run:
             time.monotonic() - self.budget.started,
             directive.id,
         )
-        self._add(node)
-        size = len(content) + len(directive.agent) + 4
-        self.replied += size
-        for viewer in self.team.topology.viewers(directive.agent):
-            self.shown[viewer] += size
-        return node
+        self.leases.heard(self.team.topology.viewers(directive.agent), len(content) + len(directive.agent) + 4)
+        return self._add(node)
 
     def _add(self, node: Node, observe: bool = True) -> Node:
         self.nodes.append(node)
@@ -343,125 +302,80 @@ class _Run:
         what = f"{self.team.coordinator.name} failed to {verb} at step {len(self.decisions)}"
         return CoordinatorError(f"{what}: {type(error).__name__}: {error}", run=self.id)
 
-    async def _ask(self, request: _Request, upto: int) -> _Answered:
+    async def _ask(self, envelope: Envelope, hold: Hold) -> _Answered:
         """One request over the bus: its words, its completed calls, and what they used."""
-        directive, sample, lease = request.directive, request.sample, request.lease
-        agent, settings = directive.agent, self.settings
-        seed = None
-        if settings.reply_seed is not None:
-            seed = seed_of(settings.reply_seed, agent, request.turn, sample) & 0x7FFFFFFF
-        emit = self.emit
-        envelope = Envelope(
-            f"{directive.id}.{sample}" if sample else directive.id,
-            self.id,
-            self.task.messages,
-            directive,
-            partial(self._visible, directive, upto),
-            lease,
-            request.estimate,
-            sample,
-            seed,
-            emit is not None and directive.compute.samples == 1,
-        )
-        reserved = request.reserved
-        content: str | None = None
+        agent = envelope.directive.agent
         calls: list[Call] = []
-        usage = NO_USAGE
+        content, answered, usage = "", False, NO_USAGE
         try:
-            async for item in self.team.bus.request(agent, envelope):
-                if isinstance(item, Call):
-                    calls.append(item)
-                    if isinstance(item.result, Generation):
-                        usage = item.result.usage if usage is NO_USAGE else usage + item.result.usage
-                elif isinstance(item, Reply):
-                    content = item.content
-                elif emit:
-                    emit(Piece(self.id, agent, item.text, directive.answer))
+            content = await self.team.bus.request(agent, envelope, self._listener(envelope, calls))
+            answered = True
         except PodiumError:
             raise
         except Exception as error:
             raise RunError(f"it failed with {type(error).__name__}: {error}", run=self.id, agent=agent) from error
         finally:
-            budget = self.budget
-            budget.release(*reserved)
-            budget.spend(usage.tokens, usage.calls, usage.dollars)
-            if content is None:
+            for call in calls:
+                if isinstance(call.result, Generation):
+                    usage = call.result.usage if usage is NO_USAGE else usage + call.result.usage
+            self.budget.settle(hold, usage)
+            if not answered:
                 self.unanswered = self.unanswered + usage
-            if usage.tokens > reserved[0]:
-                self.overshoot += usage.tokens - reserved[0]
-        if content is None:
-            raise RunError("the bus ended a request without a reply", run=self.id, agent=agent)
         return content, tuple(calls), usage
 
-    def _leases(self, directive: Directive) -> list[_Request]:
-        """A request for each sample that the budget holds; reserved here, released when the request ends."""
-        card = self.by_name.get(directive.agent)
+    def _listener(self, envelope: Envelope, calls: list[Call]) -> Send:
+        """Takes what an agent sends: calls are kept, pieces of the reply go to whoever watches the run."""
+        emit, directive = self.emit, envelope.directive
+
+        def send(item: Delta | Call) -> None:
+            if isinstance(item, Call):
+                calls.append(item)
+            elif emit:
+                emit(Piece(self.id, directive.agent, item.text, directive.answer))
+
+        return send
+
+    def _requests(self, directive: Directive) -> list[_Request]:
+        """A request for each sample that the budget holds."""
+        agent, compute, settings = directive.agent, directive.compute, self.settings
+        card = self.by_name.get(agent)
         if card is None:
             names = ", ".join(self.by_name)
-            raise CoordinatorError(f"no agent {directive.agent!r} in this team; there are: {names}", run=self.id)
-        self.asked[card.name] += 1
-        turn = self.asked[card.name]
-        requests: list[_Request] = []
-        estimate, budget = self._estimate(directive), self.budget
-        cap = directive.compute.max_tokens or card.max_tokens
-        for sample in range(directive.compute.samples):
-            room = self._room(card, estimate, cap)
-            if room <= 0:
-                self.refused += 1
+            raise CoordinatorError(f"no agent {agent!r} in this team; there are: {names}", run=self.id)
+        self.asked[agent] = turn = self.asked[agent] + 1
+        upto = len(self.nodes)
+        estimate = self.leases.estimate(card, len(directive.instruction) + self._characters(directive))
+        out: list[_Request] = []
+        for sample in range(compute.samples):
+            leased = self.leases.lease(card, estimate, compute.max_tokens or card.max_tokens)
+            if leased is None:
                 break
-            rounds = card.rounds
-            tokens = estimate + room
-            dollars = (estimate * card.price[0] + room * card.price[1]) * 1e-6
-            while rounds > 1 and not budget.admits(tokens * rounds, rounds, dollars * rounds):
-                rounds -= 1
-            reserved = (tokens * rounds, rounds, dollars * rounds)
-            budget.reserve(*reserved)
-            lease = Lease(*reserved, budget.deadline)
-            if (
-                rounds > 1
-            ):  # what tools return comes on top of the estimate: where nothing is limited, nothing is refused
-                lease.tokens = lease.tokens if budget.limits.tokens < math.inf else math.inf
-                lease.dollars = lease.dollars if budget.limits.dollars < math.inf else math.inf
-            requests.append(_Request(directive, sample, lease, turn, estimate, reserved))
-        return requests
+            seed = None
+            if settings.reply_seed is not None:
+                seed = seed_of(settings.reply_seed, agent, turn, sample) & 0x7FFFFFFF
+            envelope = Envelope(
+                f"{directive.id}.{sample}" if sample else directive.id,
+                self.id,
+                self.task.messages,
+                directive,
+                partial(self._visible, directive, upto),
+                leased[0],
+                estimate,
+                sample,
+                seed,
+                self.emit is not None and compute.samples == 1,
+            )
+            out.append((envelope, leased[1]))
+        return out
 
-    def _ample(self) -> bool:
-        """Whether the budget holds a request to any agent with ease: a bound that costs less than asking each."""
-        budget, limits = self.budget, self.budget.limits
-        return (
-            self.ample
-            and limits.dollars == math.inf
-            and budget.calls + budget.reserved_calls + 1 <= limits.calls
-            and budget.tokens + budget.reserved_tokens + self.longest + self.replied <= limits.tokens
-        )
-
-    def _room(self, card: Card, estimate: int | None = None, cap: int | None = None) -> int:
-        """Reply tokens that one more request to an agent may use; 0 when it does not fit the budget."""
-        cap = cap or card.max_tokens
-        budget = self.budget
-        limits = budget.limits
-        if estimate is None:
-            estimate = card.overhead + int((self.task_chars + self.shown[card.name]) / card.chars_per_token) + 1
-        if budget.calls + budget.reserved_calls + 1 > limits.calls:
-            return 0
-        room = limits.tokens - budget.tokens - budget.reserved_tokens - estimate
-        if limits.dollars != math.inf:
-            dollars = limits.dollars - budget.dollars - budget.reserved_dollars - estimate * card.price[0] * 1e-6
-            if dollars < 0:
-                return 0
-            if card.price[1] > 0:
-                room = min(room, dollars / (card.price[1] * 1e-6))
-        return 0 if room < min(cap, SHORTEST_REPLY) else cap if room >= cap else int(room)
-
-    def _estimate(self, directive: Directive) -> int:
-        """Prompt tokens of a directive, roughly, without rendering it."""
-        card, view = self.by_name[directive.agent], directive.visible
-        chars = self.task_chars + len(directive.instruction)
+    def _characters(self, directive: Directive) -> int:
+        """Characters of the replies that a directive shows, with their authors' names."""
+        view = directive.visible
         if view.kind == "all" and view.upto is None:
-            chars += self.shown[directive.agent]
-        elif view.kind != "none":
-            chars += sum(len(node.content) + len(node.author) + 4 for node in self._visible(directive, len(self.nodes)))
-        return card.overhead + int(chars / card.chars_per_token) + 1
+            return self.leases.shown[directive.agent]
+        if view.kind == "none":
+            return 0
+        return sum(len(node.content) + len(node.author) + 4 for node in self._visible(directive, len(self.nodes)))
 
     def _visible(self, directive: Directive, upto: int) -> tuple[Node, ...]:
         """The replies that a directive shows, oldest first, without what the topology forbids."""
@@ -487,7 +401,7 @@ class _Run:
     def _charge(self, decision: Decision, name: str) -> None:
         """Calls that the coordinator made to decide become a node of the record, and the run pays for them."""
         usage = Usage.total(call.result.usage for call in decision.calls if isinstance(call.result, Generation))
-        self.budget.spend(usage.tokens, usage.calls, usage.dollars)
+        self.budget.spend(usage)
         text = decision.calls[-1].result.text
         clock = time.monotonic() - self.budget.started
         self._add(
@@ -531,8 +445,8 @@ class _Run:
             tuple(self.nodes),
             tuple(self.decisions),
             self.settings.seed,
-            self.refused,
-            self.overshoot,
+            self.leases.refused,
+            self.budget.overshoot,
             seconds,
         )
         if self.emit:
@@ -545,3 +459,34 @@ class _Run:
         if not replies:
             return "no reply had arrived"
         return f"{replies} {'reply' if replies == 1 else 'replies'} kept in the record"
+
+
+async def _together(work: Sequence[Coroutine[Any, Any, T]]) -> tuple[list[T | None], BaseException | None]:
+    """What came of each, and the first error: when one fails, or the caller is cancelled, the others are stopped.
+
+    The first runs in the caller's own task. Nothing is left running.
+    """
+    loop = asyncio.get_running_loop()
+    tasks = [loop.create_task(each) for each in work[1:]]
+    done: list[T | None] = [None] * len(work)
+    error: BaseException | None = None
+    try:
+        done[0] = await work[0]
+        await asyncio.sleep(0)  # who answers at once is done then
+        if not all(map(asyncio.Task[T].done, tasks)):
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+    except BaseException as raised:
+        error = raised
+    if not all(map(asyncio.Task[T].done, tasks)):
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+    for place, task in enumerate(tasks, 1):
+        if task.cancelled():
+            continue
+        failure = task.exception()
+        if failure is None:
+            done[place] = task.result()
+        else:
+            error = error or failure
+    return done, error

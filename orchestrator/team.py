@@ -127,8 +127,9 @@ class Team:
         Raises RunError (or a kind of it) when there is no answer, or when the journal cannot be written; what was
         done up to there, also when the caller cancels, is in the journal and on the error as `partial`.
         """
+        token = secrets.token_bytes(12)
         settings = Settings(
-            secrets.randbits(48) if seed is None else seed,
+            int.from_bytes(token[6:]) if seed is None else seed,
             None if seed is None else seed & 0xFFFFFFFF,
             mode,
             preference,
@@ -136,7 +137,7 @@ class Team:
         )
         started = time.time()
         try:
-            result = await self.orchestrator.run(_task(ask), settings, id=secrets.token_hex(6), emit=emit)
+            result = await self.orchestrator.run(_task(ask), settings, id=token[:6].hex(), emit=emit)
         except RunError as error:
             if self.journal and isinstance(error.partial, Result):
                 try:

@@ -1,18 +1,18 @@
 """How a directive reaches an agent and a reply comes back.
 
-A bus has one verb: `request` an agent, and read what it sends until its `Reply`. An agent holds no budget and no
-journal. It gets a lease with each envelope, may not start a call that the lease does not hold, and sends every
+A bus has one verb: `request` an agent, hear what it sends while it works, and await its reply. An agent holds no budget
+and no journal. It gets a lease with each envelope, may not start a call that the lease does not hold, and sends every
 completed call back, so that the orchestrator alone owns retries, accounts and the record.
 
-Closing the iterator cancels the request. The in-process bus below and any broker behind the same contract are
+Cancelling the await cancels the request. The in-process bus below and any broker behind the same contract are
 interchangeable: the team file's `bus:` is the only difference.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from podium.protocols.frozen import frozen
 from podium.protocols.record import Call, Directive, Node
@@ -57,11 +57,8 @@ class Delta:
     text: str
 
 
-@frozen
-class Reply:
-    """The agent is done: its message to the team."""
-
-    content: str
+Send = Callable[[Delta | Call], None]
+"""Takes what an agent sends while it works: completed calls, and pieces of its reply where the envelope wants them."""
 
 
 @frozen
@@ -91,8 +88,8 @@ class Answerer(Protocol):
         """Who this is."""
         ...
 
-    def answer(self, envelope: Envelope) -> AsyncIterator[Delta | Call | Reply]:
-        """Work the directive: deltas and completed calls, then exactly one Reply."""
+    def answer(self, envelope: Envelope, send: Send) -> Coroutine[Any, Any, str]:
+        """Work the directive; the reply. Raises as `Bus.request`."""
         ...
 
 
@@ -103,8 +100,8 @@ class Bus(Protocol):
         """The agents that can be asked now."""
         ...
 
-    def request(self, address: str, envelope: Envelope) -> AsyncIterator[Delta | Call | Reply]:
-        """Ask an agent. Ends with exactly one Reply, or raises ModelError, ToolError or BudgetExceeded."""
+    def request(self, address: str, envelope: Envelope, send: Send) -> Coroutine[Any, Any, str]:
+        """Ask an agent: its message to the team. Raises ModelError, ToolError or BudgetExceeded."""
         ...
 
 
@@ -119,6 +116,6 @@ class MemoryBus:
         """The team's agents, in the order of the team file."""
         return self._cards
 
-    def request(self, address: str, envelope: Envelope) -> AsyncIterator[Delta | Call | Reply]:
+    def request(self, address: str, envelope: Envelope, send: Send) -> Coroutine[Any, Any, str]:
         """Ask an agent of this process."""
-        return self._answer[address](envelope)
+        return self._answer[address](envelope, send)

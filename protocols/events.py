@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
+from podium.protocols.frozen import frozen
 from podium.protocols.record import Decision, Node, NodeId, Usage
 from podium.protocols.task import Task
 
@@ -12,7 +12,7 @@ Stop = Literal["answered", "budget", "deadline", "cancelled", "failed"]
 """Why a run ended: the coordinator finished, the budget or the time ran out, the caller cancelled, or it failed."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Started:
     """A run began."""
 
@@ -20,7 +20,7 @@ class Started:
     task: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Decided:
     """The coordinator took a decision."""
 
@@ -28,7 +28,7 @@ class Decided:
     decision: Decision
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Piece:
     """A piece of a reply, as it is generated. answer: it belongs to the run's answer."""
 
@@ -38,7 +38,7 @@ class Piece:
     answer: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Added:
     """A node was committed to the record."""
 
@@ -46,7 +46,7 @@ class Added:
     node: Node
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Ended:
     """The run ended; nothing follows."""
 
@@ -57,7 +57,7 @@ class Ended:
 Event = Started | Decided | Piece | Added | Ended
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@frozen
 class Result:
     """A finished run: its answer, and the whole record it came from.
 

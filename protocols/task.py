@@ -7,11 +7,13 @@ and reports, and never enter a coordinator's state.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
+from podium.protocols.frozen import frozen
 
-@dataclass(frozen=True, slots=True)
+
+@frozen
 class Message:
     """One message of a conversation. name: who speaks, where several speakers share a role."""
 
@@ -22,7 +24,7 @@ class Message:
     tool_calls: tuple[object, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Verdict:
     """How good an answer is. score: 0 to 1; passed: what "correct" means; parts: named partial scores."""
 
@@ -41,7 +43,7 @@ def whole_text(content: str) -> str | None:
     return content.strip() or None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Task:
     """One task.
 

@@ -30,7 +30,7 @@ class Debate(Stateless):
         self.rounds = rounds
         self.aggregator = aggregator
 
-    def decide(self, states: Sequence[RunState]) -> Sequence[Decision]:
+    def decide(self, states: Sequence[RunState]) -> list[Decision]:
         """The next round, or its verdict."""
         return [self._decide(state) for state in states]
 
@@ -56,7 +56,7 @@ class MixtureOfAgents(Stateless):
         self.aggregator = aggregator
         self.layers = layers
 
-    def decide(self, states: Sequence[RunState]) -> Sequence[Decision]:
+    def decide(self, states: Sequence[RunState]) -> list[Decision]:
         """The next layer, or the aggregation."""
         return [self._decide(state) for state in states]
 

@@ -27,7 +27,7 @@ class Single(Stateless):
         self.agent = agent
         self._agents = (agent,)
 
-    def decide(self, states: Sequence[RunState]) -> Sequence[Decision]:
+    def decide(self, states: Sequence[RunState]) -> list[Decision]:
         """Ask the agent for the answer."""
         return [decision(self.name, state, ask(state, self._agents, answer=True)) for state in states]
 
@@ -59,7 +59,7 @@ class Pipeline:
         """The place behind the step that was answered."""
         return advance(self.steps, memory, node)
 
-    def decide(self, states: Sequence[RunState]) -> Sequence[Decision]:
+    def decide(self, states: Sequence[RunState]) -> list[Decision]:
         """The next step that fits the budget, or finish."""
         return [
             follow(self.name, state, self.steps, state.memory, visible=self.visible, ending=self.ending)

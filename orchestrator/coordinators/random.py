@@ -37,7 +37,7 @@ class Random(Stateless):
         self.finish_probability = finish_probability
         self.samples = tuple(samples)
 
-    def decide(self, states: Sequence[RunState]) -> Sequence[Decision]:
+    def decide(self, states: Sequence[RunState]) -> list[Decision]:
         """A draw for each state; the mode of the run changes nothing, there is no likeliest action."""
         return [self._decide(state) for state in states]
 

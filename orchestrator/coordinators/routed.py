@@ -48,6 +48,6 @@ class Routed:
         ahead = advance(steps, place, node)
         return memory if ahead == place else (steps, ahead)
 
-    def decide(self, states: Sequence[RunState]) -> Sequence[Decision]:
+    def decide(self, states: Sequence[RunState]) -> list[Decision]:
         """The next step that fits the budget, or finish."""
         return [follow(self.name, state, *state.memory, visible=LAST) for state in states]

@@ -54,7 +54,7 @@ class LLMSelector(Stateless):
         self.model = model
         self.max_steps = max_steps
 
-    async def decide(self, states: Sequence[RunState]) -> Sequence[Decision]:
+    async def decide(self, states: Sequence[RunState]) -> list[Decision]:
         """One selection per state, at the same time."""
         return await asyncio.gather(*(self._decide(state) for state in states))
 

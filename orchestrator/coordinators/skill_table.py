@@ -194,7 +194,7 @@ class SkillTable:
         drawn = max((option for option in self.samples if option <= len(node.parents)), default=self.samples[0])
         return Remembered(memory.skill, Key(memory.skill, step, node.author, drawn), memory.noise)
 
-    def decide(self, states: Sequence[RunState]) -> Sequence[Decision]:
+    def decide(self, states: Sequence[RunState]) -> list[Decision]:
         """Finish where the newest reply's record says so; else the best arm that fits the budget."""
         return [self._decide(state) for state in states]
 

@@ -27,7 +27,7 @@ class ParallelVote(Stateless):
         self.agents = tuple(agents)
         self._compute = compute_of(samples)
 
-    def decide(self, states: Sequence[RunState]) -> Sequence[Decision]:
+    def decide(self, states: Sequence[RunState]) -> list[Decision]:
         """Ask everybody who fits the budget; then finish with the winner."""
         return [self._decide(state) for state in states]
 
@@ -48,7 +48,7 @@ class SelfConsistency(Stateless):
         self._agents = (agent,)
         self._compute = compute_of(samples)
 
-    def decide(self, states: Sequence[RunState]) -> Sequence[Decision]:
+    def decide(self, states: Sequence[RunState]) -> list[Decision]:
         """Draw all samples at once; the engine votes among them."""
         return [
             decision(self.name, state, ask(state, self._agents, compute=self._compute, answer=True)) for state in states

@@ -16,7 +16,7 @@ from podium.agents.model import Price, Prompt
 from podium.agents.roles import ROLES
 from podium.agents.scripted import ScriptedModel
 from podium.agents.tools import Tool
-from podium.protocols.bus import Delta, Envelope, Lease, Reply
+from podium.protocols.bus import Delta, Envelope, Lease
 from podium.protocols.errors import BudgetExceeded, ModelError, ModelUnreachable, ToolError
 from podium.protocols.record import Call, Compute, Directive, Generation, Node, Sampling, ToolCall, ToolResult, Usage
 from podium.protocols.task import Message
@@ -68,11 +68,11 @@ def envelope(
     return Envelope("r.0.0", "r", task, directive or Directive("r.0.0", "ann"), visible, lease, **more)
 
 
-def work(agent: Agent, asked: Envelope | None = None) -> list[Delta | Call | Reply]:
-    async def main() -> list[Delta | Call | Reply]:
-        return [item async for item in agent.answer(asked or envelope())]
-
-    return asyncio.run(main())
+def work(agent: Agent, asked: Envelope | None = None) -> list[Delta | Call | str]:
+    """What the agent sends, in order, and its reply at the end."""
+    sent: list[Delta | Call | str] = []
+    sent.append(asyncio.run(agent.answer(asked or envelope(), sent.append)))
+    return sent
 
 
 def use(name: str, arguments: str, id: str = "c1") -> tuple[ToolCall, ...]:
@@ -148,7 +148,7 @@ def test_a_call_and_a_reply_come_back_and_the_lease_pays() -> None:
     assert isinstance(call, Call)
     assert isinstance(call.result, Generation)
     assert (call.id, call.target, call.result.text) == ("r.0.0.0", "m", "forty two")
-    assert reply == Reply("forty two")
+    assert reply == "forty two"
     usage = call.result.usage
     assert (lease.tokens, lease.calls, lease.dollars) == (1000 - usage.tokens, 2, 1 - usage.dollars)
 
@@ -162,7 +162,7 @@ def test_pieces_are_sent_only_to_those_who_asked_for_them(tools: bool) -> None:
 
     streamed = work(agent(), envelope(stream=True))
     assert [item.text for item in streamed if isinstance(item, Delta)] == ["forty ", "two"]
-    assert [type(item) for item in work(agent())] == [Call, Reply]
+    assert [type(item) for item in work(agent())] == [Call, str]
     assert [item for item in streamed if not isinstance(item, Delta)] == work(agent())
 
 
@@ -182,7 +182,7 @@ def test_the_directive_and_the_lease_say_how_to_sample() -> None:
 def test_the_model_asks_for_a_tool_is_shown_its_result_and_answers() -> None:
     script = Script(use("double", '{"n": 21}'), "42")
     items = work(armed(script))
-    assert [type(item) for item in items] == [Call, Call, Call, Reply]
+    assert [type(item) for item in items] == [Call, Call, Call, str]
     assert [item.id for item in items if isinstance(item, Call)] == ["r.0.0.0", "r.0.0.0.c1", "r.0.0.1"]
     assert results(items) == [ToolResult("42")]
     asked, answered = script.prompts[1].messages[-2:]
@@ -206,12 +206,12 @@ def test_a_wrong_use_of_a_tool_is_told_to_the_model(name: str, arguments: str, s
     assert result.failed
     assert said in result.text
     assert said in script.prompts[1].messages[-1].content
-    assert items[-1] == Reply("sorry")
+    assert items[-1] == "sorry"
 
 
 def test_in_its_last_round_the_model_gets_no_tools_and_must_answer() -> None:
     script = Script(use("double", '{"n": 1}'), use("double", '{"n": 2}'), "4")
-    assert work(armed(script, rounds=2))[-1] == Reply("4")
+    assert work(armed(script, rounds=2))[-1] == "4"
     assert [len(prompt.tools) for prompt in script.prompts] == [1, 1, 0]
     endless = Script(*[use("double", '{"n": 1}')] * 9)
     with pytest.raises(ToolError, match="run r, agent ann: still asked for tools after 2 rounds"):

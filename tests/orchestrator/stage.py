@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from podium.orchestrator.budget import Limits
 from podium.orchestrator.coordinator import Coordinator, RunState, Stateless, decision
 from podium.orchestrator.engine import DEFAULTS, Orchestrator, Settings
 from podium.orchestrator.topology import Topology
-from podium.protocols.bus import Card, Delta, Envelope, MemoryBus, Reply
+from podium.protocols.bus import Card, Delta, Envelope, MemoryBus, Send
 from podium.protocols.events import Event, Result
 from podium.protocols.record import Action, Call, Decision, Directive, Generation, Node, Sampling, Usage
 from podium.protocols.task import Task
@@ -47,7 +47,7 @@ class Speaker:
     def card(self) -> Card:
         return Card(self.name, "solver", price=self.price, max_tokens=self.max_tokens)
 
-    async def answer(self, envelope: Envelope) -> AsyncIterator[Delta | Call | Reply]:
+    async def answer(self, envelope: Envelope, send: Send) -> str:
         self.heard.append(Heard(envelope.directive, envelope.visible(), envelope))
         try:
             if self.seconds:
@@ -57,12 +57,12 @@ class Speaker:
             text = self.line if isinstance(self.line, str) else self.line(envelope)
             if envelope.stream:
                 for piece in text.split():
-                    yield Delta(piece)
+                    send(Delta(piece))
             dollars = (self.tokens[0] * self.price[0] + self.tokens[1] * self.price[1]) * 1e-6
             usage = Usage(*self.tokens, 1, dollars)
-            yield Call(f"{envelope.id}.0", self.name, Generation(text, usage, Sampling()))
+            send(Call(f"{envelope.id}.0", self.name, Generation(text, usage, Sampling())))
             self.finished += 1
-            yield Reply(text)
+            return text
         finally:
             self.closed += 1
 
@@ -115,7 +115,7 @@ class Scripted(Stateless):
         self.actions = actions
         self.states: list[RunState] = []
 
-    def decide(self, states: Sequence[RunState]) -> Sequence[Decision]:
+    def decide(self, states: Sequence[RunState]) -> list[Decision]:
         self.states.extend(states)
         return [decision(self.name, state, self._action(state)) for state in states]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -18,7 +18,7 @@ from podium.orchestrator.coordinator import RunState, Stateless, plurality
 from podium.orchestrator.engine import Orchestrator, Settings
 from podium.orchestrator.team_file import TopologySpec
 from podium.orchestrator.topology import Topology
-from podium.protocols.bus import Call, Card, Delta, Envelope, MemoryBus, Reply
+from podium.protocols.bus import Call, Card, Envelope, MemoryBus, Send
 from podium.protocols.errors import BudgetExceeded, CoordinatorError, DeadlineExceeded, ModelUnreachable, RunError
 from podium.protocols.events import Added, Decided, Ended, Event, Piece, Result, Started
 from podium.protocols.record import (
@@ -246,7 +246,7 @@ class TestBudget:
         class Paying(Stateless):
             name = "payer"
 
-            def decide(self, states: Sequence[RunState]) -> Sequence[Decision]:
+            def decide(self, states: Sequence[RunState]) -> list[Decision]:
                 call = Call("c", "m", Generation("thinking", Usage(30, 10, 1, 0.5), Sampling()))
                 return [Decision("d", 0, (tell("a", answer=True),), self.name, calls=(call,)) for _ in states]
 
@@ -370,8 +370,8 @@ class TestErrors:
         class HalfWay:
             card = Card("a", "solver")
 
-            async def answer(self, envelope: Envelope) -> AsyncIterator[Delta | Call | Reply]:
-                yield Call("c", "m", Generation("first", Usage(40, 2, 1, 0.1), Sampling()))
+            async def answer(self, envelope: Envelope, send: Send) -> str:
+                send(Call("c", "m", Generation("first", Usage(40, 2, 1, 0.1), Sampling())))
                 raise ModelUnreachable("gone")
 
         team = Orchestrator("t", MemoryBus({"a": HalfWay()}), Scripted((tell("a"),)), Topology.full(["a"]), Limits())
@@ -383,18 +383,6 @@ class TestErrors:
         with pytest.raises(RunError, match="run r, agent a: it failed with ZeroDivisionError: oops"):
             Stage(Speaker("a", error=ZeroDivisionError("oops"))).run(Scripted((tell("a"),)))
 
-    def test_a_request_without_a_reply_is_an_error(self) -> None:
-        class Mute:
-            card = Card("a", "solver")
-
-            async def answer(self, envelope: Envelope) -> AsyncIterator[Delta | Call | Reply]:
-                return
-                yield
-
-        team = Orchestrator("t", MemoryBus({"a": Mute()}), Scripted((tell("a"),)), Topology.full(["a"]), Limits())
-        with pytest.raises(RunError, match="without a reply"):
-            asyncio.run(team.run(Task.of("?"), id="r"))
-
     @pytest.mark.parametrize("wrong", [0, 7, -1])
     def test_finishing_with_what_is_not_an_answer(self, wrong: int) -> None:
         with pytest.raises(CoordinatorError, match=f"finished with node {wrong}, which is not an answer; replies.*: 1"):
@@ -404,7 +392,7 @@ class TestErrors:
         class Talker(Stateless):
             name = "talker"
 
-            def decide(self, states: Sequence[RunState]) -> Sequence[Decision]:
+            def decide(self, states: Sequence[RunState]) -> list[Decision]:
                 call = Call("c", "m", Generation("me!", Usage(1, 1, 1), Sampling()))
                 return [Decision("d", 0, Finish(1), self.name, calls=(call,)) for _ in states]
 
@@ -430,7 +418,7 @@ class TestErrors:
                 if verb == "observe":
                     raise KeyError("x")
 
-            def decide(self, states: Sequence[RunState]) -> Sequence[Decision]:
+            def decide(self, states: Sequence[RunState]) -> list[Decision]:
                 if verb == "decide" and states[0].step:
                     raise KeyError("x")
                 return super().decide(states)
@@ -446,7 +434,7 @@ class TestErrors:
             name = "broken"
             batched = True
 
-            def decide(self, states: Sequence[RunState]) -> Sequence[Decision]:
+            def decide(self, states: Sequence[RunState]) -> list[Decision]:
                 raise ValueError("no")
 
         async def two() -> list[Result | BaseException]:
@@ -466,7 +454,7 @@ class TestDeciding:
         class Batched(Scripted):
             batched = True
 
-            def decide(self, states: Sequence[RunState]) -> Sequence[Decision]:
+            def decide(self, states: Sequence[RunState]) -> list[Decision]:
                 sizes.append(len(states))
                 return super().decide(states)
 

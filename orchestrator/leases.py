@@ -1,0 +1,112 @@
+"""Leases: what one request may use of a run's budget, settled before its prompt exists.
+
+A prompt's size is bounded from the characters that it will show, so that nothing is rendered to be refused. Numbers of
+tokens come from each agent's own characters per token, on the careful side.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+from podium.orchestrator.budget import Budget, Hold
+from podium.protocols.bus import Card, Lease
+
+SHORTEST_REPLY = 16
+"""A request is refused when fewer tokens than this are left for its reply (or than its own cap, if that is lower)."""
+
+
+class Leases:
+    """Gives the requests of one run their leases.
+
+    task: characters of the conversation that the run works on. refused: how many requests the budget did not hold.
+    """
+
+    __slots__ = (
+        "_ample",
+        "_bounded",
+        "_cards",
+        "_everyone",
+        "_longest",
+        "_said",
+        "_task",
+        "budget",
+        "refused",
+        "shown",
+    )
+
+    def __init__(self, budget: Budget, cards: Sequence[Card], task: int) -> None:
+        limits = budget.limits
+        self.budget = budget
+        self.refused = 0
+        self.shown = dict.fromkeys((card.name for card in cards), 0)  # characters of all replies each agent may see
+        self._cards = cards
+        self._task = task
+        self._said = 0  # characters of all replies: a bound on their tokens
+        self._longest = max(card.overhead + card.max_tokens for card in cards) + task + 1
+        self._bounded = min(limits.tokens, limits.calls, limits.dollars) < math.inf
+        self._ample = limits.dollars == math.inf and all(card.chars_per_token >= 1 for card in cards)
+        self._everyone = (True,) * len(cards)
+
+    def heard(self, viewers: Iterable[str], characters: int) -> None:
+        """A reply of this size is there, for the viewers to be shown."""
+        self._said += characters
+        for viewer in viewers:
+            self.shown[viewer] += characters
+
+    def estimate(self, card: Card, characters: int) -> int:
+        """Prompt tokens of a request that shows so many characters besides the task, roughly."""
+        return card.overhead + int((self._task + characters) / card.chars_per_token) + 1
+
+    def affordable(self) -> tuple[bool, ...]:
+        """For each card, whether one more request fits, with all that the agent may see in its prompt."""
+        if not self._bounded or self._holds_any():
+            return self._everyone
+        return tuple(
+            self._room(card, self.estimate(card, self.shown[card.name]), card.max_tokens) > 0 for card in self._cards
+        )
+
+    def lease(self, card: Card, estimate: int, cap: int) -> tuple[Lease, Hold] | None:
+        """A lease on a request of so many prompt tokens and at most `cap` reply tokens, held until it is settled.
+
+        None when the budget does not hold one call. An agent with tools gets as many rounds as fit.
+        """
+        budget, limits = self.budget, self.budget.limits
+        room = self._room(card, estimate, cap)
+        if room <= 0:
+            self.refused += 1
+            return None
+        tokens, rounds = estimate + room, card.rounds
+        dollars = (estimate * card.price[0] + room * card.price[1]) * 1e-6
+        while rounds > 1 and not budget.admits(tokens * rounds, rounds, dollars * rounds):
+            rounds -= 1
+        hold = (tokens * rounds, rounds, dollars * rounds)
+        budget.reserve(hold)
+        lease = Lease(*hold, budget.deadline)
+        if rounds > 1:  # what tools return comes on top of the estimate: where nothing is limited, nothing is refused
+            lease.tokens = lease.tokens if limits.tokens < math.inf else math.inf
+            lease.dollars = lease.dollars if limits.dollars < math.inf else math.inf
+        return lease, hold
+
+    def _holds_any(self) -> bool:
+        """Whether the budget holds a request to any agent with ease: a bound that costs less than asking each."""
+        budget, limits = self.budget, self.budget.limits
+        return (
+            self._ample
+            and budget.calls + budget.held_calls + 1 <= limits.calls
+            and budget.tokens + budget.held_tokens + self._longest + self._said <= limits.tokens
+        )
+
+    def _room(self, card: Card, estimate: int, cap: int) -> int:
+        """Reply tokens, up to the cap, that a request with this prompt may use; 0 when it does not fit the budget."""
+        budget, limits = self.budget, self.budget.limits
+        if budget.calls + budget.held_calls + 1 > limits.calls:
+            return 0
+        room = limits.tokens - budget.tokens - budget.held_tokens - estimate
+        if limits.dollars != math.inf:
+            dollars = limits.dollars - budget.dollars - budget.held_dollars - estimate * card.price[0] * 1e-6
+            if dollars < 0:
+                return 0
+            if card.price[1] > 0:
+                room = min(room, dollars / (card.price[1] * 1e-6))
+        return cap if room >= cap else 0 if room < min(cap, SHORTEST_REPLY) else int(room)
