@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from types import MappingProxyType
 from typing import Protocol
 
 from podium.orchestrator.coordinator import Coordinator
@@ -21,8 +22,12 @@ from podium.orchestrator.coordinators.steps import SAMPLE_OPTIONS, Step
 from podium.orchestrator.coordinators.voting import ParallelVote
 from podium.protocols.events import Result
 from podium.protocols.noise import seed_of
+from podium.protocols.record import ALL, LAST, View
 from podium.protocols.task import Message, Task
 from podium.training.rollouts import passed, score
+
+VIEWS: Mapping[str, View] = MappingProxyType({"": ALL, ", the last reply in view": LAST})
+"""What the steps of a pipeline may be shown: how a label says it -> the view."""
 
 __all__ = ["Choice", "Figures", "RunMany", "best_single", "choose_pipeline", "find_oracle", "measure"]
 
@@ -89,15 +94,16 @@ async def choose_pipeline(
     *,
     max_len: int = 2,
     samples: Sequence[int] = SAMPLE_OPTIONS,
+    views: Mapping[str, View] = VIEWS,
     seeds: Sequence[int] = (0,),
     first: int = 24,
     kept: int = 4,
 ) -> Choice:
     """The fixed pipeline with the best score on training tasks, and of equals the one with the fewest tokens.
 
-    All sequences of agents up to max_len compete with one sample each; then the `kept` best of them, every agent
-    alone, and a vote over all, with every number of samples. first: tasks of the first rung; with few, a mixture of
-    skills makes the halving a matter of luck.
+    All sequences of agents up to max_len compete with one sample each; then the `kept` best of them, with every number
+    of samples at every step and each of the views, every agent alone, and a vote over all. first: tasks of the first
+    rung; with few, a mixture of skills makes the halving a matter of luck.
     """
     names = [names for length in range(1, max_len + 1) for names in product(agents, repeat=length)]
     plain = {_label(steps): Pipeline(steps) for steps in ([Step(name) for name in each] for each in names)}
@@ -106,9 +112,10 @@ async def choose_pipeline(
     routes = [[step.agent for step in plain[label].steps] for label in finalists] + [[agent] for agent in agents]
     candidates: dict[str, Coordinator] = {}
     for route in routes:
-        for counts in product(samples, repeat=len(route)):
+        shown = views.items() if len(route) > 1 else [("", ALL)]
+        for (word, view), counts in product(shown, product(samples, repeat=len(route))):
             steps = [Step(agent, count) for agent, count in zip(route, counts, strict=True)]
-            candidates[_label(steps)] = Pipeline(steps)
+            candidates[_label(steps) + word] = Pipeline(steps, visible=view)
     for count in samples:
         candidates["vote of all" if count == 1 else f"vote of all x{count}"] = ParallelVote(agents, count)
     chosen = await _halve(run_many, candidates, tasks, seeds, first=first, kept=kept)

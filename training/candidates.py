@@ -24,7 +24,7 @@ from podium.orchestrator.coordinator import Coordinator
 from podium.orchestrator.coordinator_spec import CoordinatorSpec
 from podium.orchestrator.coordinators import build_coordinator
 from podium.orchestrator.coordinators.routed import Routed
-from podium.orchestrator.coordinators.steps import Step
+from podium.orchestrator.coordinators.steps import SAMPLE_OPTIONS, Step
 from podium.orchestrator.coordinators.voting import SelfConsistency
 from podium.orchestrator.learned import LearnedCoordinator, Policy, load_policy
 from podium.orchestrator.learned.options import Options
@@ -50,7 +50,8 @@ class Fitting:
     """What fitted coordinators learn from. tasks: None where none were given; found: what is known already.
 
     tested: the tasks of the comparison, which only the oracle and the router look at. tokens: per task, that
-    self-consistency may use; preference: dollars one passed answer is worth, for coordinators that weigh cost.
+    self-consistency may use; preference: dollars one passed answer is worth, for coordinators that weigh cost;
+    steps, samples: the action space, a learned coordinator's where one is compared.
     """
 
     team: Team
@@ -59,6 +60,8 @@ class Fitting:
     seeds: Sequence[int] = (0,)
     tokens: float | None = None
     preference: float | None = None
+    steps: int = 2
+    samples: Sequence[int] = SAMPLE_OPTIONS
     found: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
@@ -163,13 +166,17 @@ async def _best_self_consistency(fitting: Fitting) -> Chosen:
 
 async def _best_pipeline(fitting: Fitting) -> Chosen:
     tasks = _tasks(fitting, "best_pipeline")
-    choice = await choose_pipeline(_runs(fitting).run, tasks, tuple(fitting.team.agents))
+    agents = tuple(fitting.team.agents)
+    choice = await choose_pipeline(_runs(fitting).run, tasks, agents, max_len=fitting.steps, samples=fitting.samples)
     return Chosen(choice.coordinator, choice.label)
 
 
 async def _skill_table(fitting: Fitting) -> Chosen:
     weight = 0.0 if fitting.preference is None else 1.0 / fitting.preference
-    table = await fit_skill_table(_runs(fitting).run, _tasks(fitting, "skill_table"), cost_weight=weight)
+    tasks = _tasks(fitting, "skill_table")
+    table = await fit_skill_table(
+        _runs(fitting).run, tasks, max_steps=fitting.steps, samples=fitting.samples, cost_weight=weight
+    )
     return Chosen(table, f"{len(table.skills)} skills")
 
 

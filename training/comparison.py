@@ -1,9 +1,9 @@
 """The comparison every claim needs: a trained coordinator among everything simpler, on the same held-out tasks.
 
 Fitted baselines learn from the training tasks that the caller gives (a part of the policy's own, where all would take
-too long), in sequences of up to two agents with one, three or five samples, at the policy's price of a dollar; the best
-agent's self-consistency gets the number of samples whose tokens come nearest to the trained coordinator's. The router
-is told each task's type and the oracle looks at scores: they are ceilings.
+too long), with the policy's numbers of steps and samples, at its price of a dollar; the best agent's self-consistency
+gets the number of samples whose tokens come nearest to the trained coordinator's. The router is told each task's type
+and the oracle looks at scores: they are ceilings.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ NAMES: dict[str, str] = {
 }
 """What a table calls a coordinator -> its name among the candidates."""
 
+LONGEST = 3
+"""Steps of a fitted baseline, at most: the search among pipelines grows with this power of the number of agents."""
+
 ROUTER = "router, told the type"
 TRAINED = "trained"
 ORACLE = "oracle"
@@ -49,7 +52,15 @@ async def compare(
     Raises what the runs raise when all of one coordinator fail.
     """
     out = Evaluation(len(held_out), len(seeds))
-    fitting = Fitting(team, learned_from, held_out, seeds, preference=policy.card.preference)
+    fitting = Fitting(
+        team,
+        learned_from,
+        held_out,
+        seeds,
+        preference=policy.card.preference,
+        steps=min(policy.card.options.max_steps, LONGEST),
+        samples=policy.card.options.samples,
+    )
 
     async def one(name: str, chosen: Chosen) -> None:
         if chosen.detail:
