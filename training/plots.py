@@ -85,9 +85,9 @@ def cost_quality(
 ) -> Path:
     """Scatter of score over cost with error bars, written to `path` as PNG. Returns the path.
 
-    rows: one named point each; a reference row (an oracle) is hollow. curves: the points of one coordinator at several
-    prices, joined by a line. highlight: name of the row that the picture is about. note: a line under the title,
-    like the data set and the number of tasks.
+    rows: one named point each; a reference row (an oracle) is hollow, and the line under the title says so. curves: the
+    points of one coordinator at several prices, joined by a line. highlight: name of the row that the picture is about.
+    note: a line under the title, like the data set and the number of tasks.
 
     Raises ValueError when no row has this cost.
     """
@@ -97,7 +97,8 @@ def cost_quality(
     if not everything:
         raise ValueError(f"no row has {cost}, so there is nothing to draw")
     figure, axes = _figure(8.0, 5.0)
-    _titles(figure, title, note)
+    hollow = "hollow: for reference only, knows what a coordinator is not told"
+    _titles(figure, title, "; ".join(filter(None, [note, hollow if any(row.reference for row in points) else ""])))
     costs = [float(getattr(row, cost)) for row in everything]
     if min(costs) > 0 and max(costs) / min(costs) > LOG_FROM:
         axes.set_xscale("log")
@@ -123,6 +124,7 @@ def cost_quality(
         axes.xaxis.set_major_formatter(FuncFormatter(_dollars))
     axes.grid(color="#e6e6e6", linewidth=0.8)
     axes.margins(x=0.16, y=0.12)
+    axes.set_ylim(bottom=max(0.0, axes.get_ylim()[0]))
     figure.canvas.draw()
     labels = [(float(getattr(row, cost)), row.score, row.name, "#666666" if row.reference else INK) for row in points]
     for place, (name, curve) in enumerate(joined.items()):
@@ -274,6 +276,7 @@ def _point(axes: Axes, x: float, row: Row, colour: str, marker: str) -> None:
         elinewidth=1.3,
         capsize=3,
         zorder=4,
+        clip_on=False,  # a point at 0 is whole
     )
 
 

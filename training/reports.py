@@ -79,18 +79,22 @@ def columns(rows: Sequence[Row]) -> list[Column]:
     return shown
 
 
-def caption(rows: Sequence[Row]) -> str:
-    """What the numbers mean, in one sentence."""
+def caption(rows: Sequence[Row], *, marked: bool = True) -> str:
+    """What the numbers mean, in one sentence. marked: the best values are bold where this is read."""
     counts = {row.n for row in rows}
     over = f" over {counts.pop():,} tasks" if len(counts) == 1 and 0 not in counts else ""
-    return f"Means per task{over}; brackets: {LEVEL_PERCENT} % bootstrap interval over tasks; bold: best of the column."
+    bold = "; bold: best of the column" if marked and sum(not row.reference for row in rows) > 1 else ""
+    return f"Means per task{over}; brackets: {LEVEL_PERCENT} % bootstrap interval over tasks{bold}."
 
 
-def comparison_table(rows: Sequence[Row], *, title: str | None = None) -> Table:
-    """The rows as a rich table, best values bold, reference rows dim. Print it with `rich.print`."""
+def comparison_table(rows: Sequence[Row], *, title: str | None = None, styled: bool = True) -> Table:
+    """The rows as a rich table, best values bold, reference rows dim. Print it with `rich.print`.
+
+    styled: False for a pipe or a file, which show no bold.
+    """
     shown = columns(rows)
     best = [column.best(rows) for column in shown]
-    table = Table(title=title, title_justify="left", caption=caption(rows), caption_justify="left")
+    table = Table(title=title, title_justify="left", caption=caption(rows, marked=styled), caption_justify="left")
     table.add_column("coordinator", no_wrap=True)
     for column in shown:
         table.add_column(column.heading, justify="right", no_wrap=True)

@@ -67,7 +67,7 @@ def demo(
     if shown is None:
         out.print("Stopped; the same command goes on from where it was.")
         raise typer.Exit(1)
-    out.print(comparison_table(shown.evaluation.rows, title="Held-out tasks, one seed"))
+    out.print(comparison_table(shown.evaluation.rows, title="Held-out tasks, one seed", styled=out.is_terminal))
     for name, detail in shown.evaluation.details.items():
         out.print(f"  {name}: {detail}", markup=False, soft_wrap=True)
     for line in shown.verdicts:

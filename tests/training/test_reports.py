@@ -72,6 +72,15 @@ def test_rich_table_shows_every_row() -> None:
     assert all(part in text for part in ("Held-out tasks", "random", "a|b", "87.1 % [85.3, 88.9]", "1,890", "10"))
 
 
+def test_bold_is_spoken_of_only_where_it_is_seen() -> None:
+    def said(rows: list[Row], *, styled: bool) -> str:
+        return str(comparison_table(rows, styled=styled).caption)
+
+    assert "bold" in said(ROWS, styled=True)
+    assert said(ROWS, styled=False) == "Means per task over 1,319 tasks; brackets: 95 % bootstrap interval over tasks."
+    assert "bold" not in said([ROWS[0], ROWS[3]], styled=True)  # the only one that competes
+
+
 def test_json_has_no_nan() -> None:
     rows = json.loads(json_rows([*ROWS, Row("new", 0.5, math.nan, math.nan)]))
     assert rows[2]["name"] == "learned"
@@ -88,6 +97,24 @@ def test_cost_quality_writes_a_picture(tmp_path: Path) -> None:
     assert imread(path).shape[:2] == (800, 1280)
     with pytest.raises(ValueError, match="no row has calls"):
         cost_quality([Row("a", 0.5, 0.4, 0.6)], tmp_path / "x.png", cost="calls")
+
+
+def test_the_picture_begins_at_zero_and_explains_hollow_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Figure] = []
+
+    def keep(figure: Figure, path: Path | str) -> Path:
+        drawn.append(figure)
+        return Path(path)
+
+    monkeypatch.setattr("podium.training.plots._save", keep)
+    low = Row("poor", 0.0, 0.0, 0.1, dollars=0.001)
+    cost_quality([low, *ROWS], tmp_path / "x.png", note="sums")
+    cost_quality(ROWS[:3], tmp_path / "x.png", note="sums")
+    with_reference, without = ([text.get_text() for text in figure.texts] for figure in drawn)
+    assert drawn[0].axes[0].get_ylim()[0] == 0
+    assert drawn[1].axes[0].get_ylim()[0] > 0.2
+    assert any(text.startswith("sums; hollow: for reference only") for text in with_reference)
+    assert "sums" in without
 
 
 def test_labels_of_a_crowd_do_not_overlap() -> None:
