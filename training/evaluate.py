@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from podium.orchestrator.coordinator import Coordinator
 from podium.orchestrator.team import Team
-from podium.protocols.errors import InputError, TaskError
+from podium.protocols.errors import InputError, RunError, TaskError
 from podium.protocols.events import Result
 from podium.protocols.task import Task, no_score
-from podium.training.candidates import Fitting, resolve
+from podium.training.candidates import FITTED, Fitting, resolve
 from podium.training.reports import Row, json_rows
 from podium.training.rollouts import Cap, Rollouts, score
 from podium.training.statistics import Difference, Interval, mean_interval, paired_difference, paired_ratio
@@ -111,20 +111,25 @@ def evaluate(
     seeds: int = 1,
     fit: str | Sequence[str] | Sequence[Task] | None = None,
     limit: int | None = None,
+    began: Callable[[str], None] | None = None,
     done: Callable[[str], None] | None = None,
 ) -> Evaluation:
     """Compare coordinators of a team on tasks.
 
     team: a team or its file. tasks: a SPEC such as "jsonl:tasks.jsonl?verifier=numeric&split=test", or tasks.
     coordinators: names, see `candidates.resolve`. seeds: how many times each task is run. fit: tasks that coordinators
-    which are chosen or fitted learn from; never the same as `tasks`.
+    which are chosen or fitted learn from; never the same as `tasks`. began: is called with each name as its turn comes,
+    done: after each run.
 
-    Raises InputError (or a kind of it) for what is wrong in the arguments, RunError when all runs of one fail.
+    Raises InputError (or a kind of it) for what is wrong in the arguments, RunError when all runs of one fail; what was
+    measured before is on the error, as `partial`.
     """
     owned = not isinstance(team, Team)
     loaded = Team.load(team) if not isinstance(team, Team) else team
     try:
-        return loaded.wait(aevaluate(loaded, tasks, coordinators, seeds=seeds, fit=fit, limit=limit, done=done))
+        return loaded.wait(
+            aevaluate(loaded, tasks, coordinators, seeds=seeds, fit=fit, limit=limit, began=began, done=done)
+        )
     finally:
         if owned:
             loaded.close()
@@ -138,6 +143,7 @@ async def aevaluate(
     seeds: int = 1,
     fit: str | Sequence[str] | Sequence[Task] | None = None,
     limit: int | None = None,
+    began: Callable[[str], None] | None = None,
     done: Callable[[str], None] | None = None,
 ) -> Evaluation:
     """`evaluate`, to be awaited."""
@@ -148,12 +154,23 @@ async def aevaluate(
     disjoint(learned_from or (), held_out, "fitting", "test")
     fitting = Fitting(team, learned_from, held_out, range(seeds))
     out = Evaluation(len(held_out), seeds)
+    costly = {"oracle", *(FITTED if learned_from else ())}
+    # What can be wrong about a name is said before anything is run.
+    ready = {name: await resolve(name, fitting, out.details) for name in coordinators if name not in costly}
     for name in coordinators:
-        chosen = await resolve(name, fitting, out.details)
-        await measure(
-            team, {name: chosen.coordinator}, held_out, range(seeds), into=out,
-            references=(name,) if chosen.reference else (), done=done,
-        )  # fmt: skip
+        if began:
+            began(name)
+        try:
+            chosen = ready.get(name) or await resolve(name, fitting, out.details)
+            await measure(
+                team, {name: chosen.coordinator}, held_out, range(seeds), into=out,
+                references=(name,) if chosen.reference else (), done=done,
+            )  # fmt: skip
+        except RunError as error:
+            if out.measured:
+                error.partial = out
+                error.kept = f"coordinator {name}; those before it were measured"
+            raise
     return out
 
 

@@ -1,15 +1,17 @@
-"""Progress of work that is counted in runs, shown on a terminal's standard error."""
+"""Progress of work that is counted in runs, on standard error: a line that counts, or one plain line per name."""
 
 from __future__ import annotations
 
 from types import TracebackType
 from typing import Self
 
+import typer
+
 __all__ = ["Counting"]
 
 
 class Counting:
-    """A line that counts. live: False shows nothing."""
+    """live: a terminal is there to count on; elsewhere each name is told as its runs begin."""
 
     def __init__(self, verb: str, *, live: bool) -> None:
         self._verb = verb
@@ -33,12 +35,14 @@ class Counting:
     def begin(self, name: str) -> None:
         """Something else is worked on now."""
         self._name, self._count = name, 0
+        if self._status is None:
+            typer.echo(f"{self._verb} {name} ...", err=True)
         self._show()
 
     def one(self, name: str) -> None:
         """One run of this name is done."""
         if name != self._name:
-            self._name, self._count = name, 0
+            self.begin(name)
         self._count += 1
         if self._count % 10 == 0:
             self._show()

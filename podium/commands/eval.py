@@ -37,15 +37,27 @@ def evaluate(
 ) -> None:
     """Compare coordinators of a team: score with interval, tokens, calls, dollars and seconds for each."""
     from podium.commands.counting import Counting
-    from podium.protocols.errors import InputError
+    from podium.commands.folders import folder_for
+    from podium.protocols.errors import InputError, RunError
+    from podium.training.evaluate import Evaluation
     from podium.training.evaluate import evaluate as measure
     from podium.training.reports import comparison_table
 
-    if plot is not None and plot.suffix.lower() != ".png":
-        raise InputError(f"--plot {plot}: a picture is a PNG; give it a name that ends in .png")
+    if plot is not None:
+        if plot.suffix.lower() != ".png":
+            raise InputError(f"--plot {plot}: a picture is a PNG; give it a name that ends in .png")
+        folder_for(plot, "--plot")
     names = [name.strip() for name in _split(coordinators) if name.strip()]
+    failure: RunError | None = None
     with Counting("running", live=sys.stderr.isatty()) as counting:
-        found = measure(file, tasks, names, seeds=seeds, fit=fit, limit=limit, done=counting.one)
+        try:
+            found = measure(
+                file, tasks, names, seeds=seeds, fit=fit, limit=limit, began=counting.begin, done=counting.one
+            )
+        except RunError as error:
+            if not isinstance(error.partial, Evaluation):
+                raise
+            found, failure = error.partial, error  # what was measured before is paid for: it is shown
     if plot is not None:
         from podium.training.plots import cost_quality
 
@@ -53,12 +65,13 @@ def evaluate(
         cost_quality(found.rows, plot, cost=cost, note=f"{tasks}, {found.tasks} tasks")
     if as_json:
         typer.echo(found.to_json())
-        return
-
-    out = console()
-    out.print(comparison_table(found.rows))
-    for name, detail in found.details.items():
-        out.print(f"{name}: {detail}", markup=False, soft_wrap=True)
+    else:
+        out = console()
+        out.print(comparison_table(found.rows, styled=out.is_terminal))
+        for name, detail in found.details.items():
+            out.print(f"{name}: {detail}", markup=False, soft_wrap=True)
+    if failure is not None:
+        raise failure
 
 
 def _split(text: str) -> list[str]:

@@ -55,6 +55,7 @@ def run(
     no_journal: Annotated[bool, typer.Option("--no-journal", help="Do not keep the run.")] = False,
 ) -> None:
     """Have a team work a task. The run is kept in the team's journal, or in .podium/runs.db here."""
+    from podium.commands.folders import journal_folder
     from podium.commands.live import Progress
     from podium.orchestrator.journal import DEFAULT
     from podium.orchestrator.team import Team
@@ -69,6 +70,8 @@ def run(
     asked = _asked(task)
     spec = load_team(file)
     url = None if no_journal else spec.journal or DEFAULT
+    if url:
+        journal_folder(url, quiet=quiet or url == DEFAULT)
     team = Team.of(spec.model_copy(update={"journal": url}))
     limits = _limits(spec, tokens=tokens, calls=calls, seconds=seconds, dollars=dollars)
     progress = Progress(live=not (quiet or stream) and sys.stderr.isatty(), stream=stream)

@@ -46,13 +46,18 @@ def serve(
 
 
 def _teams(files: list[Path], journal: str | None) -> dict[str, Team]:
+    from podium.commands.folders import journal_folder
     from podium.orchestrator.team import Team
+    from podium.orchestrator.team_file import load_team
     from podium.protocols.errors import InputError
 
     teams: dict[str, Team] = {}
     origins: dict[str, Path] = {}
     for file in files:
-        team = Team.load(file, journal=journal)
+        spec = load_team(file)
+        if url := spec.journal or journal:
+            journal_folder(url)
+        team = Team.of(spec, journal=journal)
         if team.name in teams:
             raise InputError(f"{origins[team.name]} and {file} are both named {team.name!r}; give one another name")
         teams[team.name], origins[team.name] = team, file

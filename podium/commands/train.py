@@ -65,7 +65,7 @@ def _tell(trained: Trained, file: Path) -> None:
     if trained.evaluation is not None:
         from podium.training.reports import comparison_table
 
-        out.print(comparison_table(trained.evaluation.rows, title="On the test tasks"))
+        out.print(comparison_table(trained.evaluation.rows, title="On the test tasks", styled=out.is_terminal))
         for name, detail in trained.evaluation.details.items():
             out.print(f"{name}: {detail}", markup=False, soft_wrap=True)
     out.print(f"Policy:         {trained.folder} ({trained.policy.parameters:,} parameters)", soft_wrap=True)

@@ -110,6 +110,17 @@ def test_runs_go_to_the_teams_own_journal(here: Path) -> None:
     assert podium("show", *where).exit_code == 0
 
 
+def test_a_journals_folder_is_made_once_and_told(here: Path) -> None:
+    (here / "team.yaml").write_text(TEAM + "journal: sqlite:///kept/mine.db\n")
+    assert f"made the folder {here}/kept, where runs are kept" in podium("run", "team.yaml", "x").stderr
+    assert "made the folder" not in podium("run", "team.yaml", "x").stderr
+    for command in (["run", "team.yaml", "x"], ["serve", "team.yaml", "--port", "0"]):
+        (here / "team.yaml").write_text(TEAM + "journal: sqlite:///no/such/mine.db\n")
+        refused = podium(*command)
+        assert (refused.exit_code, f"there is no folder {here}/no; make it first" in refused.stderr) == (2, True)
+    assert not (here / "no").exists()
+
+
 def test_show_lists_the_newest_first_and_knows_what_it_lacks() -> None:
     for task in ("one", "two"):
         podium("run", "team.yaml", task)

@@ -63,6 +63,26 @@ def test_eval(tmp_path: Path) -> None:
     assert "solves 100%" in table.stdout
 
 
+def test_eval_in_a_pipe_says_what_it_does_and_keeps_what_it_measured(tmp_path: Path) -> None:
+    team, spec = school(tmp_path), f"recorded:{tmp_path}/pool.jsonl"
+    names = "single?agent=adder,vote"
+    done = podium("eval", team, "--tasks", spec, "--coordinators", names)
+    assert done.stderr.splitlines() == ["running single?agent=adder ...", "running vote ..."]
+    assert "bold" not in done.stdout
+    team.write_text(
+        team.read_text()
+        .replace("agents:", "  dead: {provider: openai, base_url: 'http://127.0.0.1:9/v1', model: q}\nagents:")
+        .replace("timer: {role: solver, model: past", "timer: {role: solver, model: dead")
+    )
+    asked = ("eval", team, "--tasks", spec, "--coordinators", f"single?agent=adder,single?agent=timer,{names}")
+    failed = podium(*asked, "--limit", 3)
+    assert failed.exit_code == 1
+    assert "single?agent=adder │" in failed.stdout
+    assert "timer" not in failed.stdout
+    assert "cannot reach" in failed.stderr
+    assert podium(*asked, "--plot", tmp_path / "no" / "x.png").exit_code == 2
+
+
 def test_record(tmp_path: Path) -> None:
     team, pool = school(tmp_path), tmp_path / "made.jsonl"
     asked = ("record", team, "--tasks", f"recorded:{tmp_path}/pool.jsonl", "--limit", 6, "-o", pool)

@@ -17,7 +17,7 @@ from podium.protocols.errors import BudgetExceeded, InputError, ModelError, Task
 from podium.protocols.pool import read_pool
 from podium.training.candidates import Fitting, resolve
 from podium.training.comparison import NAMES, ORACLE, TRAINED, compare, verdicts
-from podium.training.evaluate import evaluate, tasks_of
+from podium.training.evaluate import Evaluation, evaluate, tasks_of
 from podium.training.learn import train
 from podium.training.recording import record
 from tests.orchestrator.teams import team as team_of
@@ -111,6 +111,32 @@ def test_a_coordinator_whose_runs_all_fail(tmp_path: Path, file: Path) -> None:
         evaluate(file, f"jsonl:{tmp_path}/other.jsonl", ["single?agent=adder"])
     both = evaluate(file, [task(1), *tasks_of(f"jsonl:{tmp_path}/other.jsonl", None)], ["single?agent=adder"])
     assert both.rows[0].score == 0.5  # a run that fails counts as wrong
+
+
+def test_what_was_measured_before_a_failure_is_kept(tmp_path: Path, file: Path) -> None:
+    def moody(agent: str, prompt: Any) -> str:
+        if agent == "timer":
+            raise ModelError("it is down")
+        return "1"
+
+    began: list[str] = []
+    names = ["single?agent=adder", "single?agent=timer", "vote"]
+    with (
+        team_of(models(say=moody)) as desk,
+        pytest.raises(ModelError, match=r"single\?agent=timer; those before") as told,
+    ):
+        evaluate(desk, [task(1), task(2)], names, began=began.append)
+    assert isinstance(told.value.partial, Evaluation)
+    assert [row.name for row in told.value.partial.rows] == names[:1]
+    assert began == names[:2]
+
+
+def test_a_wrong_name_is_told_before_anything_runs(tmp_path: Path, file: Path) -> None:
+    ran: list[str] = []
+    for name in ("nobody", "single?agent=nobody", "best_single"):
+        with pytest.raises(InputError):
+            evaluate(file, ALL.format(tmp_path), ["own", name], done=ran.append)
+    assert ran == []
 
 
 def test_the_comparison(tmp_path: Path, file: Path) -> None:
