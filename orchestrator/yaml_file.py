@@ -132,7 +132,7 @@ def _read(path: Path, label: str, mark: Mark | None) -> Document:
 def _validated(document: Document, model: type[M], check: Check | None, include: Sequence[str]) -> M:
     problems: list[Problem] = []
     if include:
-        _include(document, include, (document.root.folder / Path(document.root.file).name,), [0])
+        _include(document, model, include, (document.root.folder / Path(document.root.file).name,), [0])
     data = document.data
     try:
         made = model.model_validate(data)
@@ -169,7 +169,9 @@ def _retyped(error: ValidationError, data: dict[str, Value]) -> bool:
     return changed
 
 
-def _include(document: Document, allowed: Sequence[str], chain: tuple[Path, ...], count: list[int]) -> None:
+def _include(
+    document: Document, model: type[BaseModel], allowed: Sequence[str], chain: tuple[Path, ...], count: list[int]
+) -> None:
     """Merge the files that a document includes under it: its own keys win, of two included ones the later wins."""
     stated = document.data.pop("include", None)
     names = stated if isinstance(stated, list) else [] if stated is None else [stated]
@@ -194,18 +196,33 @@ def _include(document: Document, allowed: Sequence[str], chain: tuple[Path, ...]
         except TeamFileError as error:
             document.problems.extend((mark, line.removeprefix(f"{mark}: ")) for line in error.problems)
             continue
-        _include(shared, allowed, (*chain, path), count)
-        for key in [key for key in shared.data if key not in allowed]:
-            what = f'{key}: unknown key "{key}" in an included file; allowed: {", ".join(allowed)}, include'
-            near = nearest(key, allowed)
-            shared.problems.append((shared.mark((key,)), what + (f'; did you mean "{near}"?' if near else "")))
-            del shared.data[key]
+        _include(shared, model, allowed, (*chain, path), count)
+        _only(shared, model, allowed)
         document.problems.extend(shared.problems)
         document.secrets |= shared.secrets
         document.hidden |= {path for path in shared.hidden if path not in document.marks}
         _merge(document.data, shared.data)
         document.marks = {**shared.marks, **document.marks}
         document.keys = {**shared.keys, **document.keys}
+
+
+def _only(shared: Document, model: type[BaseModel], allowed: Sequence[str]) -> None:
+    """Take whatever an included file may not hold out of it, and say so."""
+    foreign = [key for key in shared.data if key not in allowed]
+    whole = [key for key in foreign if key in model.model_fields]
+    if whole:
+        what = (
+            f"{', '.join(whole)}: only the file that includes this one may say that; an included file holds "
+            f"{', '.join(allowed)} or include. To share parts of a whole file, move its {' and '.join(allowed)} into a "
+            "file of their own, and include that one in both"
+        )
+        shared.problems.append((shared.mark((whole[0],)), what))
+    for key in foreign:
+        if key not in whole:
+            what = f'{key}: unknown key "{key}" in an included file; allowed: {", ".join(allowed)}, include'
+            near = nearest(key, allowed)
+            shared.problems.append((shared.mark((key,)), what + (f'; did you mean "{near}"?' if near else "")))
+        del shared.data[key]
 
 
 def _merge(own: dict[str, Value], shared: dict[str, Value]) -> None:

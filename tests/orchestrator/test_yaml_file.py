@@ -234,6 +234,16 @@ def test_errors_in_included_files_name_that_file(tmp_path: Path) -> None:
     assert 'did you mean "steps"?' in third
 
 
+def test_a_whole_file_that_is_included_is_told_once_with_what_to_do(tmp_path: Path) -> None:
+    main = write(tmp_path, main="include: one.yaml\nlimit: 1\n", one="parts: {a: {steps: 2}}\nlimit: 3\nlog: 1\n")
+    with pytest.raises(TeamFileError) as caught:
+        load_model(main, Training, include=["parts"])
+    told, other = caught.value.problems
+    assert told.startswith(f"{tmp_path}/one.yaml:2: limit: only the file that includes this one may say that")
+    assert "move its parts into a file of their own" in told
+    assert 'unknown key "log"' in other
+
+
 def test_include_cycles_show_the_chain(tmp_path: Path) -> None:
     main = write(tmp_path, main="include: one.yaml\n", one="include: two.yaml\n", two="limit: 1\ninclude: one.yaml\n")
     with pytest.raises(TeamFileError) as caught:
