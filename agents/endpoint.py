@@ -114,12 +114,17 @@ class EndpointModel:
             answer.check()
         except (TimeoutError, openai.APITimeoutError):
             waited = time.perf_counter() - started
-            raise ModelUnreachable(f"{self._where} gave no (further) answer; gave up after {waited:.1f} s") from None
+            raise ModelUnreachable(
+                f"{self._where} gave no (further) answer; gave up after {waited:.1f} s: raise its timeout, or the "
+                "seconds of the budget"
+            ) from None
         except openai.APIStatusError as error:
             raise await self._refusal(error) from None
         except openai.APIConnectionError as error:
             if response is None:
-                raise ModelUnreachable(f"cannot reach {self._where}: {_root_cause(error)}") from None
+                raise ModelUnreachable(
+                    f"cannot reach {self._where}: {_root_cause(error)}; is it running, and is its base_url right?"
+                ) from None
             raise ModelGarbage(f"{self._where} broke off in the middle of its answer: {_root_cause(error)}") from None
         except openai.APIError as error:
             raise ModelError(f"{self._where} reported an error while streaming: {self._clean(error.message)}") from None
@@ -216,7 +221,9 @@ class EndpointModel:
             hint = f"check the setting {self._key_setting}"
             return ModelError(f"{self._where} refused the key (HTTP {status}); {hint}: {said}")
         if status == 404:
-            return ModelError(f"{self._where} was not found (HTTP 404): {said}{await self._served()}")
+            return ModelError(
+                f"{self._where} was not found (HTTP 404): {said}{await self._served()}; mend its model or base_url"
+            )
         if status == 429:
             after = error.response.headers.get("retry-after")
             hint = f"; it asks to wait {after} s" if after else ""

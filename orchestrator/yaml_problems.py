@@ -148,6 +148,7 @@ def translate(error: ValidationError, model: type[BaseModel], data: dict[str, Va
     shapes: dict[Where, list[str]] = {}
     short: list[Problem] = []
     problems: list[Problem] = []
+    inside: set[Where] = set()
     for detail in error.errors(include_url=False):
         if detail["type"] == "references":
             continue
@@ -155,13 +156,14 @@ def translate(error: ValidationError, model: type[BaseModel], data: dict[str, Va
         shape = _SHAPES.get(detail["type"])
         if shape is not None:
             shapes.setdefault(where, []).append(shape)
+        elif detail["type"] == "too_short":
+            short.append(_translated(detail, where, schema, data))
         else:
-            kept = short if detail["type"] == "too_short" else problems
-            kept.append(_translated(detail, where, schema, data))
-    told = [*(problem.where for problem in problems), *shapes]
+            inside.add(where)
+            problems.append(_translated(detail, where, schema, data))
     # A list is short of an entry that is broken, and a union tries every branch, of which the one that fits the shape
-    # reports from inside: what is said about the inside says it all.
-    outer = {where[:length] for where in told for length in range(len(where))}
+    # reports what is wrong with it: that says it all.
+    outer = inside | {where[:length] for where in (*inside, *shapes) for length in range(len(where))}
     problems += [problem for problem in short if problem.where not in outer]
     for where, expected in shapes.items():
         if where not in outer:

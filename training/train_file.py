@@ -12,6 +12,7 @@ Paths start from the folder of the file, those of task files too.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field, model_validator
 
@@ -54,15 +55,15 @@ class TasksSpec(StrictModel):
 class PreferenceSpec(StrictModel):
     """The price knob in training: dollars that one passed answer is worth."""
 
-    low: float = Field(gt=0)
+    low: float = Field(gt=0, allow_inf_nan=False)
     """The least generous value."""
-    high: float = Field(gt=0)
+    high: float = Field(gt=0, allow_inf_nan=False)
     """The most generous value; each group of runs gets one in between, drawn evenly on a log scale."""
 
     @model_validator(mode="after")
     def _ordered(self) -> PreferenceSpec:
         if self.low > self.high:
-            raise ValueError("low must not be above high")
+            raise ValueError(f"low ({self.low:g}) must not be above high ({self.high:g}); swap them")
         return self
 
 
@@ -77,7 +78,7 @@ class TrainSpec(StrictModel):
     """Folder for the policy, its checkpoints, metrics and plots."""
     options: Options = Options()
     """What the policy may choose from."""
-    preference: float | PreferenceSpec | None = None
+    preference: Annotated[float, Field(gt=0, allow_inf_nan=False)] | PreferenceSpec | None = None
     """Dollars that one passed answer is worth: a number or a range; left out: forty times a typical reply's cost."""
     iterations: int = Field(default=80, ge=1)
     """Updates from fresh runs."""

@@ -281,13 +281,13 @@ def test_a_silent_endpoint_is_given_up() -> None:
 
 
 def test_a_stream_that_stalls_is_given_up() -> None:
-    with pytest.raises(ModelUnreachable, match="gave up after"):
+    with pytest.raises(ModelUnreachable, match=r"gave up after .*: raise its timeout"):
         ask(lambda server: setattr(server, "parts", [*GOOD[:2], 20.0]), timeout=20.0, idle_timeout=0.3)
 
 
 def test_nobody_there() -> None:
     model = EndpointModel("small", "m", base_url="http://127.0.0.1:9/v1", api_key=KEY)
-    with pytest.raises(ModelUnreachable, match="cannot reach model small"):
+    with pytest.raises(ModelUnreachable, match=r"cannot reach model small.*is its base_url right\?"):
         asyncio.run(complete(model, prompt(), GREEDY))
 
 

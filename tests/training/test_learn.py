@@ -229,7 +229,9 @@ def test_shared_tasks_are_refused(tmp_path: Path) -> None:
         ({"iterations": 0}, TeamFileError, "iterations"),
         ({"iteratoins": 3}, TeamFileError, 'did you mean "iterations"'),
         ({"credit": {"streams": [{"channel": "cost", "scale": "std"}]}}, TeamFileError, "cancels the price knob"),
-        ({"preference": {"low": 2.0, "high": 1.0}}, TeamFileError, "low must not be above high"),
+        ({"preference": {"low": 2.0, "high": 1.0}}, TeamFileError, r"low \(2\) must not be above high \(1\); swap"),
+        ({"preference": 0}, TeamFileError, "preference: expected more than 0; found 0"),
+        ({"preference": {"low": 1}}, TeamFileError, r'^[^\n]*"high" is missing; write high: NUMBER [^\n]*$'),
     ],
 )
 def test_wrong_input_is_named(tmp_path: Path, settings: dict[str, Any], kind: type[Exception], words: str) -> None:
