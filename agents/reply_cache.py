@@ -190,13 +190,13 @@ class CachedModel:
 
 def call_key(model: str, prompt: Prompt, sampling: Sampling) -> str:
     """The identity of a call: 64 hexadecimal digits over everything the model is told."""
-    told: dict[str, Any] = {
-        "model": model,
-        "messages": [dataclasses.astuple(message) for message in prompt.messages],
-        "tools": [dataclasses.astuple(tool) for tool in prompt.tools],
-        "schema": prompt.response_schema,
-        "sampling": dataclasses.astuple(sampling),
-    }
+    told: list[Any] = [
+        model,
+        [(each.role, each.content, each.name, each.tool_call_id, each.tool_calls) for each in prompt.messages],
+        [tool.as_function() for tool in prompt.tools],
+        prompt.response_schema,
+        (sampling.temperature, sampling.top_p, sampling.max_tokens, sampling.seed, sampling.stop),
+    ]
     return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
 
 

@@ -21,6 +21,7 @@ import numpy as np
 
 from podium.agents.endpoint import EndpointModel
 from podium.agents.model import Model
+from podium.agents.recorded import RecordedModel
 from podium.agents.reply_cache import CachedModel, ReplyStore
 from podium.orchestrator.coordinators.random import Random
 from podium.orchestrator.learned.policy import LearnedCoordinator
@@ -247,8 +248,9 @@ class Purse:
         cached = {
             name: CachedModel(model, self._store, cap=self.cap if name in paid else None)
             for name, model in models.items()
+            if not isinstance(model, RecordedModel)  # it is a cache itself
         }
-        self.models: dict[str, Model] = {**cached}
+        self.models: dict[str, Model] = {**models, **cached}
         self._paid = [model for name, model in cached.items() if name in paid]
 
     @property

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from podium.orchestrator.coordinator import RunState
 from podium.orchestrator.learned import network
 from podium.orchestrator.learned.facts import (
+    Event,
     Facts,
     agent_figures,
     card_figures,
@@ -41,14 +42,26 @@ TIE = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
+class Beliefs:
+    """What the network holds of one run. task: (E,); agents: (N, Z); transcript: (H,)."""
+
+    task: Array
+    agents: Array
+    transcript: Array
+
+
+@dataclass(slots=True)
 class Memory:
-    """Beliefs of one run. task: (E,); cards: (N, C); beliefs: (N, Z); transcript: (H,)."""
+    """What is known of one run, and what is believed, worked out when a decision needs it: of many runs at once.
+
+    cards: (N, C). before, event: while the beliefs are open, the memory they follow from, and the reply that came.
+    """
 
     facts: Facts
-    task: Array
     cards: Array
-    beliefs: Array
-    transcript: Array
+    before: Memory | None = None
+    event: Event | None = None
+    beliefs: Beliefs | None = None
 
 
 class LearnedCoordinator:
@@ -64,7 +77,7 @@ class LearnedCoordinator:
         self._cards: dict[tuple[Card, ...], Array] = {}
 
     def begin(self, task: tuple[Message, ...], cards: tuple[Card, ...]) -> Memory:
-        """Beliefs before anybody has spoken."""
+        """The memory of a run in which nobody has spoken."""
         w = self.policy.weights
         facts = Facts.of(task, cards, reads=self.policy.card.options.reads)
         embedded = self._cards.get(cards)
@@ -78,27 +91,14 @@ class LearnedCoordinator:
                 card_figures(cards),
                 w["identity"][[self._identity.get(card.name, 0) for card in cards]],
             )
-        task_E = network.embed(np, w, *facts.task)
-        z, h = network.start(np, w, task_E[None], embedded[None])
-        return Memory(facts, task_E, embedded, z[0], h[0])
+        return Memory(facts, embedded)
 
     def observe(self, memory: Memory, node: Node) -> Memory:
-        """Beliefs after one more reply."""
+        """The memory after one more reply."""
         facts, event = memory.facts.after(node)
         if event is None:
-            return Memory(facts, memory.task, memory.cards, memory.beliefs, memory.transcript)
-        w = self.policy.weights
-        z, h = network.observe(
-            np,
-            w,
-            memory.beliefs[None],
-            memory.transcript[None],
-            network.embed(np, w, *event.text)[None],
-            event.figures[None],
-            event.views[None],
-            memory.cards[event.author][None],
-        )
-        return Memory(facts, memory.task, memory.cards, z[0], h[0])
+            return Memory(facts, memory.cards, memory.before, memory.event, memory.beliefs)
+        return Memory(facts, memory.cards, memory, event)
 
     def decide(self, states: Sequence[RunState]) -> list[Decision]:
         """One decision per state, in one pass of the network for all teams of the same size."""
@@ -114,14 +114,15 @@ class LearnedCoordinator:
         card = self.policy.card
         memories: list[Memory] = [state.memory for state in states]
         knobs = [card.preference if state.preference is None else state.preference for state in states]
+        beliefs = self._believed(memories)
         nodes = [node_figures(memory.facts) for memory in memories]
         authors = np.stack([authors for _, authors in nodes])
         out = network.decide(
             np,
             self.policy.weights,
-            np.stack([memory.beliefs for memory in memories]),
-            np.stack([memory.transcript for memory in memories]),
-            np.stack([memory.task for memory in memories]),
+            np.stack([each.agents for each in beliefs]),
+            np.stack([each.transcript for each in beliefs]),
+            np.stack([each.task for each in beliefs]),
             np.stack([memory.cards for memory in memories]),
             np.stack(
                 [
@@ -141,6 +142,54 @@ class LearnedCoordinator:
         logits = np.concatenate((out.pick, out.finish[:, None]), -1).tolist()
         thoughts = _thoughts(out)
         return [self._draw(state, out, row, logits[row], thoughts[row]) for row, state in enumerate(states)]
+
+    def _believed(self, memories: Sequence[Memory]) -> list[Beliefs]:
+        """The beliefs of runs of teams of one size; what is open is worked out, oldest first, in batches."""
+        chains: list[list[Memory]] = []
+        for memory in memories:
+            chain: list[Memory] = []
+            at: Memory | None = memory
+            while at is not None and at.beliefs is None:
+                chain.append(at)
+                at = at.before
+            chains.append(chain)
+        while any(chains):
+            now = [chain.pop() for chain in chains if chain]
+            self._start([memory for memory in now if memory.before is None])
+            self._fold([memory for memory in now if memory.before is not None])
+        return [memory.beliefs for memory in memories if memory.beliefs]
+
+    def _start(self, memories: Sequence[Memory]) -> None:
+        """Beliefs before anybody has spoken."""
+        if not memories:
+            return
+        w = self.policy.weights
+        words, shapes = (np.stack(parts) for parts in zip(*(memory.facts.task for memory in memories), strict=True))
+        tasks = network.embed(np, w, words, shapes)
+        agents, transcripts = network.start(np, w, tasks, np.stack([memory.cards for memory in memories]))
+        for memory, *beliefs in zip(memories, tasks, agents, transcripts, strict=True):
+            memory.beliefs = Beliefs(*beliefs)
+
+    def _fold(self, memories: Sequence[Memory]) -> None:
+        """Beliefs after one more reply each."""
+        if not memories:
+            return
+        w = self.policy.weights
+        before = [memory.before.beliefs for memory in memories if memory.before and memory.before.beliefs]
+        events = [memory.event for memory in memories if memory.event]
+        words, shapes = (np.stack(parts) for parts in zip(*(event.text for event in events), strict=True))
+        agents, transcripts = network.observe(
+            np,
+            w,
+            np.stack([beliefs.agents for beliefs in before]),
+            np.stack([beliefs.transcript for beliefs in before]),
+            network.embed(np, w, words, shapes),
+            np.stack([event.figures for event in events]),
+            np.stack([event.views for event in events]),
+            np.stack([memory.cards[event.author] for memory, event in zip(memories, events, strict=True)]),
+        )
+        for memory, old, *new in zip(memories, before, agents, transcripts, strict=True):
+            memory.beliefs, memory.before, memory.event = Beliefs(old.task, *new), None, None
 
     def _draw(self, state: RunState, out: network.Out, row: int, logits: list[float], thoughts: _Thoughts) -> Decision:
         """Sample one decision factor by factor."""
