@@ -1,4 +1,4 @@
-"""What a well-formed team file may still lack: tools, documents, model folders, prices, room for one call.
+"""What a well-formed team file may still lack: tools, documents, models, pools, prices, room for one call.
 
 Problems are looked for with their lines while the file is read; warnings and files that are not there yet come from
 the team that was read. Nothing is called, but a team's own tools are imported.
@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from podium.orchestrator.yaml_problems import Problem
+from podium.orchestrator.yaml_problems import Problem, nearest
 
 if TYPE_CHECKING:
     from podium.agents.model import Price
@@ -24,7 +24,7 @@ ENDPOINTS = ("openai", "vllm", "scripted")
 
 
 def problems_beyond(file: Path) -> Check:
-    """The check of what a team file names outside itself: tools, documents, folders of local models."""
+    """The check of what a team file names outside itself: tools, documents, folders of local models, pools."""
 
     def check(data: Mapping[str, Any]) -> Iterator[Problem]:
         for name, agent in _mappings(data.get("agents")):
@@ -32,6 +32,7 @@ def problems_beyond(file: Path) -> Check:
             yield from _documents(name, agent, file.parent)
         for name, model in _mappings(data.get("models")):
             yield from _model_folder(name, model, file.parent)
+            yield from _pool(name, model, dict(_mappings(data.get("agents"))), file.parent)
 
     return check
 
@@ -108,6 +109,32 @@ def _model_folder(name: str, model: Mapping[str, Any], folder: Path) -> Iterator
     elif not (here / "config.json").is_file():
         what = "this is no model folder: it has no config.json"
         yield Problem(("models", name, "model"), what, "a folder with config.json, a tokenizer and safetensors weights")
+
+
+def _pool(
+    name: str, model: Mapping[str, Any], agents: Mapping[str, Mapping[str, Any]], folder: Path
+) -> Iterator[Problem]:
+    """Whether a pool that is there can be read, and has everybody whom the model is to speak for."""
+    from podium.protocols.errors import TaskError
+    from podium.protocols.pool import read_pool
+
+    stated = model.get("path")
+    if model.get("provider") != "recorded" or not isinstance(stated, str) or not _placed(stated, folder).exists():
+        return
+    try:
+        known = list(read_pool(_placed(stated, folder)).agents)
+    except TaskError as error:
+        yield Problem(("models", name, "path"), str(error), show=False)
+        return
+    if isinstance(speaks := model.get("agent"), str):
+        if speaks not in known:
+            at = ("models", name, "agent")
+            yield Problem(at, "the pool has no agent of this name", ", ".join(known), nearest(speaks, known))
+        return
+    for agent, spec in agents.items():
+        if spec.get("model") == name and agent not in known:
+            what = f"the pool of the model {name} has no agent {agent}; rename it, or say models.{name}.agent"
+            yield Problem(("agents", agent), what, ", ".join(known), nearest(agent, known), show=False)
 
 
 def _without_documents(team: TeamSpec) -> Iterator[str]:

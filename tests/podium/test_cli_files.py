@@ -109,6 +109,25 @@ def test_validate_looks_at_tools_documents_and_model_folders(team: Path) -> None
     assert RUNNER.invoke(app, ["validate", str(team)]).exit_code == 0
 
 
+def test_validate_looks_into_pools(tmp_path: Path) -> None:
+    _pool(tmp_path / "pool.jsonl", ["planner", "coder"])
+    team = tmp_path / "desk.yaml"
+    recorded = "{provider: recorded, path: pool.jsonl}"
+    team.write_text(
+        f"name: desk\nmodels:\n  past: {recorded}\n  one: {{provider: recorded, path: pool.jsonl, agent: codr}}\n"
+        "agents:\n  coder: {role: solver, model: past}\n  plannr: {role: planner, model: past}\n"
+        "coordinator: {kind: sequential}\n"
+    )
+    done = RUNNER.invoke(app, ["validate", str(team)])
+    first, second = done.stderr.strip().splitlines()
+    assert first.startswith(f"{team}:4: models.one.agent: the pool has no agent of this name")
+    assert 'did you mean "coder"?' in first
+    assert second.startswith(f"{team}:7: agents.plannr: the pool of the model past has no agent plannr; rename it")
+    assert "allowed: planner, coder" in second
+    (tmp_path / "pool.jsonl").write_text("nonsense\n")
+    assert "not the first line of a pool" in RUNNER.invoke(app, ["validate", str(team)]).stderr
+
+
 def test_validate_and_plan_warn_of_what_is_hardly_meant(team: Path) -> None:
     free = "  free: {provider: openai, base_url: http://x/v1, model: q}\n"
     more = f"{free}agents:\n  seeker: {{role: retriever, model: free}}\n"
