@@ -71,6 +71,7 @@ class EndpointModel:
         self.name = name
         self.model = model
         self.base_url = base_url or "https://api.openai.com/v1"
+        self.identity = f"{self.base_url} {model} {json.dumps(dict(extra or {}), sort_keys=True)}"
         self.price = price
         self.max_tokens = max_tokens
         self.temperature = temperature

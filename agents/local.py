@@ -213,6 +213,8 @@ class LocalModel:
         self.version = 0
         folder = Path(path)
         self._key = (str(folder.resolve()) if folder.is_dir() else str(path), device, dtype, max_batch)
+        written = [f"{file.name} {file.stat().st_mtime_ns}" for file in sorted(folder.glob("*.safetensors"))]
+        self.identity = " ".join((self._key[0], dtype, *written))
         self._closed = False
         with _LOADING:
             if self._key not in _LOADED:

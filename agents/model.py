@@ -73,13 +73,15 @@ FREE = Price()
 class Model(Protocol):
     """A text generator.
 
-    name: how reports call it. price: dollars per million tokens. max_tokens and temperature: what a directive that
-    does not say otherwise gets. gives_ids: generations carry token ids and log-probs (needed to train the model).
-    chars_per_token: how many characters a token of this model has, on the careful (low) side; the engine reserves the
-    input tokens of a call with it before the call starts.
+    name: how reports call it. identity: what its answers come from (endpoint and model, weights, script): stored
+    replies are given back to models of the same identity only. price: dollars per million tokens. max_tokens and
+    temperature: what a directive that does not say otherwise gets. gives_ids: generations carry token ids and
+    log-probs (needed to train the model). chars_per_token: how many characters a token of this model has, on the
+    careful (low) side; the engine reserves the input tokens of a call with it before the call starts.
     """
 
     name: str
+    identity: str
     price: Price
     max_tokens: int
     temperature: float

@@ -43,6 +43,7 @@ class RecordedModel:
     ) -> None:
         self.pool, self._tasks = (pool, pool.by_prompt()) if isinstance(pool, Pool) else _indexed(pool)
         self.name = name
+        self.identity = f"{self.pool.name} {agent}"
         self.agent = agent
         self.max_tokens = max_tokens
         self.temperature = temperature

@@ -1,9 +1,9 @@
 """Paid calls are made once: a cache of whole generations, and a cap on what may be spent.
 
-The key of a call is everything that the model is told: its name, messages, tools, response schema and sampling with
-the seed. Two runs that ask the same thing at the same time share one call. What a hit costs is said twice: runs are
-charged the recorded usage (so that budgets and comparisons do not depend on what was cached), while `spent_dollars`
-counts only calls that were really made.
+The key of a call is the model's identity and everything that it is told: messages, tools, response schema and sampling
+with the seed. Two runs that ask the same thing at the same time share one call. What a hit costs is said twice: runs
+are charged the recorded tokens at today's price (so that budgets and comparisons do not depend on what was cached),
+while `spent_dollars` counts only calls that were really made.
 
 Sampling without a seed and with a temperature is meant to differ from call to call, so it is not cached, unless
 `by_seed` says that "no seed" is a seed like any other.
@@ -21,7 +21,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from podium.agents.model import Model, Prompt
+from podium.agents.model import Model, Price, Prompt
 from podium.protocols.errors import BudgetExceeded, InputError
 from podium.protocols.record import Generation, Sampling, ToolCall, Usage
 
@@ -114,6 +114,7 @@ class CachedModel:
         self.cap = cap
         self.by_seed = by_seed
         self.name = model.name
+        self.identity = model.identity
         self.price = model.price
         self.max_tokens = model.max_tokens
         self.temperature = model.temperature
@@ -131,12 +132,13 @@ class CachedModel:
             async for item in self._call(prompt, sampling):
                 yield item
             return
-        key = call_key(self.name, prompt, sampling)
+        key = call_key(self.identity, prompt, sampling)
         place = (asyncio.get_running_loop(), key)
         while True:
             stored = self.store.get(key)
             if stored is not None:
                 self.hits += 1
+                stored = _priced(stored, self.price)
                 self.accounted_dollars += stored.usage.dollars
                 if stored.text:
                     yield stored.text
@@ -188,16 +190,25 @@ class CachedModel:
         return self.price.dollars(int(characters / self.chars_per_token) + 1, sampling.max_tokens)
 
 
-def call_key(model: str, prompt: Prompt, sampling: Sampling) -> str:
-    """The identity of a call: 64 hexadecimal digits over everything the model is told."""
+def call_key(identity: str, prompt: Prompt, sampling: Sampling) -> str:
+    """The identity of a call: 64 hexadecimal digits over who is told what."""
     told: list[Any] = [
-        model,
+        identity,
         [(each.role, each.content, each.name, each.tool_call_id, each.tool_calls) for each in prompt.messages],
         [tool.as_function() for tool in prompt.tools],
         prompt.response_schema,
         (sampling.temperature, sampling.top_p, sampling.max_tokens, sampling.seed, sampling.stop),
     ]
     return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _priced(generation: Generation, price: Price) -> Generation:
+    """The generation at this price, whatever it cost when it was made."""
+    usage = generation.usage
+    dollars = price.dollars(usage.input_tokens, usage.output_tokens)
+    if dollars == usage.dollars:
+        return generation
+    return dataclasses.replace(generation, usage=dataclasses.replace(usage, dollars=dollars))
 
 
 def _from_json(text: str) -> Generation:

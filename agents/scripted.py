@@ -47,7 +47,7 @@ class ScriptedModel:
         max_tokens: int = 512,
         temperature: float = 1.0,
     ) -> None:
-        self.name = name
+        self.name = self.identity = name
         self.price = price
         self.max_tokens = max_tokens
         self.temperature = temperature

@@ -107,11 +107,12 @@ def test_a_file_keeps_replies(tmp_path: Path) -> None:
         ((0, 4),),
         (ToolCall("1", "f", "{}"),),
     )
-    first = CachedModel(ScriptedModel(made), ReplyStore(tmp_path / "replies.db"))
+    price = Price(output=0.25e6)
+    first = CachedModel(ScriptedModel(made, price=price), ReplyStore(tmp_path / "replies.db"))
     ask(first)
     asyncio.run(first.close())
     first.store.close()
-    again = CachedModel(ScriptedModel(ModelError("asked")), ReplyStore(tmp_path / "replies.db"))
+    again = CachedModel(ScriptedModel(ModelError("asked"), price=price), ReplyStore(tmp_path / "replies.db"))
     assert ask(again) == made
     assert again.spent_dollars == 0.0
     again.store.close()
@@ -154,3 +155,17 @@ def test_a_failed_call_gives_its_reservation_back() -> None:
         ask(model)
     assert (cap.spent, cap.reserved) == (0.0, 0.0)
     assert ask(model).text == "abc"
+
+
+def test_another_model_under_the_same_name_is_asked_anew(tmp_path: Path) -> None:
+    store = ReplyStore(tmp_path / "replies")
+    one, other = ScriptedModel(["old"], "m"), ScriptedModel(["new"], "m")
+    other.identity = "another script"
+    assert [ask(CachedModel(model, store)).text for model in (one, other)] == ["old", "new"]
+
+
+def test_a_stored_reply_costs_what_it_would_cost_now() -> None:
+    store = ReplyStore()
+    cheap, dear = (CachedModel(ScriptedModel(["a"], "m", price=Price(0.0, each)), store) for each in (1e5, 2e5))
+    assert ask(dear).usage.dollars == pytest.approx(2 * ask(cheap).usage.dollars)
+    assert dear.spent_dollars + cheap.spent_dollars == pytest.approx(0.2)

@@ -173,6 +173,7 @@ class Talkative:
     price = Price(1, 2)
     max_tokens = 100
     temperature = 1.0
+    identity = "fake"
     gives_ids = False
     chars_per_token = 4.0
 

@@ -22,6 +22,7 @@ class Says:
     price = Price(1.0, 2.0)
     max_tokens = 100
     temperature = 1.0
+    identity = "fake"
     gives_ids = False
     chars_per_token = 4.0
 
