@@ -60,10 +60,10 @@ class RoundRobinSpec(StrictModel):
 
 
 class SequentialSpec(StrictModel):
-    """Each agent works once on what the one before it said; the last reply is the answer."""
+    """Each agent works once on what those before it said; the last reply is the answer."""
 
     kind: Literal["sequential"]
-    """A chain: each agent works on what the one before it said."""
+    """A chain: each agent works on what those before it said."""
     order: Agents | None = None
     """Who works, in order; left out: all agents as listed in the file."""
 

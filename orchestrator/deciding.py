@@ -17,20 +17,20 @@ class Decider:
 
     def __init__(self, coordinator: Coordinator) -> None:
         self.coordinator = coordinator
-        self._waiting: list[tuple[RunState, asyncio.Future[Decision]]] = []
+        self._waiting: dict[asyncio.AbstractEventLoop, list[tuple[RunState, asyncio.Future[Decision]]]] = {}
 
     async def decide(self, state: RunState) -> Decision:
         """The decision for one state. Raises what the coordinator raises."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Decision] = loop.create_future()
-        self._waiting.append((state, future))
-        if len(self._waiting) == 1:
-            loop.call_soon(self._flush)
+        if loop not in self._waiting:
+            self._waiting[loop] = []
+            loop.call_soon(self._flush, loop)
+        self._waiting[loop].append((state, future))
         return await future
 
-    def _flush(self) -> None:
-        batch, self._waiting = self._waiting, []
-        batch = [(state, future) for state, future in batch if not future.done()]
+    def _flush(self, loop: asyncio.AbstractEventLoop) -> None:
+        batch = [(state, future) for state, future in self._waiting.pop(loop) if not future.done()]
         if not batch:
             return
         try:

@@ -37,6 +37,7 @@ from podium.orchestrator.coordinator_spec import (
     SingleSpec,
     VoteSpec,
 )
+from podium.orchestrator.leases import SHORTEST_REPLY
 from podium.orchestrator.model_spec import ModelSpec
 from podium.orchestrator.team_file import AgentSpec, TeamSpec
 from podium.orchestrator.topology import Topology
@@ -53,8 +54,6 @@ TOOL_RESULT_TOKENS = 2_000
 """A tool's result, as a model is shown it."""
 PASSAGES_TOKENS = 2_000
 """The passages that a retriever is shown."""
-LEAST_REPLY_TOKENS = 16
-"""A call that has room for fewer tokens of reply, or than its model's own cap, is not started."""
 MOST_SAMPLES = 5
 """Most samples that a coordinator which chooses draws with one directive."""
 MOST_REQUESTS = 5_000
@@ -208,7 +207,7 @@ def least_call(
     spec = team.agents[agent]
     model, price = team.models[spec.model], _Count(team, task_tokens, prices or {}).price(spec.model)
     reads = _own_tokens(spec.model_copy(update={"documents": ()})) + task_tokens
-    writes = min(LEAST_REPLY_TOKENS, model.max_tokens)
+    writes = min(SHORTEST_REPLY, model.max_tokens)
     return reads, writes, price.dollars(reads, writes)
 
 
