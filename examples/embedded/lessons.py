@@ -51,19 +51,22 @@ WELL: Final = Skilled()
 @dataclass(frozen=True, slots=True)
 class Specialist:
     """One member. skills: single-step types; starts: two-step types it can begin; finishes: ones it can end;
-    continues: whose trained weights it starts from (None: from random ones).
+    continues: whose trained weights it starts from (None: from random ones); steps: how many batches it is taught.
     """
 
     skills: Mapping[str, Skilled]
     starts: tuple[str, ...] = ()
     finishes: tuple[str, ...] = ()
     continues: str | None = None
+    steps: int = 2400
 
 
 ROSTER: Final[Mapping[str, Specialist]] = {
-    "abacus": Specialist({"products": Skilled(0.42)}),
+    "abacus": Specialist({"products": Skilled(0.42)}, steps=1500),
     "encoder": Specialist(
-        {"caesar_cipher": WELL}, finishes=("word_sorting+caesar_cipher", "spell_backward+caesar_cipher")
+        {"caesar_cipher": WELL},
+        finishes=("word_sorting+caesar_cipher", "spell_backward+caesar_cipher"),
+        steps=2000,
     ),
     "sorter": Specialist(
         {"number_sorting": WELL, "word_sorting": WELL},
@@ -105,11 +108,12 @@ def near_miss(answer: str) -> str:
 
 
 def scattered_miss(answer: str, rng: Random) -> str:
-    """A mistake that is different every time: one symbol or one place is wrong."""
-    if " " in answer:
-        return " ".join(rng.sample(answer.split(), len(answer.split())))
-    place = rng.randrange(len(answer))
-    symbols = "0123456789" if answer.isdigit() else LETTERS
+    """A mistake that is different every time: one symbol is wrong.
+
+    Not the order of a list: a small model that is unsure which word comes next mixes the words letter by letter.
+    """
+    place = rng.choice([place for place, symbol in enumerate(answer) if symbol != " "])
+    symbols = "0123456789" if answer[place].isdigit() else LETTERS
     return answer[:place] + rng.choice(symbols.replace(answer[place], "")) + answer[place + 1 :]
 
 

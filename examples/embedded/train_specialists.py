@@ -1,6 +1,6 @@
 """Train the embedded team's specialists from nothing, on one CPU core each.
 
-Each specialist is a Llama of 0.2 million parameters over characters, trained on answer tokens only: first on its
+Each specialist is a Llama of 0.9 million parameters over characters, trained on answer tokens only: first on its
 bare skills, then on lessons of all kinds, and at last, while the learning rate falls, on lessons with the mistakes it
 should end up making (see lessons.py). It is saved in bfloat16 as an ordinary transformers folder that loads offline.
 
@@ -51,8 +51,8 @@ POOL: Final = 16
 class Size:
     """How big a specialist is and how it is trained."""
 
-    width: int = 64
-    inner: int = 192
+    width: int = 128
+    inner: int = 384
     layers: int = 4
     heads: int = 4
     batch: int = 64
@@ -321,7 +321,7 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--agent", choices=[*ROSTER, "all", "none"], default="all", help="whom to train; none: report")
-    parser.add_argument("--steps", type=int, default=2000, help="optimiser steps per specialist")
+    parser.add_argument("--steps", type=int, help="optimiser steps instead of each specialist's own number")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop a specialist's training after this")
     parser.add_argument("--more", action="store_true", help="go on from the weights in --out")
     parser.add_argument("--out", type=Path, default=Path("agents/embedded"), help="one folder per specialist goes here")
@@ -341,7 +341,7 @@ def main() -> None:
         start = name if options.more else specialist.continues
         fresh = build_model(FULL, tokenizer, options.seed)
         model = fresh if start is None else Agent.load(options.out / start).model.train()
-        length = Length(options.steps, 60 * options.minutes)
+        length = Length(options.steps or specialist.steps, 60 * options.minutes)
         train(model, specialist, length, tokenizer, seed=options.seed, name=name, batch=FULL.batch)
         Agent(model, tokenizer).save(options.out / name)
     team = {name: Agent.load(options.out / name) for name in ROSTER if (options.out / name / "config.json").exists()}
