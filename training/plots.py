@@ -102,7 +102,8 @@ def cost_quality(
     costs = [float(getattr(row, cost)) for row in everything]
     if min(costs) > 0 and max(costs) / min(costs) > LOG_FROM:
         axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        wide = max(costs) / min(costs) > 100  # then labels at every 2 and 5 would run into each other
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if wide else (1.0, 2.0, 5.0)))
         axes.xaxis.set_minor_formatter(NullFormatter())
     lines: list[list[tuple[float, float]]] = []
     for place, curve in enumerate(joined.values()):
