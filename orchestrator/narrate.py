@@ -42,6 +42,7 @@ ENDINGS: Mapping[str, str] = {
     "deadline": "the time was up, so the best answer so far was taken",
     "cancelled": "it was cancelled",
     "failed": "it failed; what had arrived is kept",
+    "unfinished": "no end was written: it is under way, or its process died",
 }
 
 LIMITS = ("tokens", "calls", "seconds", "dollars")

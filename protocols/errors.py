@@ -14,6 +14,7 @@
         │   └── ModelGarbage        an answer came, and it is not one
         ├── ToolError           a tool raised, hung or does not exist
         ├── CoordinatorError    a coordinator decided something the team cannot do
+        ├── JournalError        what happened in a run could not be written down
         └── RunCancelled        the caller cancelled the run
 
 `podium.errors` offers the same names; a test keeps this drawing true.
@@ -26,6 +27,7 @@ __all__ = [
     "CoordinatorError",
     "DeadlineExceeded",
     "InputError",
+    "JournalError",
     "MissingExtra",
     "ModelError",
     "ModelGarbage",
@@ -117,6 +119,10 @@ class ToolError(RunError):
 
 class CoordinatorError(RunError):
     """A coordinator decided something that the team cannot do."""
+
+
+class JournalError(RunError):
+    """What happened in a run could not be written to the journal. What was written before is whole, and stays."""
 
 
 class RunCancelled(RunError):

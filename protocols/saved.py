@@ -1,4 +1,4 @@
-"""A finished run as JSON: versioned, whole, and read back without running anything.
+"""A run as JSON: versioned, whole as far as it got, and read back without running anything.
 
 What is saved is the record: nodes and decisions. Everything a reader wants to know (who said what, why, at what cost)
 is a view of these, so this is the only form a run is ever kept in.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from math import isfinite
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -19,10 +19,15 @@ from podium.protocols.record import Decision, Node, NodeId, Usage
 VERSION = 1
 """Of this form; raised when a field changes its meaning."""
 
+Kept = Stop | Literal["unfinished"]
+"""Why a kept run ended; "unfinished": no end was written, so it is under way or its process died."""
+
 
 @dataclass(frozen=True, slots=True)
 class SavedRun:
     """A run as it is kept. task: what was asked; started: seconds since the epoch; the rest as in `Result`.
+
+    An unfinished run has no answer (node 0); its usage and seconds are those of what was written.
 
     seed: asked again with it, the coordinator decides the same on the same replies. None where it was not kept.
     """
@@ -32,7 +37,7 @@ class SavedRun:
     task: str
     answer: str
     node: NodeId
-    stop: Stop
+    stop: Kept
     usage: Usage
     nodes: tuple[Node, ...]
     decisions: tuple[Decision, ...]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from podium.orchestrator.decision_words import Belief
-    from podium.orchestrator.journal import Entry, Journal
+    from podium.orchestrator.journal import Journal, Listed
     from podium.orchestrator.narrate import Said, Step, Story
 
 __all__ = ["register"]
@@ -73,7 +73,7 @@ def _opened(url: str | None) -> Journal:
     return Journal(url or DEFAULT)
 
 
-def _list(entries: list[Entry], as_json: bool) -> None:
+def _list(entries: list[Listed], as_json: bool) -> None:
     from dataclasses import asdict
 
     from podium.commands.terminal import dollars, harmless

@@ -1,0 +1,113 @@
+"""What a run's journal consists of: one head, then nodes, decisions and calls as they happen, then one end.
+
+Each entry is one row of versioned JSON, dumped from the frozen dataclass itself. No entry repeats another, so a step
+costs the same however long the run is. A number that JSON lacks (an infinite limit) is written as a string.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Literal, cast
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from podium.orchestrator.budget import Limits
+from podium.protocols.errors import InputError
+from podium.protocols.events import Stop
+from podium.protocols.frozen import frozen
+from podium.protocols.record import Call, Decision, Node, NodeId, Usage
+from podium.protocols.task import Message
+
+FORM = 1
+"""Of an entry's JSON; raised when a field changes its meaning."""
+
+
+@frozen
+class Head:
+    """How a run began: all that is needed, besides the team, to go on with it.
+
+    started: seconds since the epoch. seed: of the coordinator's sampling, None where it was not kept. The last four
+    are the run's own settings, None where it used those of the team.
+    """
+
+    run: str
+    team: str
+    messages: tuple[Message, ...]
+    started: float
+    seed: int | None = None
+    reply_seed: int | None = None
+    mode: Literal["sample", "greedy"] | None = None
+    preference: float | None = None
+    limits: Limits | None = None
+
+
+@frozen
+class Begun:
+    """A tool that must not run twice is about to run. call: its id; directive, sample: for which request it runs."""
+
+    directive: str
+    call: str
+    tool: str
+    arguments: str = ""
+    sample: int = 0
+
+
+@frozen
+class Completed:
+    """A call of a request that is still under way, so that a resumed run does not make it again."""
+
+    directive: str
+    call: Call
+    sample: int = 0
+
+
+@frozen
+class End:
+    """How a run ended; the rest as in `Result`. usage: of the whole run, what has no node included."""
+
+    stop: Stop
+    node: NodeId
+    usage: Usage
+    seconds: float
+    refused: int = 0
+    overshoot: int = 0
+
+
+Entry = Head | Node | Decision | Completed | Begun | End
+
+KINDS: dict[str, type[Entry]] = {
+    "head": Head,
+    "node": Node,
+    "decision": Decision,
+    "completed": Completed,
+    "begun": Begun,
+    "end": End,
+}
+NAMES = {kind: name for name, kind in KINDS.items()}
+
+
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    """Reads and writes one kind: "or None", as pydantic takes settings only for what cannot have any of its own."""
+    return TypeAdapter[Any](cast(Any, kind | None), config=ConfigDict(ser_json_inf_nan="strings"))
+
+
+_adapters = {name: _adapter(kind) for name, kind in KINDS.items()}
+
+
+def encode(entry: Entry) -> tuple[str, str]:
+    """Kind and JSON of an entry. Raises ValueError for text that is not Unicode, such as half a character."""
+    name = NAMES[type(entry)]
+    if isinstance(entry, Decision):
+        entry = replace(entry, reasons=dict(entry.reasons))  # JSON knows no read-only mapping
+    return name, _adapters[name].dump_json(entry).decode()
+
+
+def decode(kind: str, form: int, text: str) -> Entry:
+    """The entry of a row. Raises InputError when it is not one, or of a later form."""
+    if form > FORM or kind not in _adapters:
+        raise InputError(f"a {kind} in form {form}; this version of Podium reads form {FORM}: install a newer one")
+    try:
+        return _adapters[kind].validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(f"not a {kind}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None

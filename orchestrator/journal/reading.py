@@ -1,0 +1,86 @@
+"""From a run's entries to what readers want: the run as it is kept, or what is needed to go on with it; and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from podium.orchestrator.journal.entries import Begun, Completed, End, Entry, Head
+from podium.protocols.errors import InputError
+from podium.protocols.record import Decision, Generation, Node, Usage
+from podium.protocols.saved import SavedRun
+from podium.protocols.task import Message
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeState:
+    """A run that has no end, as far as it was written.
+
+    completed: calls of requests that have no reply yet. begun: tools that must not run twice, were about to, and did
+    not report back: whether they ran is not known.
+    """
+
+    head: Head
+    nodes: tuple[Node, ...]
+    decisions: tuple[Decision, ...]
+    completed: tuple[Completed, ...]
+    begun: tuple[Begun, ...]
+
+
+def resume_state(entries: Sequence[Entry]) -> ResumeState:
+    """What is needed to go on. Raises InputError where the head is missing."""
+    if not entries or not isinstance(entries[0], Head):
+        raise InputError("not a saved run: it does not begin with a head")
+    nodes = _only(Node, entries)
+    answered = {node.directive for node in nodes}
+    completed = tuple(each for each in _only(Completed, entries) if each.directive not in answered)
+    returned = {each.call.id for each in completed}
+    begun = (each for each in _only(Begun, entries) if each.directive not in answered and each.call not in returned)
+    return ResumeState(entries[0], nodes, _only(Decision, entries), completed, tuple(begun))
+
+
+def saved_run(entries: Sequence[Entry]) -> SavedRun:
+    """The run as it is kept. Raises InputError where the head is missing."""
+    state = resume_state(entries)
+    head, nodes, end = state.head, state.nodes, entries[-1]
+    ended = isinstance(end, End)
+    if not ended:
+        results = [each.call.result for each in state.completed]
+        usages = [node.usage for node in nodes] + [each.usage for each in results if isinstance(each, Generation)]
+        end = End("failed", 0, Usage.total(usages), nodes[-1].clock if nodes else 0.0)
+    return SavedRun(
+        head.run,
+        head.team,
+        head.messages[-1].content,
+        nodes[end.node].content if end.node else "",
+        end.node,
+        end.stop if ended else "unfinished",
+        end.usage,
+        nodes,
+        state.decisions,
+        end.seconds,
+        head.started,
+        end.refused,
+        end.overshoot,
+        head.seed,
+    )
+
+
+def entries_of(run: SavedRun) -> list[Entry]:
+    """The entries that a run would have left; nodes go before the decision that saw them."""
+    out: list[Entry] = [Head(run.run, run.team, (Message("user", run.task),), run.started, run.seed)]
+    place = 0
+    for decision in run.decisions:
+        out += [*run.nodes[place : decision.seen], decision]
+        place = max(place, decision.seen)
+    out += run.nodes[place:]
+    if run.stop != "unfinished":
+        out.append(End(run.stop, run.node, run.usage, run.seconds, run.refused, run.overshoot))
+    return out
+
+
+def _only(kind: type[T], entries: Iterable[Entry]) -> tuple[T, ...]:
+    return tuple(entry for entry in entries if isinstance(entry, kind))

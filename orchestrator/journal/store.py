@@ -1,0 +1,248 @@
+"""The journal of a place: written entry by entry while runs happen, and read at any time.
+
+    journal.append(run, [Head(...), node])      a run begins with its head
+    await journal.append(run, [node, decision]) durable when awaited; in order, and all or nothing, in any case
+    journal.append(run, [End(...)])             a run ends, and takes no more
+
+What cannot be written is a JournalError, which the awaitable raises, and where nobody awaits it the run's next
+`append`. Nothing waits for ever: an entry that is not written in time counts as not written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from podium.orchestrator.journal import reading
+from podium.orchestrator.journal.address import Address, first_line
+from podium.orchestrator.journal.entries import End, Entry, Head, decode
+from podium.orchestrator.journal.reading import ResumeState
+from podium.orchestrator.journal.tables import Row, ended, listed, prepare, rows_of
+from podium.orchestrator.journal.tables import entries as entry_rows
+from podium.orchestrator.journal.tables import runs as run_rows
+from podium.orchestrator.journal.writer import Tail, Work, Writer
+from podium.protocols.errors import InputError, JournalError
+from podium.protocols.saved import SavedRun
+
+DEFAULT = "sqlite:///.podium/runs.db"
+"""Where the command line keeps runs of a team whose file names no journal; relative to the working directory."""
+
+PATIENCE = 3
+"""How many timeouts of the journal an entry may take: to connect, to write and to commit."""
+
+MOST_NAMES = 5
+"""Runs that are named where the beginning of an id is that of several."""
+
+MOST_TAILS = 10_000
+"""Runs under way above which those that failed, and were never asked for again, are forgotten."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One line of the list of runs. started: seconds since the epoch; stop, tokens, dollars: as in `SavedRun`.
+
+    While a run is unfinished its tokens and dollars are not counted: they are 0.
+    """
+
+    run: str
+    team: str
+    started: float
+    task: str
+    stop: str
+    tokens: int
+    dollars: float
+
+
+class Journal:
+    """The runs kept behind one URL (see `address` for the settings it may hold). Thread-safe.
+
+    Raises InputError for a URL that leads nowhere, MissingExtra without the driver that it needs.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        address = Address.of(url)
+        try:
+            self._engine = address.engine()
+            prepare(self._engine, address.name)
+        except (SQLAlchemyError, ModuleNotFoundError, OSError) as error:
+            raise InputError(f"journal {address.name}: cannot be opened: {first_line(error)}") from None
+        self._name = address.name
+        self._deadline = PATIENCE * address.timeout
+        self._writer = Writer(self._engine, self._name)
+        self._tails: dict[str, Tail] = {}
+
+    def append(self, run: str, entries: Sequence[Entry]) -> asyncio.Future[None]:
+        """Write what happened, all of it or nothing; done when it is durable. Returns at once, also if not awaited.
+
+        run: began in this journal with a Head, or was resumed by `resume_state`, and did not end. One event loop
+        appends to one run. Raises JournalError where that is not so, and when an earlier entry was not written.
+        """
+        head = entries[0] if entries and isinstance(entries[0], Head) else None
+        end = entries[-1] if entries and isinstance(entries[-1], End) else None
+        tail = self._open(run, head)
+        if end is not None:
+            del self._tails[run]
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+
+        def done(error: JournalError | None) -> None:
+            timer.cancel()
+            if future.done():
+                return
+            if error is None:
+                future.set_result(None)
+                return
+            future.set_exception(error)
+            if end is None:
+                future.exception()  # if nobody awaits it, the next append will say so, and not the event loop
+
+        def late() -> None:
+            tail.error = tail.error or self._late(run)
+            done(tail.error)
+
+        timer = loop.call_later(self._deadline, late)
+        rows = self._rows(run, tail, entries)
+        if tail.error is None:
+            line = listed(head) if head else None
+            self._writer.put(Work(run, tail, rows, done, loop, line, ended(end) if end else None))
+        else:
+            done(tail.error)
+        return future
+
+    def _open(self, run: str, head: Head | None) -> Tail:
+        """Where the run's next entry goes."""
+        tail = self._tails.get(run)
+        if head is not None:
+            if tail is not None and tail.error is None:
+                raise self._error(run, "a run of that id is under way in this process")
+            if len(self._tails) > MOST_TAILS:
+                self._tails = {each: tail for each, tail in self._tails.items() if tail.error is None}
+            tail = self._tails[run] = Tail()
+            return tail
+        if tail is None:
+            raise JournalError(f"journal {self._name}: the run did not begin here, or it has ended", run=run)
+        if tail.error is not None:
+            del self._tails[run]
+            raise tail.error
+        return tail
+
+    def _rows(self, run: str, tail: Tail, entries: Sequence[Entry]) -> list[Row]:
+        """Rows for entries; those that cannot be written down are the tail's error."""
+        try:
+            rows = rows_of(run, tail.place, entries)
+        except ValueError as error:
+            tail.error = self._error(run, first_line(error))
+            return []
+        tail.place += len(rows)
+        return rows
+
+    def _late(self, run: str) -> JournalError:
+        return self._error(run, f"it took more than {self._deadline:g} seconds")
+
+    def _error(self, run: str, reason: str) -> JournalError:
+        return JournalError(f"journal {self._name}: the run was not written: {reason}", run=run)
+
+    def save(self, run: SavedRun) -> None:
+        """Keep a whole run; one that is there already is replaced. Raises JournalError when it cannot be written."""
+        given = reading.entries_of(run)
+        tail, written = Tail(), Future[JournalError | None]()
+        rows = self._rows(run.run, tail, given)
+        if tail.error is not None:
+            raise tail.error
+        head, end = given[0], given[-1]
+        line = (listed(head) if isinstance(head, Head) else {}) | (ended(end) if isinstance(end, End) else {})
+        self._writer.put(Work(run.run, tail, rows, written.set_result, head=line, replaces=True))
+        try:
+            error = written.result(self._deadline)
+        except TimeoutError:
+            error = tail.error = self._late(run.run)
+        if error is not None:
+            raise error
+
+    def load(self, run: str) -> SavedRun:
+        """A kept run, by its id or the beginning of it; also one that has no end.
+
+        Raises InputError when none or several match.
+        """
+        return reading.saved_run(self._entries(self._find(run)))
+
+    def resume_state(self, run: str) -> ResumeState:
+        """What is needed to go on with a run that has no end; from here on `append` writes behind it.
+
+        Raises InputError as `load`, and for a run that has ended or is under way in this process. One that is under
+        way in another process cannot be told from one that was cut off; of the two, the one that writes later is told.
+        """
+        name = self._find(run)
+        tail = self._tails.get(name)
+        if tail is not None and tail.error is None:
+            raise InputError(f"run {name} is under way in this process")
+        found = self._entries(name)
+        if isinstance(found[-1], End):
+            raise InputError(f"run {name} has ended ({found[-1].stop}); only a run without an end can be resumed")
+        state = reading.resume_state(found)
+        self._tails[name] = Tail(len(found))
+        return state
+
+    def entries(self, most: int = 20, unfinished: bool = False) -> list[Listed]:
+        """The newest runs first. unfinished: only those that have no end."""
+        query = select(run_rows).order_by(run_rows.c.started.desc()).limit(most)
+        if unfinished:
+            query = query.where(run_rows.c.stop == "unfinished")
+        return [Listed(*row) for row in self._read(query)]
+
+    def export(self, run: str) -> bytes:
+        """A run's entries as JSON lines: run, place, kind, form, and the entry itself. Raises as `load`."""
+        name = self._find(run)
+        return b"".join(_line(name, *row) for row in self._read(_of(name)))
+
+    @property
+    def statistics(self) -> dict[str, int]:
+        """Works written so far (an `append` or a `save` each), and the transactions they took."""
+        return {"works": self._writer.works, "transactions": self._writer.transactions}
+
+    def close(self) -> None:
+        """Write what waits, and give the connection back. The journal may be used again."""
+        self._writer.close(self._deadline)
+
+    def _find(self, run: str) -> str:
+        """A run's whole id."""
+        column = run_rows.c.run
+        names = self._names(column == run) or self._names(column.startswith(run, autoescape=True))
+        if len(names) == 1:
+            return names[0]
+        if names:
+            raise InputError(f"several runs begin with {run!r}: {', '.join(names)}")
+        newest = ", ".join(entry.run for entry in self.entries(3)) or "none"
+        raise InputError(f"no run {run!r} in {self._name}; the newest are: {newest}")
+
+    def _names(self, which: ColumnElement[bool]) -> list[str]:
+        return [name for (name,) in self._read(select(run_rows.c.run).where(which).limit(MOST_NAMES))]
+
+    def _entries(self, run: str) -> list[Entry]:
+        return [decode(kind, form, body) for _, kind, form, body in self._read(_of(run))]
+
+    def _read(self, query: Select[*tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+        try:
+            with self._engine.connect() as connection:
+                return [tuple(row) for row in connection.execute(query)]
+        except SQLAlchemyError as error:
+            raise InputError(f"journal {self._name}: cannot be read: {first_line(error)}") from None
+
+
+def _of(run: str) -> Select[*tuple[Any, ...]]:
+    """The rows of a run, in the order they were written: place, kind, form, body."""
+    columns = entry_rows.c
+    query = select(columns.place, columns.kind, columns.form, columns.body)
+    return query.where(columns.run == run).order_by(columns.place)
+
+
+def _line(run: str, place: int, kind: str, form: int, body: str) -> bytes:
+    return f'{{"run":{json.dumps(run)},"place":{place},"kind":"{kind}","form":{form},"entry":{body}}}\n'.encode()

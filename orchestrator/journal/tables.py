@@ -1,0 +1,145 @@
+"""The tables of a journal, and the way from those of earlier versions to these.
+
+`podium_entries` is the truth: append-only, one row per entry, in the order they were written. `podium_runs` is what
+lists of runs are sorted and filtered by, and could be made again from it. `podium_journal` says in which form both
+are. Opening a journal brings it to the present form; one transaction, so that it is in one form or the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Engine,
+    Float,
+    Index,
+    Integer,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    inspect,
+    select,
+    text,
+)
+
+from podium.orchestrator.journal.entries import FORM as ENTRY_FORM
+from podium.orchestrator.journal.entries import End, Entry, Head, encode
+from podium.orchestrator.journal.reading import entries_of
+from podium.protocols.errors import InputError
+from podium.protocols.saved import from_json
+
+FORM = 2
+"""Of the tables. 1: a table `runs` with one JSON row per finished run. 2: those below."""
+
+LOCK = 0x506F6469
+"""Key of the PostgreSQL advisory lock under which tables are made."""
+
+Row = dict[str, Any]
+
+tables = MetaData()
+journal = Table("podium_journal", tables, Column("form", Integer, nullable=False))
+runs = Table(
+    "podium_runs",
+    tables,
+    Column("run", Text, primary_key=True),
+    Column("team", Text, nullable=False),
+    Column("started", Float, nullable=False),
+    Column("task", Text, nullable=False),
+    Column("stop", Text, nullable=False),
+    Column("tokens", BigInteger, nullable=False),
+    Column("dollars", Float, nullable=False),
+    Index("podium_runs_started", "started"),
+    Index("podium_runs_stop", "stop", "started"),
+)
+entries = Table(
+    "podium_entries",
+    tables,
+    Column("run", Text, primary_key=True),
+    # Two writers of one run cannot both write a place: whoever comes second learns that it is not alone.
+    Column("place", Integer, primary_key=True, autoincrement=False),
+    Column("kind", Text, nullable=False),
+    Column("form", SmallInteger, nullable=False),
+    Column("body", Text, nullable=False),
+)
+
+
+def rows_of(run: str, place: int, given: Iterable[Entry]) -> list[Row]:
+    """Rows of `podium_entries`, from a place on. Raises ValueError for text that is not Unicode."""
+    out: list[Row] = []
+    for entry in given:
+        kind, body = encode(entry)
+        out.append({"run": run, "place": place, "kind": kind, "form": ENTRY_FORM, "body": body})
+        place += 1
+    return out
+
+
+def listed(head: Head) -> Row:
+    """The row of `podium_runs` while a run has no end."""
+    task = head.messages[-1].content.replace("\0", "\ufffd")  # PostgreSQL's text holds no zero
+    row = {"run": head.run, "team": head.team, "started": head.started, "task": task}
+    return row | {"stop": "unfinished", "tokens": 0, "dollars": 0.0}
+
+
+def ended(end: End) -> Row:
+    """What changes in that row when it has one."""
+    return {"stop": end.stop, "tokens": end.usage.tokens, "dollars": end.usage.dollars}
+
+
+def prepare(engine: Engine, name: str) -> None:
+    """Make the tables, or bring those that are there to the present form.
+
+    Raises InputError for a form that only a later version reads, and what SQLAlchemy raises.
+    """
+    with engine.connect() as connection:
+        if _form(connection) == FORM:
+            return
+        connection.rollback()
+        lite = engine.dialect.name == "sqlite"
+        connection.execute(text("BEGIN IMMEDIATE" if lite else f"SELECT pg_advisory_xact_lock({LOCK})"))
+        form = _form(connection)  # again: another process may have been faster
+        if form > FORM:
+            raise InputError(
+                f"journal {name}: it is in form {form}; this version of Podium reads form {FORM}: install a newer one"
+            )
+        tables.create_all(connection)
+        for old in range(form or FORM, FORM):
+            _migrations[old](connection)
+        connection.execute(journal.delete())
+        connection.execute(journal.insert().values(form=FORM))
+        connection.commit()
+
+
+def _form(connection: Connection) -> int:
+    """The form of what is there: 0 where there is nothing yet."""
+    found = inspect(connection)
+    if found.has_table(journal.name):
+        return connection.execute(select(journal.c.form)).scalar() or 0
+    old = found.has_table("runs") and {"run", "record"} <= {column["name"] for column in found.get_columns("runs")}
+    return 1 if old else 0
+
+
+def _from_one_row_per_run(connection: Connection) -> None:
+    """Form 1 to 2. A row that cannot be read stays in the old table, which goes when it is empty."""
+    names: Sequence[str] = connection.execute(text("SELECT run FROM runs")).scalars().all()
+    for name in names:
+        record = connection.execute(text("SELECT record FROM runs WHERE run = :run"), {"run": name}).scalar_one()
+        try:
+            given = entries_of(from_json(record))
+            head, end = given[0], given[-1]
+            assert isinstance(head, Head)
+            assert isinstance(end, End)
+        except (InputError, AssertionError):
+            continue
+        connection.execute(runs.insert(), listed(head) | ended(end))
+        connection.execute(entries.insert(), rows_of(name, 0, given))
+        connection.execute(text("DELETE FROM runs WHERE run = :run"), {"run": name})
+    if not connection.execute(text("SELECT count(*) FROM runs")).scalar_one():
+        connection.execute(text("DROP TABLE runs"))
+
+
+_migrations: dict[int, Callable[[Connection], None]] = {1: _from_one_row_per_run}

@@ -1,0 +1,204 @@
+"""Journals of earlier versions are brought along, and nothing of them is lost; those of later ones are refused."""
+
+from __future__ import annotations
+
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from podium.orchestrator.budget import Limits
+from podium.orchestrator.journal import Begun, Completed, End, Head, Journal
+from podium.orchestrator.journal.entries import Entry, decode, encode
+from podium.orchestrator.journal.reading import entries_of, saved_run
+from podium.protocols.errors import InputError
+from podium.protocols.record import (
+    DETAILS,
+    OBJECTIVES,
+    Call,
+    Compute,
+    Decision,
+    Directive,
+    Factor,
+    Finish,
+    Generation,
+    Node,
+    Sampling,
+    ToolCall,
+    ToolResult,
+    Usage,
+    View,
+)
+from podium.protocols.saved import SavedRun, from_json
+from podium.protocols.task import Message
+
+OLD = Path(__file__).parents[1] / "data" / "journal"
+RUNS = [from_json(line) for line in (OLD / "runs-1.jsonl").read_bytes().splitlines()]
+"""What `rows-1.sql` holds, except that its first row is of before seeds were kept."""
+
+
+def old_journal(folder: Path) -> str:
+    with sqlite3.connect(folder / "old.db") as made:
+        made.executescript((OLD / "rows-1.sql").read_text())
+    made.close()
+    return f"sqlite:///{folder}/old.db"
+
+
+def table_names(folder: Path) -> set[str]:
+    opened = sqlite3.connect(folder / "old.db")
+    names = {name for (name,) in opened.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    opened.close()
+    return names
+
+
+def test_runs_kept_as_one_row_each_are_all_there(tmp_path: Path) -> None:
+    url = old_journal(tmp_path)
+    for journal in (Journal(url), Journal(url)):
+        assert [journal.load(run.run) for run in RUNS] == [replace(RUNS[0], seed=None), *RUNS[1:]]
+        assert [(line.run, line.tokens, line.stop) for line in journal.entries()] == [
+            (run.run, run.usage.tokens, run.stop) for run in reversed(RUNS)
+        ]
+    assert table_names(tmp_path) == {"podium_entries", "podium_journal", "podium_runs"}
+
+
+def test_an_old_row_that_cannot_be_read_stays_where_it_was(tmp_path: Path) -> None:
+    url = old_journal(tmp_path)
+    with sqlite3.connect(tmp_path / "old.db") as opened:
+        opened.execute("UPDATE runs SET record = '{' WHERE run = ?", (RUNS[1].run,))
+    opened.close()
+    assert [line.run for line in Journal(url).entries()] == [run.run for run in RUNS[::-1] if run is not RUNS[1]]
+    with sqlite3.connect(tmp_path / "old.db") as opened:
+        assert opened.execute("SELECT run, record FROM runs").fetchall() == [(RUNS[1].run, "{")]
+    opened.close()
+
+
+def test_an_old_journal_may_be_opened_by_many_at_once(tmp_path: Path) -> None:
+    url = old_journal(tmp_path)
+    with ThreadPoolExecutor(8) as pool:
+        journals = list(pool.map(Journal, [url] * 8))
+    assert [len(journal.entries()) for journal in journals] == [len(RUNS)] * 8
+
+
+def test_a_journal_of_a_later_version_is_refused(journal: Journal, tmp_path: Path) -> None:
+    if journal.url.startswith("postgresql"):
+        pytest.skip("the same code, and this test edits the file")
+    journal.save(RUNS[0])
+    with sqlite3.connect(tmp_path / "runs.db") as opened:
+        opened.execute("UPDATE podium_entries SET form = 9 WHERE kind = 'node'")
+    with pytest.raises(InputError, match="a node in form 9; this version of Podium reads form 1"):
+        journal.load(RUNS[0].run)
+    with opened:
+        opened.execute("UPDATE podium_journal SET form = 9")
+    opened.close()
+    with pytest.raises(InputError, match=r"runs\.db: it is in form 9; this version of Podium reads form 2"):
+        Journal(journal.url)
+
+
+@pytest.mark.parametrize("run", RUNS, ids=[run.stop + run.run for run in RUNS])
+def test_saving_and_loading_an_old_run_changes_nothing(run: SavedRun, journal: Journal) -> None:
+    journal.save(run)
+    assert journal.load(run.run) == run
+    assert saved_run(entries_of(run)) == run
+
+
+def test_what_is_no_entry_says_so() -> None:
+    with pytest.raises(InputError, match="not a node: parents: Field required"):
+        decode("node", 1, '{"id": 1, "kind": "reply", "author": "ann", "content": ""}')
+    with pytest.raises(InputError, match="a thought in form 1"):
+        decode("thought", 1, "{}")
+    with pytest.raises(InputError, match="does not begin with a head"):
+        saved_run([Node(0, (), "task", "user", "x")])
+
+
+text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+ids = st.integers(0, 2**40)
+number = st.floats(allow_nan=False)
+log_prob = st.floats(max_value=0.0, allow_nan=False)
+
+
+def maybe(strategy: st.SearchStrategy[object]) -> st.SearchStrategy[object]:
+    return st.none() | strategy
+
+
+def some(strategy: st.SearchStrategy[object]) -> st.SearchStrategy[tuple[object, ...]]:
+    return st.lists(strategy, max_size=3).map(tuple)
+
+
+usages = st.builds(Usage, ids, ids, ids, number, number)
+samplings = st.builds(Sampling, number, number, ids, maybe(ids), some(text))
+generations = st.builds(
+    Generation,
+    text,
+    usages,
+    samplings,
+    st.sampled_from(["stop", "length", "tool", "cancelled"]),
+    maybe(some(ids)),
+    maybe(some(ids)),
+    maybe(some(log_prob)),
+    st.sampled_from(["raw", "processed"]),
+    some(st.tuples(ids, ids)),
+    some(st.builds(ToolCall, text, text, text)),
+)
+calls = st.builds(
+    Call, text, text, generations | st.builds(ToolResult, text, st.booleans()), st.integers(1, 9), maybe(text)
+)
+kinds = st.sampled_from(["task", "decision", "plan", "candidate", "reply", "tool", "human", "summary"])
+nodes = st.builds(Node, ids, some(ids), kinds, text, text, maybe(text), some(calls), usages, number, maybe(text))
+views = st.builds(View, st.sampled_from(["all", "last", "only", "none"]), ids, some(ids), maybe(ids))
+computes = st.builds(
+    Compute,
+    ids,
+    st.sampled_from(["none", "vote"]),
+    maybe(ids),
+    maybe(number),
+    maybe(st.sampled_from(["low", "medium", "high"])),
+    st.sampled_from(["keep", "renew"]),
+)
+directives = st.builds(
+    Directive, text, text, st.sampled_from(OBJECTIVES), text, views, st.sampled_from(DETAILS), computes, st.booleans()
+)
+decisions = st.builds(
+    Decision,
+    text,
+    ids,
+    some(directives) | st.builds(Finish, ids),
+    text,
+    ids,
+    st.sampled_from(["sample", "greedy"]),
+    some(st.builds(Factor, text, ids, log_prob, some(st.booleans()))),
+    log_prob,
+    maybe(number),
+    st.dictionaries(text, number, max_size=3),
+    ids,
+    st.tuples(number, number, number, number),
+    some(calls),
+)
+messages = st.builds(Message, st.sampled_from(["system", "user", "assistant", "tool"]), text, maybe(text), maybe(text))
+heads = st.builds(
+    Head,
+    text,
+    text,
+    some(messages),
+    number,
+    maybe(st.integers()),
+    maybe(ids),
+    maybe(st.sampled_from(["sample", "greedy"])),
+    maybe(number),
+    maybe(st.builds(Limits, number, number, number, number)),
+)
+ends = st.builds(End, st.sampled_from(["answered", "budget", "deadline", "cancelled", "failed"]), ids, usages, number)
+others = st.builds(Completed, text, calls, ids) | st.builds(Begun, text, text, text, text, ids)
+
+
+@settings(deadline=None, max_examples=300)
+@given(heads | nodes | decisions | others | ends)
+def test_every_entry_is_read_back_equal(entry: Entry) -> None:
+    kind, written = encode(entry)
+    again = decode(kind, 1, written)
+    assert again == entry
+    assert type(again) is type(entry)
+    assert encode(again) == (kind, written)
