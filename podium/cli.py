@@ -14,7 +14,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from podium.commands import demo, eval, init, plan, record, run, schema, serve, show, train, validate
+from podium.commands import demo, eval, init, plan, record, run, runs, schema, serve, show, train, validate
 from podium.protocols.errors import InputError, PodiumError
 
 __all__ = ["app", "main"]
@@ -63,7 +63,7 @@ def everywhere(
     """A learned coordinator in front of a team of LLM agents: write, run, serve, train."""
 
 
-for command in (init, validate, plan, schema, run, show, serve, record, train, eval, demo):
+for command in (init, validate, plan, schema, run, runs, show, serve, record, train, eval, demo):
     command.register(app)
 
 

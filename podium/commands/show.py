@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Generator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,10 +19,15 @@ if TYPE_CHECKING:
     from podium.orchestrator.journal import Journal, Listed
     from podium.orchestrator.narrate import Said, Step, Story
 
-__all__ = ["register"]
+__all__ = ["Full", "Most", "Url", "listing", "opened", "register", "telling"]
 
 LINES = 12
 """Lines of a reply that are shown, unless all is asked for."""
+
+
+Url = Annotated[str | None, typer.Option("--journal", metavar="URL", help="Where the runs are, as in the team file.")]
+Full = Annotated[bool, typer.Option("--full", help="Show long replies to their end.")]
+Most = Annotated[int, typer.Option("--last", min=1, help="How many runs to list.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -30,69 +37,81 @@ def register(app: typer.Typer) -> None:
 
 def show(
     run: Annotated[str | None, typer.Argument(help="The run's id, or the beginning of it; left out: a list.")] = None,
-    journal: Annotated[
-        str | None, typer.Option("--journal", metavar="URL", help="Where the runs are kept, as in the team file.")
-    ] = None,
-    full: Annotated[bool, typer.Option("--full", help="Show long replies to their end.")] = False,
-    most: Annotated[int, typer.Option("--last", min=1, help="How many runs to list.")] = 20,
+    journal: Url = None,
+    full: Full = False,
+    most: Most = 20,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole record as JSON.")] = False,
 ) -> None:
     """Tell a run: each decision and why it was taken, who was told and said what, and what it cost."""
+    if run is None:
+        listing(journal, most, as_json=as_json)
+    else:
+        telling(run, journal, full=full, as_json=as_json)
+
+
+def telling(run: str, url: str | None, *, full: bool, as_json: bool) -> None:
+    """Print one run."""
     from podium.orchestrator.narrate import tell
     from podium.protocols.saved import to_data
 
-    kept = _opened(journal)
-    try:
-        if run is None:
-            _list(kept.entries(most), as_json)
-            return
-        found = kept.load(run)
-    finally:
-        kept.close()
+    with opened(url) as journal:
+        found = journal.load(run)
     if as_json:
         typer.echo(json.dumps(to_data(found), indent=2))
     else:
         _tell(tell(found), full)
 
 
-def _opened(url: str | None) -> Journal:
+def listing(url: str | None, most: int, *, as_json: bool, unfinished: bool = False) -> None:
+    """Print a list of runs, the newest first."""
+    from dataclasses import asdict
+
+    with opened(url) as journal:
+        runs = journal.entries(most, unfinished)
+    if as_json:
+        typer.echo(json.dumps([asdict(run) for run in runs], indent=2))
+    elif runs:
+        _list(runs)
+    elif unfinished:
+        typer.echo("every run has ended")
+    else:
+        typer.echo('no runs yet; podium run TEAM.yaml "task" makes one')
+
+
+@contextmanager
+def opened(url: str | None) -> Generator[Journal]:
     """The journal, which has to be there: looking at runs creates nothing."""
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
 
-    from podium.orchestrator.journal import DEFAULT, Journal
+    from podium.orchestrator.journal import DEFAULT, Journal, masked
     from podium.protocols.errors import InputError
 
     try:
         parsed = make_url(url or DEFAULT)
     except ArgumentError:
-        raise InputError(f"--journal {url}: not a URL; write sqlite:///FILE or postgresql://...") from None
+        given = masked(url or DEFAULT)
+        raise InputError(f"--journal {given}: not a URL; write sqlite:///FILE or postgresql://...") from None
     file = Path(parsed.database or "")
     if parsed.get_backend_name() == "sqlite" and not file.is_file():
         raise InputError(f'no runs are kept in {file}; podium run TEAM.yaml "task" keeps its runs, see also --journal')
-    return Journal(url or DEFAULT)
+    journal = Journal(url or DEFAULT)
+    try:
+        yield journal
+    finally:
+        journal.close()
 
 
-def _list(entries: list[Listed], as_json: bool) -> None:
-    from dataclasses import asdict
-
+def _list(runs: list[Listed]) -> None:
     from podium.commands.terminal import dollars, harmless
 
-    if as_json:
-        typer.echo(json.dumps([asdict(entry) for entry in entries], indent=2))
-        return
-    if not entries:
-        typer.echo('no runs yet; podium run TEAM.yaml "task" makes one')
-        return
     table = _table("run", "when", "team", "stop", tokens=True, dollars=True)
     table.add_column("task", no_wrap=True, overflow="ellipsis", ratio=1)
     table.expand = True  # so that a long task is cut, and not the other columns
-    for entry in entries:
-        asked = " ".join(harmless(entry.task).split())
-        table.add_row(
-            *(entry.run, _when(entry.started), entry.team, entry.stop),
-            *(f"{entry.tokens:,}", dollars(entry.dollars), _plain(asked)),
-        )
+    for run in runs:
+        asked = " ".join(harmless(run.task).split())
+        spent = (f"{run.tokens:,}", dollars(run.dollars)) if run.stop != "unfinished" else ("", "")
+        table.add_row(run.run, _when(run.started), run.team, run.stop, *spent, _plain(asked))
     _console().print(table)
 
 

@@ -1,0 +1,65 @@
+"""`podium runs list | show | export`: what a journal holds. `podium show` is the short form of the first two."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from podium.commands.folders import folder_for
+from podium.commands.show import Full, Most, Url, listing, opened, telling
+from podium.protocols.errors import InputError
+
+__all__ = ["register"]
+
+Run = Annotated[str, typer.Argument(help="The run's id, or the beginning of it.")]
+
+runs = typer.Typer(no_args_is_help=True, help="List, tell and export the runs that are kept.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.add_typer(runs, name="runs")
+
+
+@runs.command("list")
+def newest(
+    journal: Url = None,
+    most: Most = 20,
+    unfinished: Annotated[bool, typer.Option("--unfinished", help="Only runs that have no end.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the list as JSON.")] = False,
+) -> None:
+    """List runs, the newest first. One that is unfinished is under way, or its process died."""
+    listing(journal, most, as_json=as_json, unfinished=unfinished)
+
+
+@runs.command()
+def show(
+    run: Run,
+    journal: Url = None,
+    full: Full = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the whole record as JSON.")] = False,
+) -> None:
+    """Tell a run: each decision and why it was taken, who was told and said what, and what it cost."""
+    telling(run, journal, full=full, as_json=as_json)
+
+
+@runs.command()
+def export(
+    run: Run,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Instead of standard output.")] = None,
+    journal: Url = None,
+) -> None:
+    """Print a run's entries as they were written: JSON lines, one per entry."""
+    if output is not None:
+        folder_for(output, "--output")
+    with opened(journal) as kept:
+        lines = kept.export(run)
+    if output is None:
+        typer.echo(lines, nl=False)
+        return
+    try:
+        output.write_bytes(lines)
+    except OSError as error:
+        raise InputError(f"--output {output}: cannot be written: {error.strerror}") from None
