@@ -82,6 +82,8 @@ class Journal:
     def append(self, run: str, entries: Sequence[Entry]) -> asyncio.Future[None]:
         """Write what happened, all of it or nothing; done when it is durable. Returns at once, also if not awaited.
 
+        Nothing to write is written after what came before, so that awaiting it awaits that too.
+
         run: began in this journal with a Head, or was resumed by `resume_state`, and did not end. One event loop
         appends to one run. Raises JournalError where that is not so, and when an earlier entry was not written.
         """

@@ -167,7 +167,9 @@ def _send(connection: Connection, works: Sequence[Work]) -> None:
     heads = [work.head for work in works if work.head is not None]
     if heads:
         connection.execute(_insert_runs, heads)
-    connection.execute(_insert_entries, [row for work in works for row in work.rows])
+    rows = [row for work in works for row in work.rows]
+    if rows:
+        connection.execute(_insert_entries, rows)
     ends = [{"ended": work.run, **work.end} for work in works if work.end is not None]
     if ends:
         connection.execute(_end_runs, ends)

@@ -110,6 +110,26 @@ def test_what_nobody_awaits_is_written_too_and_in_order(journal: Journal) -> Non
     assert journal.load("after").stop == "answered"
 
 
+def test_nothing_is_written_after_what_came_before(journal: Journal) -> None:
+    async def flush() -> None:
+        for entries in (beginning("r"), step("r", 1)):
+            journal.append("r", entries)
+        await journal.append("r", [])
+        assert len(journal.load("r").nodes) == 2
+
+    asyncio.run(flush())
+
+
+def test_an_entry_is_written_though_its_awaiter_was_cancelled(journal: Journal) -> None:
+    async def leave() -> None:
+        waiting = asyncio.ensure_future(journal.append("r", beginning("r")))
+        waiting.cancel()
+        await journal.append("r", step("r", 1))
+
+    asyncio.run(leave())
+    assert len(journal.load("r").nodes) == 2
+
+
 def test_concurrent_runs_share_their_commits_but_not_their_mistakes(journal: Journal) -> None:
     async def crowd() -> list[BaseException | None]:
         await work(journal, "r7", 1)
