@@ -7,13 +7,17 @@ USE := $(VENV)/.installed-all
 STAMP := $(VENV)/.installed-dev
 WORKERS ?= 2
 
-.PHONY: demo test lint format types check clean comparison gsm8k bench-loop embedded
+.PHONY: demo test bubblewrap lint format types check clean comparison gsm8k bench-loop bench-journal embedded
 
 demo: $(USE)  ## train the embedded team's coordinator, compare it, and say how to serve it
 	$(BIN)/podium demo
 
-test: $(STAMP)  ## every test
+test: $(STAMP) bubblewrap  ## every test
 	$(BIN)/python -m pytest -n $(WORKERS)
+
+bubblewrap:  ## what the sandbox of the python tool is made with; without it, its tests say that they are skipped
+	@command -v bwrap >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get -qq update \
+		&& apt-get -qq install -y --no-install-recommends bubblewrap; } || echo "bubblewrap is not installed, and cannot be"
 
 lint: $(STAMP)  ## lint and format check
 	$(BIN)/ruff check .
@@ -36,6 +40,9 @@ gsm8k: $(USE)  ## train and report on recorded answers: make gsm8k POOL=path/to/
 
 bench-loop: $(USE)  ## what the run loop itself costs per directive
 	$(BIN)/python benchmarks/run_loop/run.py
+
+bench-journal: $(USE)  ## what it costs to write a run down
+	$(BIN)/python benchmarks/journal/run.py
 
 embedded: $(USE)  ## train the embedded team's specialists again
 	$(BIN)/python examples/embedded/train_specialists.py

@@ -70,8 +70,9 @@ class Address:
         if lite:
             Path(str(self.url.database)).parent.mkdir(parents=True, exist_ok=True)
         options: dict[str, Any] = {"timeout": self.timeout, "check_same_thread": False} if lite else self._patience()
+        style = {} if lite else {"paramstyle": "format"}  # by position, like SQLite's
         try:
-            engine = create_engine(self.url, poolclass=NullPool, hide_parameters=True, connect_args=options)
+            engine = create_engine(self.url, poolclass=NullPool, hide_parameters=True, connect_args=options, **style)
         except ModuleNotFoundError as error:
             if self.url.drivername == "postgresql+psycopg":
                 raise MissingExtra("a journal in PostgreSQL", "postgres", str(error.name)) from None

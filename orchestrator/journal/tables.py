@@ -8,12 +8,14 @@ are. Opening a journal brings it to the present form; one transaction, so that i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
     BigInteger,
     Column,
     Connection,
+    Dialect,
     Engine,
     Float,
     Index,
@@ -39,7 +41,11 @@ FORM = 2
 LOCK = 0x506F6469
 """Key of the PostgreSQL advisory lock under which tables are made."""
 
-Row = dict[str, Any]
+Row = tuple[str, int, str, int, str]
+"""Of `podium_entries`: run, place, kind, form of the entry, its JSON."""
+
+Line = dict[str, Any]
+"""Of `podium_runs`, by column; or a part of one."""
 
 tables = MetaData()
 journal = Table("podium_journal", tables, Column("form", Integer, nullable=False))
@@ -73,19 +79,30 @@ def rows_of(run: str, place: int, given: Iterable[Entry]) -> list[Row]:
     out: list[Row] = []
     for entry in given:
         kind, body = encode(entry)
-        out.append({"run": run, "place": place, "kind": kind, "form": ENTRY_FORM, "body": body})
+        out.append((run, place, kind, ENTRY_FORM, body))
         place += 1
     return out
 
 
-def listed(head: Head) -> Row:
+def insert_rows(connection: Connection, rows: Sequence[Row]) -> None:
+    """Write rows of `podium_entries`, past the half of SQLAlchemy that turns dictionaries into tuples."""
+    if rows:
+        connection.exec_driver_sql(_insert(connection.dialect), list(rows))
+
+
+@cache
+def _insert(dialect: Dialect) -> str:
+    return str(entries.insert().compile(dialect=dialect))
+
+
+def listed(head: Head) -> Line:
     """The row of `podium_runs` while a run has no end."""
     task = head.messages[-1].content.replace("\0", "\ufffd")  # PostgreSQL's text holds no zero
     row = {"run": head.run, "team": head.team, "started": head.started, "task": task}
     return row | {"stop": "unfinished", "tokens": 0, "dollars": 0.0}
 
 
-def ended(end: End) -> Row:
+def ended(end: End) -> Line:
     """What changes in that row when it has one."""
     return {"stop": end.stop, "tokens": end.usage.tokens, "dollars": end.usage.dollars}
 
@@ -136,7 +153,7 @@ def _from_one_row_per_run(connection: Connection) -> None:
         except (InputError, AssertionError):
             continue
         connection.execute(runs.insert(), listed(head) | ended(end))
-        connection.execute(entries.insert(), rows_of(name, 0, given))
+        insert_rows(connection, rows_of(name, 0, given))
         connection.execute(text("DELETE FROM runs WHERE run = :run"), {"run": name})
     if not connection.execute(text("SELECT count(*) FROM runs")).scalar_one():
         connection.execute(text("DROP TABLE runs"))

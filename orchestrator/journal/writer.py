@@ -18,10 +18,9 @@ from sqlalchemy import Connection, Engine, bindparam
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from podium.orchestrator.journal.address import first_line
-from podium.orchestrator.journal.tables import Row, entries, runs
+from podium.orchestrator.journal.tables import Line, Row, entries, insert_rows, runs
 from podium.protocols.errors import JournalError
 
-_insert_entries = entries.insert()
 _insert_runs = runs.insert()
 _end_runs = (
     runs.update()
@@ -52,8 +51,8 @@ class Work:
     rows: list[Row]
     done: Callable[[JournalError | None], None]
     loop: asyncio.AbstractEventLoop | None = None
-    head: Row | None = None
-    end: Row | None = None
+    head: Line | None = None
+    end: Line | None = None
     replaces: bool = False
 
 
@@ -167,9 +166,7 @@ def _send(connection: Connection, works: Sequence[Work]) -> None:
     heads = [work.head for work in works if work.head is not None]
     if heads:
         connection.execute(_insert_runs, heads)
-    rows = [row for work in works for row in work.rows]
-    if rows:
-        connection.execute(_insert_entries, rows)
+    insert_rows(connection, [row for work in works for row in work.rows])
     ends = [{"ended": work.run, **work.end} for work in works if work.end is not None]
     if ends:
         connection.execute(_end_runs, ends)
