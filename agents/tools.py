@@ -5,7 +5,8 @@ what the model sends before the function runs. Whatever goes wrong is an answer 
 wrong arguments, an error inside the function and a timeout all come back as a failed `ToolResult` that says what to do.
 
 Only functions named in the team file are callable. `load_tool("module:function", folder)` imports a module of the
-user's, first from the team file's folder; the built-in tools are in `BUILTIN`.
+user's, first from the team file's folder; the built-in tools are in `BUILTIN`. Of those, `python` runs code that the
+model writes, in a sandbox; where none can be made it is refused, unless the team file says `unsafe: true`.
 """
 
 from __future__ import annotations
@@ -21,14 +22,16 @@ import math
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
+from podium.agents import sandbox
 from podium.agents.calculator import calculator
 from podium.agents.model import ToolSchema, whole_characters
+from podium.agents.python_tool import LONGEST_END, MEMORY_MB, SECONDS, Python
 from podium.protocols.errors import ToolError
 from podium.protocols.record import ToolResult
 
@@ -44,7 +47,9 @@ LONGEST_OUTPUT = 8000
 class Tool:
     """A function that a model may call. timeout: seconds; longest_output: characters shown to the model.
 
-    idempotent: calling it twice does no harm, so a call that was in flight when a run broke off may be repeated.
+    idempotent: calling it twice does no harm, so a call that was in flight when a run broke off may be repeated; true
+    for the built-in tools, which only compute (python without a sandbox may do more), and false for functions that
+    nothing was said about. approve: a person should say yes before each call; kept here for whoever asks that person.
     """
 
     name: str
@@ -54,6 +59,7 @@ class Tool:
     timeout: float = TIMEOUT
     longest_output: int = LONGEST_OUTPUT
     idempotent: bool = False
+    approve: bool = False
 
     @staticmethod
     def from_function(
@@ -95,6 +101,8 @@ class Tool:
     async def call(self, arguments: str, *, timeout: float = math.inf) -> ToolResult:
         """Run the tool on the arguments that a model wrote: a JSON object. Never raises; cancelling gives up waiting.
 
+        A function that returns a ToolResult says itself whether it failed.
+
         timeout: seconds that the caller has left, where that is less than the tool's own.
 
         A synchronous function runs in a thread of its own. Python cannot end a thread, so one that outlives its
@@ -123,6 +131,8 @@ class Tool:
             return ToolResult(f"{self.name} gave no result within {limit:g} seconds.", failed=True)
         except Exception as error:  # a user's function may raise anything; the model is told
             return ToolResult(self._short(f"{self.name} failed: {type(error).__name__}: {error}"), failed=True)
+        if isinstance(result, ToolResult):
+            return ToolResult(self._short(result.text), failed=result.failed)
         return ToolResult(self._short(_as_text(result)))
 
     def _short(self, text: str) -> str:
@@ -137,17 +147,50 @@ def clock() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
+def _python(python: Python) -> Tool:
+    # The process keeps to its seconds itself and then still says what it wrote; being gone may take a little longer.
+    timeout, harmless = python.seconds + LONGEST_END, not python.unsafe
+    tool = Tool.from_function(python.run, name="python", timeout=timeout, idempotent=harmless)
+    return replace(tool, description=python.description)
+
+
 BUILTIN: dict[str, Tool] = {
     "calculator": Tool.from_function(calculator, timeout=5.0, idempotent=True),
     "clock": Tool.from_function(clock, timeout=5.0, idempotent=True),
+    "python": _python(Python()),
 }
 """Tools that a team file may name without a module."""
 
 
-def load_tool(name: str, folder: Path) -> Tool:
-    """A built-in tool by name, or `module:function` with the module looked for in `folder` first. Raises ToolError."""
-    if name in BUILTIN:
-        return BUILTIN[name]
+def load_tool(
+    name: str,
+    folder: Path,
+    *,
+    seconds: float | None = None,
+    idempotent: bool | None = None,
+    approve: bool = False,
+    memory_mb: int | None = None,
+    unsafe: bool = False,
+) -> Tool:
+    """A built-in tool by name, or `module:function` with the module looked for in `folder` first.
+
+    seconds: its timeout; idempotent, approve: as in `Tool`. memory_mb: megabytes of 2^20 bytes, and unsafe: without a
+    sandbox, both of the tool `python` only. None leaves a setting as it is. Raises ToolError when there is no such
+    tool, or no sandbox for it.
+    """
+    if name == "python":
+        if not unsafe and (problem := sandbox.problem()):
+            raise ToolError(f"the tool python needs a sandbox: {problem}; or accept what code may do: unsafe: true")
+        tool = _python(Python(seconds or SECONDS, memory_mb or MEMORY_MB, unsafe))
+    else:
+        tool = BUILTIN.get(name) or _own(name, folder)
+        tool = tool if seconds is None else replace(tool, timeout=seconds)
+    known = tool.idempotent if idempotent is None else idempotent
+    return replace(tool, idempotent=known, approve=tool.approve or approve)
+
+
+def _own(name: str, folder: Path) -> Tool:
+    """A function of the user's. Raises ToolError."""
     module_name, colon, function_name = name.partition(":")
     if not colon or not module_name or not function_name:
         known = ", ".join(sorted(BUILTIN))

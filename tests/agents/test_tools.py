@@ -136,7 +136,7 @@ def test_functions_that_cannot_be_tools() -> None:
 
 
 def test_tools_are_found_by_name(tmp_path: Path) -> None:
-    assert load_tool("calculator", tmp_path) is BUILTIN["calculator"]
+    assert load_tool("calculator", tmp_path) == BUILTIN["calculator"]
     (tmp_path / "mine.py").write_text("def twice(n: int) -> int:\n    'Twice.'\n    return 2 * n\n")
     assert call(load_tool("mine:twice", tmp_path), n=4).text == "8"
     other = tmp_path / "other"
@@ -148,7 +148,7 @@ def test_tools_are_found_by_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("python", "use one of calculator, clock, or module:function"),
+        ("pyton", "use one of calculator, clock, python, or module:function"),
         ("mine:thrice", "no function thrice; it has: twice"),
         ("absent:f", "cannot be imported: ModuleNotFoundError"),
         ("broken:f", "cannot be imported: ZeroDivisionError"),
@@ -160,6 +160,27 @@ def test_tools_that_are_not_there(tmp_path: Path, name: str, said: str) -> None:
     (tmp_path / "broken.py").write_text("1 / 0\n")
     with pytest.raises(ToolError, match=said):
         load_tool(name, tmp_path)
+
+
+def test_a_function_may_say_itself_that_it_failed() -> None:
+    tool = Tool.from_function(lambda: ToolResult("x" * 20, failed=True), name="refusing", longest_output=10)
+    assert call(tool) == ToolResult("x" * 10 + "\n[cut: the first 10 of 20 characters]", failed=True)
+
+
+def test_tools_are_set_one_by_one(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("def twice(n: int) -> int:\n    return 2 * n\n")
+    plain = load_tool("mine:twice", tmp_path)
+    assert (plain.timeout, plain.idempotent, plain.approve) == (30.0, False, False)
+    told = load_tool("mine:twice", tmp_path, seconds=2.5, idempotent=True, approve=True)
+    assert (told.timeout, told.idempotent, told.approve) == (2.5, True, True)
+    assert call(told, n=2).text == "4"
+    assert all(tool.idempotent and not tool.approve for tool in BUILTIN.values())
+    assert not load_tool("clock", tmp_path, idempotent=False).idempotent
+    assert BUILTIN["clock"].idempotent
+    unsafe = load_tool("python", tmp_path, unsafe=True, seconds=3, memory_mb=300)
+    assert not unsafe.idempotent
+    assert unsafe.timeout > 3
+    assert "3 seconds, 300 MB" in unsafe.description
 
 
 def test_the_clock_is_utc() -> None:
