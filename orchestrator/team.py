@@ -25,7 +25,7 @@ from podium.orchestrator.coordinators import build_coordinator
 from podium.orchestrator.engine import Orchestrator, Settings
 from podium.orchestrator.journal import Journal
 from podium.orchestrator.model_spec import RecordedModel
-from podium.orchestrator.team_file import BudgetSpec, TeamSpec, load_team
+from podium.orchestrator.team_file import BudgetSpec, TeamSpec, ToolSpec, load_team
 from podium.orchestrator.topology import Topology
 from podium.protocols.bus import MemoryBus
 from podium.protocols.errors import InputError, RunError, ToolError
@@ -245,10 +245,11 @@ class Team:
         await self.aclose()
 
 
-def _tool(tool: str, base: Path, agent: str) -> Tool:
+def _tool(tool: str | ToolSpec, base: Path, agent: str) -> Tool:
     """A tool of the team file. Raises InputError: a name that leads nowhere is a mistake of the file."""
+    spec = ToolSpec(name=tool) if isinstance(tool, str) else tool
     try:
-        return load_tool(tool, base)
+        return load_tool(folder=base, **spec.model_dump())
     except ToolError as error:
         raise InputError(f"agents.{agent}.tools: {error.message}") from None
 

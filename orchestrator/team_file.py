@@ -22,13 +22,16 @@ from podium.orchestrator.model_spec import Count, ModelSpec, Seconds
 from podium.orchestrator.yaml_file import Check, FilePaths, FileUrl, StrictModel, Words, load_model, parse_model
 from podium.orchestrator.yaml_problems import Problem, nearest, say
 
-__all__ = ["ROLES", "AgentSpec", "BudgetSpec", "TeamSpec", "TopologySpec", "load_team", "parse_team"]
+__all__ = ["ROLES", "AgentSpec", "BudgetSpec", "TeamSpec", "ToolSpec", "TopologySpec", "load_team", "parse_team"]
 
 ROLES = ("planner", "solver", "critic", "verifier", "aggregator", "retriever")
 """Roles that come with a system prompt; any other word is a role of your own and needs a `prompt`."""
 
 RETURNS_IDS = ("transformers", "vllm")
 """Providers whose generations carry token ids, which training needs."""
+
+PYTHON_ONLY = ("memory_mb", "unsafe")
+"""Settings of the tool python alone."""
 
 SHARED = ("models", "agents")
 """What an included file may hold."""
@@ -39,6 +42,23 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,6
 
 Edge = Annotated[tuple[str, str], Strict(False)]
 """[u, v]: v may be shown u's messages."""
+
+
+class ToolSpec(StrictModel):
+    """A tool with settings of its own, such as `{name: python, seconds: 5, memory_mb: 512}`."""
+
+    name: Annotated[str, Field(min_length=1)]
+    """A built-in name, or a Python function as module:function."""
+    seconds: Seconds | None = None
+    """Longest time of one call; left out: 10 for python, 5 for other built-in tools, 30 for functions."""
+    idempotent: bool | None = None
+    """Whether calling it twice does no harm; left out: true for built-in tools unless unsafe, false for functions."""
+    approve: bool = False
+    """Whether a person should approve each call. Kept with the tool; this version asks nobody by itself."""
+    memory_mb: Annotated[int, Field(ge=64)] | None = None
+    """Memory of the tool python, in megabytes of 2^20 bytes; left out: 256."""
+    unsafe: bool = False
+    """Run the tool python as an ordinary process of this user, which can read files and reach the network."""
 
 
 class AgentSpec(StrictModel):
@@ -52,8 +72,8 @@ class AgentSpec(StrictModel):
     """Its system prompt; replaces the one of its role."""
     description: Annotated[str, Field(min_length=1)] | None = None
     """One sentence on what it is good at, read by coordinators."""
-    tools: Words = ()
-    """Tools it may use: built-in names, or Python functions as module:function."""
+    tools: Annotated[tuple[str | ToolSpec, ...], Strict(False)] = ()
+    """Tools it may use: built-in names, Python functions as module:function, or mappings with settings."""
     documents: FilePaths = ()
     """Files or folders that a retriever searches, relative to this file."""
     max_tool_rounds: Annotated[int, Field(ge=1, le=100)] = 4
@@ -188,6 +208,10 @@ def references(data: Mapping[str, Any]) -> Iterator[Problem]:
 
 def _of_agent(name: str, agent: Mapping[str, Any], models: Mapping[str, Any]) -> Iterator[Problem]:
     yield from _unknown("model", agent.get("model"), models, ("agents", name, "model"))
+    for place, tool in enumerate(_sequence(agent.get("tools"))):
+        for key in PYTHON_ONLY:
+            if _mapping(tool).get(key) and _mapping(tool).get("name") not in ("python", None):
+                yield Problem(("agents", name, "tools", place, key), "only the tool python takes this", show=False)
     role = agent.get("role")
     if not isinstance(role, str):
         return

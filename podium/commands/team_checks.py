@@ -52,7 +52,8 @@ def missing_files(team: TeamSpec) -> list[str]:
 
 def warnings(team: TeamSpec, *, task_tokens: int = 0, prices: Mapping[str, Price] | None = None) -> list[str]:
     """What loads and runs, and is hardly meant. task_tokens, prices: as in `worst_case`."""
-    return [*_without_documents(team), *_without_price(team), *_without_room(team, task_tokens, prices or {})]
+    missing = [*_without_documents(team), *_without_person(team), *_without_price(team)]
+    return [*missing, *_without_room(team, task_tokens, prices or {})]
 
 
 def recorded_prices(team: TeamSpec) -> dict[str, Price]:
@@ -74,12 +75,20 @@ def recorded_prices(team: TeamSpec) -> dict[str, Price]:
 
 
 def _tools(name: str, agent: Mapping[str, Any], folder: Path) -> Iterator[Problem]:
+    from pydantic import ValidationError
+
     from podium.agents.tools import load_tool
+    from podium.orchestrator.team_file import ToolSpec
     from podium.protocols.errors import ToolError
 
-    for place, tool in enumerate(_texts(agent.get("tools"))):
+    stated = agent.get("tools")
+    for place, tool in enumerate(cast(list[object], stated) if isinstance(stated, list) else []):
         try:
-            load_tool(tool, folder)
+            spec = ToolSpec.model_validate({"name": tool} if isinstance(tool, str) else tool)
+        except ValidationError:
+            continue  # the schema tells
+        try:
+            load_tool(folder=folder, **spec.model_dump())
         except (ToolError, TypeError, ValueError) as error:
             yield Problem(("agents", name, "tools", place), str(error), show=False)
 
@@ -141,6 +150,13 @@ def _without_documents(team: TeamSpec) -> Iterator[str]:
     for name, agent in team.agents.items():
         if agent.role == "retriever" and not agent.documents:
             yield f"agents.{name}: a retriever without documents has nothing to search; give it documents: [FILE, ...]"
+
+
+def _without_person(team: TeamSpec) -> Iterator[str]:
+    for name, agent in team.agents.items():
+        for tool in agent.tools:
+            if not isinstance(tool, str) and tool.approve:
+                yield f"agents.{name}: the tool {tool.name} says approve: true, and this version asks nobody"
 
 
 def _without_price(team: TeamSpec) -> Iterator[str]:

@@ -13,8 +13,11 @@ import jsonschema
 import pytest
 import torch
 import yaml
+from typer.testing import CliRunner
 
 from podium import Team, evaluate, train
+from podium.agents import sandbox
+from podium.cli import app
 from podium.orchestrator.team_file import load_team
 from podium.orchestrator.team_schema import team_schema
 from podium.training.train_file import load_training
@@ -100,6 +103,16 @@ def test_tools(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == (
         "scripted: asks for a tool\nprice: 4.32\nscripted: Twelve apples are $4.32.\nTwelve apples are $4.32.\n"
     )
+
+
+def test_code_is_run_in_a_sandbox_or_not_at_all() -> None:
+    """`podium validate` accepts the file where a sandbox can be made, and says what to do where not."""
+    done = CliRunner().invoke(app, ["validate", str(EXAMPLES / "tools" / "python.yaml")])
+    if problem := sandbox.problem():
+        assert done.exit_code == 2
+        assert f"python.yaml:14: agents.coder.tools.1: the tool python needs a sandbox: {problem}" in done.stderr
+    else:
+        assert (done.exit_code, done.stderr) == (0, "")
 
 
 @pytest.mark.timeout(600)

@@ -109,6 +109,28 @@ def test_validate_looks_at_tools_documents_and_model_folders(team: Path) -> None
     assert RUNNER.invoke(app, ["validate", str(team)]).exit_code == 0
 
 
+def test_validate_looks_at_the_sandbox(team: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = "{role: solver, tools: [{name: python, seconds: 3}, {name: absent:f}, {nam: x}],"
+    team.write_text(TEAM.replace("{role: solver,", told))
+    monkeypatch.setattr("podium.agents.sandbox.problem", lambda: "there is none")
+    lines = RUNNER.invoke(app, ["validate", str(team)]).stderr.strip().splitlines()
+    at = f"{team}:6: agents.coder.tools"
+    assert (
+        lines[0] == f"{at}.0: the tool python needs a sandbox: there is none; or accept what code may do: unsafe: true"
+    )
+    assert lines[1].startswith(f"{at}.1: the tool absent:f cannot be imported")
+    assert [line.split(";")[0] for line in lines[2:]] == [
+        f'{at}.2: the key "name" is missing',
+        f'{at}.2.nam: unknown key "nam"',
+    ]
+    team.write_text(
+        TEAM.replace("{role: solver,", "{role: solver, tools: [{name: python, unsafe: true, approve: true}],")
+    )
+    done = RUNNER.invoke(app, ["validate", str(team)])
+    assert done.exit_code == 0
+    assert "warning: agents.coder: the tool python says approve: true, and this version asks nobody" in done.stderr
+
+
 def test_validate_looks_into_pools(tmp_path: Path) -> None:
     _pool(tmp_path / "pool.jsonl", ["planner", "coder"])
     team = tmp_path / "desk.yaml"
