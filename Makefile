@@ -7,17 +7,22 @@ USE := $(VENV)/.installed-all
 STAMP := $(VENV)/.installed-dev
 WORKERS ?= 2
 
-.PHONY: demo test bubblewrap lint format types check clean comparison gsm8k bench-loop bench-journal embedded
+.PHONY: demo test bubblewrap postgresql lint format types check clean comparison gsm8k bench-loop bench-journal embedded
 
 demo: $(USE)  ## train the embedded team's coordinator, compare it, and say how to serve it
 	$(BIN)/podium demo
 
-test: $(STAMP) bubblewrap  ## every test
+test: $(STAMP) bubblewrap postgresql  ## every test
 	$(BIN)/python -m pytest -n $(WORKERS)
 
 bubblewrap:  ## what the sandbox of the python tool is made with; without it, its tests say that they are skipped
 	@command -v bwrap >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get -qq update \
 		&& apt-get -qq install -y --no-install-recommends bubblewrap; } || echo "bubblewrap is not installed, and cannot be"
+
+postgresql:  ## for the tests of the journal; without it, they say that they are skipped
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null \
+		|| { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get -qq update \
+		&& apt-get -qq install -y --no-install-recommends postgresql; } || echo "PostgreSQL is not installed, and cannot be"
 
 lint: $(STAMP)  ## lint and format check
 	$(BIN)/ruff check .

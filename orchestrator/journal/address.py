@@ -110,6 +110,7 @@ def masked(url: str) -> str:
         shown = make_url(url).render_as_string(hide_password=True)
     except ArgumentError:
         shown = re.sub(r":[^:@/]*@", ":***@", url)
+    shown = re.sub(r"\b(password=)[^&]*", r"\1***", shown)
     return shown.replace(os.path.expanduser("~"), "~")
 
 

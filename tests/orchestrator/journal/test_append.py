@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from podium.orchestrator.journal import Begun, Completed, Journal
+from podium.orchestrator.journal import Begun, Completed, Journal, masked
 from podium.protocols.errors import InputError, JournalError
 from podium.protocols.record import Call, Decision, Generation, Node, Sampling, ToolResult, Usage
 from podium.protocols.task import Message
@@ -108,6 +108,39 @@ def test_what_nobody_awaits_is_written_too_and_in_order(journal: Journal) -> Non
     assert [node.id for node in journal.load("r").nodes] == list(range(50))
     asyncio.run(work(journal, "after closing", 1))
     assert journal.load("after").stop == "answered"
+
+
+def test_two_writers_of_one_place_wait_for_each_other(journal: Journal) -> None:
+    other = Journal(journal.url)
+
+    async def both() -> None:
+        await asyncio.gather(
+            *(work(writer, f"{writer is other}{run}", 20) for writer in (journal, other) for run in "ab")
+        )
+
+    asyncio.run(both())
+    assert {len(journal.load(line.run).nodes) for line in other.entries()} == {21}
+    assert len(other.entries()) == 4
+    other.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://me:sesame@host/x?timeout=3", "postgresql://me:***@host/x?timeout=3"),
+        ("postgresql://host/x?user=me&password=sesame&sslmode=require", "x?password=***&sslmode=require&user=me"),
+        ("postgresql//me:sesame@host/x", "postgresql//me:***@host/x"),
+    ],
+)
+def test_a_password_is_shown_nowhere(url: str, shown: str) -> None:
+    assert shown in masked(url)
+    assert "sesame" not in masked(url)
+
+
+def test_a_journal_in_memory_is_refused() -> None:
+    for url in ("sqlite://", "sqlite:///:memory:"):
+        with pytest.raises(InputError, match="a database in memory keeps nothing"):
+            Journal(url)
 
 
 def test_nothing_is_written_after_what_came_before(journal: Journal) -> None:
