@@ -116,7 +116,7 @@ async def goes_on(journal: Journal, run: str, written: int) -> None:
 
 
 WRITES = """
-import asyncio, sys
+import asyncio, os, sys
 from podium.orchestrator.journal import Journal
 from tests.orchestrator.journal.runs import beginning, step
 
@@ -124,7 +124,7 @@ async def work(journal, run):
     await journal.append(run, beginning(run))
     for number in range(1, 10000):
         await journal.append(run, step(run, number, text="x" * 3000))
-        print(run, number, flush=True)
+        os.write(1, f"{run} {number}\\n".encode())  # whole or not at all, unlike print
 
 async def main(url, round):
     journal = Journal(url)
@@ -137,20 +137,16 @@ asyncio.run(main(*sys.argv[1:]))
 @pytest.mark.parametrize("commits", [1, 2, 3, 7, 40, 200])
 def test_a_killed_process_leaves_whole_steps_and_all_it_was_promised(url: str, commits: int) -> None:
     command = [sys.executable, "-c", WRITES, url, "r"]
-    writer = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[3])
-    assert writer.stdout
     told = {f"r-{run}": 0 for run in range(3)}
-    for line in writer.stdout:
-        run, number = line.split()
-        told[run] = int(number)
-        if sum(told.values()) >= commits:
-            break
-    writer.kill()
-    for line in writer.stdout:  # what it said before it died
-        run, number = line.split()
-        told[run] = int(number)
-    writer.stdout.close()
-    assert writer.wait(10) == -signal.SIGKILL
+    root = Path(__file__).parents[3]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) as writer:
+        assert writer.stdout
+        for line in writer.stdout:
+            run, number = line.split()
+            told[run] = int(number)
+            if sum(told.values()) >= commits:
+                writer.kill()  # and read on: what it said before it died
+    assert writer.returncode == -signal.SIGKILL
     journal = Journal(url)
     for run, number in told.items():
         if not number and run not in {line.run for line in journal.entries()}:
@@ -159,7 +155,7 @@ def test_a_killed_process_leaves_whole_steps_and_all_it_was_promised(url: str, c
         steps, torn = divmod(len(kinds) - 3, 2)
         assert (torn, kinds) == (0, ["head", *["node", "decision"] * (steps + 1)])
         assert number <= steps <= number + 1
-        assert journal.load(run).nodes[-1].id == steps
+        assert journal.load(run).nodes[-1].id >= steps  # a server may still finish the last commit
     journal.close()
 
 
