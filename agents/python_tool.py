@@ -20,7 +20,7 @@ import tempfile
 from collections.abc import AsyncGenerator
 from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 from podium.agents import sandbox
 from podium.protocols.errors import ToolError
@@ -110,14 +110,17 @@ class Python:
         """The process that waits for its code. At the end it is gone, with all its processes and its folder."""
         given: dict[str, Any]
         with ExitStack() as kept:
+            info: BinaryIO | None = None
             if self.unsafe:
                 folder = kept.enter_context(tempfile.TemporaryDirectory(prefix="podium-", ignore_cleanup_errors=True))
                 command = [sys.executable, "-u", "-I", str(sandbox.CHILD)]
                 given = {"cwd": folder, "env": {"HOME": folder, "TMPDIR": folder, "PATH": os.defpath}}
             else:
                 calls = kept.enter_context(sandbox.filter_file()).fileno()
-                command = sandbox.command(shutil.which("bwrap") or "bwrap", calls, DISK_MB * MEGABYTE)
-                given = {"pass_fds": [calls]}
+                info = kept.enter_context(tempfile.TemporaryFile())
+                bwrap, told = shutil.which("bwrap") or "bwrap", info.fileno()
+                command = sandbox.command(bwrap, calls, DISK_MB * MEGABYTE, told)
+                given = {"pass_fds": [calls, told]}
             try:
                 process = await asyncio.create_subprocess_exec(
                     *command,
@@ -132,7 +135,7 @@ class Python:
             try:
                 yield process
             finally:
-                await _end(process)
+                await _end(process, info)
 
 
 class _Output:
@@ -172,16 +175,33 @@ async def _send(process: asyncio.subprocess.Process, data: bytes) -> None:
         process.stdin.close()
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
+async def _end(process: asyncio.subprocess.Process, info: BinaryIO | None) -> None:
     """Kill a process and its group, and wait until the last that holds its output is gone.
 
-    In the sandbox bubblewrap is the group: with it the namespace's first process dies, and with that all others.
+    info: what bubblewrap said. The process in the sandbox is then killed instead, which bubblewrap sees, and ends.
     """
+    inside = _inside(info)
     with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+        if inside is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        elif process.returncode is None:
+            os.kill(inside, signal.SIGKILL)
     assert process.stdout is not None
-    with suppress(TimeoutError):
+    try:
         async with asyncio.timeout(LONGEST_END):
             while await process.stdout.read(MEGABYTE):
                 pass
             await process.wait()
+    except TimeoutError:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def _inside(info: BinaryIO | None) -> int | None:
+    """The process in the sandbox, if bubblewrap has started it."""
+    if info is None:
+        return None
+    info.seek(0)
+    with suppress(ValueError, KeyError):
+        return int(json.loads(info.read())["child-pid"])
+    return None

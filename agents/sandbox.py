@@ -2,7 +2,8 @@
 
 What the code finds is a Python interpreter with its standard library and the system's shared libraries, read-only, and
 an empty working folder in memory. Every namespace is its own: no network, no other processes, no /proc, no home, no
-environment. It dies with the process that started it.
+environment. It dies with the process that started it. The code is the first process of its namespace: bubblewrap's own
+first process would be left to the machine's init as a zombie, and not every container has an init that reaps.
 
 Resource limits alone do not stop a fork bomb where the caller is root, so a system call filter (seccomp) allows one
 process with threads, and no sockets, memory files, shared memory or tracing, none of which the limits count or the
@@ -41,6 +42,9 @@ AUDIT = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 CLONE = {"x86_64": 56, "aarch64": 220}
 CLONE3 = 435
 CLONE_THREAD = 0x10000
+PRCTL = {"x86_64": 157, "aarch64": 167}
+PR_SET_PDEATHSIG = 1
+"""Code that could take this back would outlive a caller that is killed."""
 X32 = 0x40000000
 """x86_64 has a second table of calls from here on, which the filter would not know."""
 REFUSED = {
@@ -97,10 +101,11 @@ def _tried(bwrap: str) -> str:
     return f"bubblewrap cannot make a sandbox here ({said[:300]}); {ALLOW}"
 
 
-def command(bwrap: str, calls: int, disk: int) -> list[str]:
+def command(bwrap: str, calls: int, disk: int, info: int | None = None) -> list[str]:
     """The command that runs CHILD in the sandbox.
 
-    calls: number of an open `filter_file`; disk: bytes of the working folder.
+    calls: number of an open `filter_file`; disk: bytes of the working folder; info: number of an open file to which
+    bubblewrap writes a JSON object with the `child-pid`.
     """
     environment = {
         "PYTHONHOME": HOME,
@@ -113,8 +118,9 @@ def command(bwrap: str, calls: int, disk: int) -> list[str]:
     }
     isolated = ["--unshare-all", "--unshare-user", "--uid", NOBODY, "--gid", NOBODY, "--hostname", "sandbox"]
     return [
-        *(bwrap, *isolated, "--cap-drop", "ALL", "--die-with-parent", "--new-session", "--clearenv"),
+        *(bwrap, *isolated, "--cap-drop", "ALL", "--as-pid-1", "--die-with-parent", "--new-session", "--clearenv"),
         *(word for name, value in environment.items() for word in ("--setenv", name, value)),
+        *(("--info-fd", str(info)) if info is not None else ()),
         *_libraries(),
         *_interpreter(),
         *("--ro-bind", str(CHILD), f"{HOME}/child.py"),
@@ -172,6 +178,8 @@ def _filter(machine: str) -> bytes:
     program += [(equal, 0, 1, CLONE3), (give, 0, 0, absent)]  # the C library then uses clone, which can be looked into
     for call in REFUSED[machine].values():
         program += [(equal, 0, 1, call), (give, 0, 0, refuse)]
+    program += [(equal, 0, 4, PRCTL[machine]), (load, 0, 0, first_argument)]
+    program += [(equal, 0, 1, PR_SET_PDEATHSIG), (give, 0, 0, refuse), (give, 0, 0, allow)]
     program += [(equal, 0, 3, CLONE[machine]), (load, 0, 0, first_argument)]
     program += [(any_bit, 1, 0, CLONE_THREAD), (give, 0, 0, refuse), (give, 0, 0, allow)]
     return b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
