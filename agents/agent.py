@@ -31,7 +31,8 @@ class Agent:
     """One member of a team.
 
     name: unique in the team. role: a known role or any word, then with a prompt of its own. description: one sentence
-    for coordinators. max_tool_rounds: how often the model may ask for tools before it must answer.
+    for coordinators. max_tool_rounds: how often the model may ask for tools before it must answer. fallbacks: models
+    that are asked in its place when it fails, in this order.
     """
 
     def __init__(
@@ -45,23 +46,27 @@ class Agent:
         tools: Sequence[Tool] = (),
         documents: DocumentIndex | None = None,
         max_tool_rounds: int = 4,
+        fallbacks: Sequence[Model] = (),
     ) -> None:
         self.model = model
+        self._chain = (model, *fallbacks)
         self._system = ROLES.get(role, "") if prompt is None else prompt
         self._tools = {tool.name: tool for tool in tools}
         self._schemas = tuple(tool.schema for tool in tools)
         self._documents = documents
         self._rounds = max_tool_rounds if tools else 0
+        densest = min(each.chars_per_token for each in self._chain)
         self.card = Card(
             name,
             role,
             description,
-            (model.price.input, model.price.output),
+            (max(each.price.input for each in self._chain), max(each.price.output for each in self._chain)),
             tuple(self._tools),
-            model.max_tokens,
-            int(self._own_characters() / model.chars_per_token) + 1,
-            model.chars_per_token,
+            max(each.max_tokens for each in self._chain),
+            int(self._own_characters() / densest) + 1,
+            densest,
             self._rounds + 1,
+            len(self._chain),
         )
 
     def _own_characters(self) -> int:
@@ -78,16 +83,23 @@ class Agent:
         BudgetExceeded before a call that the lease does not hold.
         """
         history: list[Message] = []
+        done = {call.id: call for call in envelope.done}
         for turn in range(self._rounds + 1):
             schemas = self._schemas if turn < self._rounds else ()
-            asked = await self._generated(envelope, send, tuple(history), turn, schemas)
+            call_id = f"{envelope.id}.{turn}"
+            known = done.get(call_id)
+            asked = known.result if known else await self._generated(call_id, envelope, send, tuple(history), schemas)
+            assert isinstance(asked, Generation)
             if not asked.tool_calls:
                 return asked.text
             history.append(Message("assistant", asked.text, tool_calls=asked.tool_calls))
             for call in asked.tool_calls:
-                result = await self._use(call.name, call.arguments, envelope)
-                history.append(Message("tool", result.text, name=call.name, tool_call_id=call.id))
-                send(Call(f"{envelope.id}.{turn}.{call.id}", call.name, result))
+                used = done.get(f"{call_id}.{call.id}")
+                if used is None:
+                    result = await self._use(call.name, call.arguments, envelope)
+                    used = Call(f"{call_id}.{call.id}", call.name, result, envelope.attempt)
+                    send(used)
+                history.append(Message("tool", used.result.text, name=call.name, tool_call_id=call.id))
         raise ToolError(
             f"still asked for tools after {self._rounds} rounds; raise max_tool_rounds or mend the prompt",
             run=envelope.run,
@@ -95,19 +107,26 @@ class Agent:
         )
 
     async def _generated(
-        self, envelope: Envelope, send: Send, history: tuple[Message, ...], turn: int, schemas: tuple[ToolSchema, ...]
+        self,
+        call_id: str,
+        envelope: Envelope,
+        send: Send,
+        history: tuple[Message, ...],
+        schemas: tuple[ToolSchema, ...],
     ) -> Generation:
         """One call of the model, sent when it is complete, and taken off the lease."""
         generation: Generation | None = None
-        prompt, sampling = self._asked(envelope, history, schemas)
+        model = self._chain[envelope.rung]
+        prompt, sampling = self._asked(model, envelope, history, schemas)
         try:
-            async for item in self.model.generate(prompt, sampling):
+            async for item in model.generate(prompt, sampling):
                 if isinstance(item, Generation):
                     generation = item
                 elif envelope.stream:
                     send(Delta(item))
         except ModelError as error:
             error.run, error.agent = error.run or envelope.run, error.agent or self.card.name
+            error.model = model.name
             raise
         if generation is None:
             raise ModelError("the model ended without an answer", run=envelope.run, agent=self.card.name)
@@ -118,14 +137,14 @@ class Agent:
         lease.calls -= 1
         lease.tokens -= usage.tokens
         lease.dollars -= usage.dollars
-        send(Call(f"{envelope.id}.{turn}", self.model.name, generation))
+        send(Call(call_id, model.name, generation, envelope.attempt))
         return generation
 
     def _asked(
-        self, envelope: Envelope, history: tuple[Message, ...], schemas: tuple[ToolSchema, ...]
+        self, model: Model, envelope: Envelope, history: tuple[Message, ...], schemas: tuple[ToolSchema, ...]
     ) -> tuple[Prompt, Sampling]:
         """What the model is asked. Raises BudgetExceeded when the lease does not hold the call."""
-        model, compute, lease = self.model, envelope.directive.compute, envelope.lease
+        compute, lease = envelope.directive.compute, envelope.lease
         estimate, price = envelope.estimate, model.price
         if history:
             estimate += int(sum(_characters(message) for message in history) / model.chars_per_token) + 1

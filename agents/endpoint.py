@@ -19,6 +19,7 @@ import json
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 
 import openai
@@ -128,7 +129,8 @@ class EndpointModel:
                 ) from None
             raise ModelGarbage(f"{self._where} broke off in the middle of its answer: {_root_cause(error)}") from None
         except openai.APIError as error:
-            raise ModelError(f"{self._where} reported an error while streaming: {self._clean(error.message)}") from None
+            said = f"{self._where} reported an error while streaming: {self._clean(error.message)}"
+            raise ModelError(said, transient=True) from None
         except _NotAnAnswerError as error:
             raise ModelGarbage(f"{self._where} answered, but {self._clean(str(error))}") from None
         except (ValueError, LookupError, TypeError, AttributeError) as error:  # wrong JSON, or JSON of a wrong shape
@@ -228,9 +230,13 @@ class EndpointModel:
         if status == 429:
             after = error.response.headers.get("retry-after")
             hint = f"; it asks to wait {after} s" if after else ""
-            return ModelError(f"{self._where} has too many requests or no credit left (HTTP 429){hint}: {said}")
+            said = f"{self._where} has too many requests or no credit left (HTTP 429){hint}: {said}"
+            return ModelError(said, transient=True, after=_seconds(after))
         if status in (502, 503, 504):
-            return ModelUnreachable(f"{self._where} is not available (HTTP {status}): {said}")
+            after = _seconds(error.response.headers.get("retry-after"))
+            return ModelUnreachable(f"{self._where} is not available (HTTP {status}): {said}", after=after)
+        if status >= 500:
+            return ModelError(f"{self._where} failed (HTTP {status}): {said}", transient=True)
         return ModelError(f"{self._where} refused the request (HTTP {status}): {said}")
 
     async def _served(self) -> str:
@@ -335,6 +341,20 @@ class _Answer:
         self.ids += getattr(choice, "token_ids", None) or []
         if choice.logprobs is not None and choice.logprobs.content:
             self.log_probs += [token.logprob for token in choice.logprobs.content]
+
+
+def _seconds(after: str | None) -> float | None:
+    """What a Retry-After header says, in seconds (RFC 9110, section 10.2.3); None where it says nothing usable."""
+    if not after:
+        return None
+    try:
+        return max(0.0, float(after))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, parsedate_to_datetime(after).timestamp() - time.time())
+    except ValueError:
+        return None
 
 
 def _endpoint_message(error: openai.APIStatusError) -> str:

@@ -28,7 +28,8 @@ class ScriptedModel:
     """A model that follows a script.
 
     delay: seconds before a reply begins. tokens_per_second: stream it word by word at this pace (None: at once).
-    fail_first: the first N calls raise ModelError, before the script begins. calls: how often it was asked.
+    fail_first: the first N calls fail in passing (a
+    transient ModelError), before the script begins. calls: how often it was asked.
     """
 
     gives_ids = False
@@ -87,7 +88,7 @@ class ScriptedModel:
     async def _played(self, prompt: Prompt, sampling: Sampling) -> AsyncIterator[str | Generation]:
         if self._failures:
             self._failures -= 1
-            raise ModelError(f"the scripted model {self.name} fails on purpose")
+            raise ModelError(f"the scripted model {self.name} fails on purpose", transient=True)
         reply = self._constant if self._constant is not None else self._reply(prompt)
         if isinstance(reply, Exception):
             raise reply

@@ -11,6 +11,7 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal, TypeVar
 
@@ -18,13 +19,21 @@ from podium.orchestrator.budget import Budget, Hold, Limits
 from podium.orchestrator.coordinator import Coordinator, Memory, RunState, plurality
 from podium.orchestrator.deciding import Decider
 from podium.orchestrator.leases import Leases
+from podium.orchestrator.retrying import PATIENT, Retry, recover
 from podium.orchestrator.topology import Topology
 from podium.protocols.bus import Bus, Delta, Envelope, Send
-from podium.protocols.errors import BudgetExceeded, CoordinatorError, DeadlineExceeded, PodiumError, RunError
+from podium.protocols.errors import (
+    BudgetExceeded,
+    CoordinatorError,
+    DeadlineExceeded,
+    ModelError,
+    PodiumError,
+    RunError,
+)
 from podium.protocols.events import Added, Decided, Ended, Event, Piece, Result, Started, Stop
 from podium.protocols.frozen import frozen
 from podium.protocols.noise import seed_of
-from podium.protocols.record import NO_USAGE, Call, Decision, Directive, Finish, Generation, Node, Usage
+from podium.protocols.record import NO_USAGE, Call, Decision, Directive, Finish, Generation, Kind, Node, Sampling, Usage
 from podium.protocols.task import Task
 
 T = TypeVar("T")
@@ -43,6 +52,9 @@ class Settings:
 
 DEFAULTS = Settings()
 
+NO_ANSWERS: tuple[Kind, ...] = ("decision", "failure")
+"""Kinds of nodes that no run can end with."""
+
 
 class Orchestrator:
     """Runs tasks with one team: a bus with agents on it, a coordinator, a topology and limits.
@@ -60,6 +72,7 @@ class Orchestrator:
         *,
         mode: Literal["sample", "greedy"] = "greedy",
         preference: float | None = None,
+        retry: Retry = PATIENT,
     ) -> None:
         self.name = name
         self.bus = bus
@@ -68,6 +81,7 @@ class Orchestrator:
         self.limits = limits
         self.mode: Literal["sample", "greedy"] = mode
         self.preference = preference
+        self.retry = retry
         self._decider = Decider(coordinator)
 
     def led_by(self, coordinator: Coordinator) -> Orchestrator:
@@ -80,6 +94,7 @@ class Orchestrator:
             self.limits,
             mode=self.mode,
             preference=self.preference,
+            retry=self.retry,
         )
 
     async def run(
@@ -120,6 +135,15 @@ _Answered = tuple[str, tuple[Call, ...], Usage]
 """What came back from a request: words, completed calls, and what they used."""
 
 
+@dataclass(slots=True)
+class _Failed:
+    """A request that came to nothing, with the calls that were made for it and what they used."""
+
+    error: RunError
+    calls: tuple[Call, ...]
+    usage: Usage
+
+
 class _Run:
     """One run under way."""
 
@@ -148,7 +172,7 @@ class _Run:
         self.memory: Memory = None
         self.leases = Leases(self.budget, self.cards, sum(len(message.content) for message in task.messages))
         self.asked = dict.fromkeys(self.by_name, 0)  # how often: it keys the seeds of an agent's replies
-        self.unanswered = NO_USAGE  # of requests that ended without a reply
+        self.unanswered = NO_USAGE  # of requests that were stopped
         self.affordable: tuple[bool, ...] = ()
 
     async def loop(self) -> Result:
@@ -215,17 +239,29 @@ class _Run:
         if not work:
             return self.wind_down("budget", "the budget does not hold the calls that were decided")
         if len(work) == 1:
-            directive = work[0][0].directive
-            node = self._reply(directive, *await self._ask(*work[0]), (len(self.nodes) - 1,))
-            return self.result("answered", node) if directive.answer else None
-        done, error = await _together([self._ask(*each) for each in work])
+            done: Sequence[_Answered | _Failed | None] = (await self._ask(*work[0]),)
+            stopped = None
+        else:
+            done, stopped = await _together([self._ask(*each) for each in work])
         answer = self._gather(directives, work, done)
-        if error:
-            raise error
+        if stopped:
+            raise stopped
+        failed = [each for each in done if isinstance(each, _Failed)]
+        if failed and (len(failed) == len(done) or (answer is None and any(each.answer for each in directives))):
+            return self._given_up(failed[0].error)
         return None if answer is None else self.result("answered", answer)
 
+    def _given_up(self, error: RunError) -> Result:
+        """The run's end when nothing came of a step: a budget that was used up still leaves the best answer so far."""
+        if isinstance(error, BudgetExceeded):
+            return self.wind_down("budget", error.message)
+        raise error
+
     def _gather(
-        self, directives: tuple[Directive, ...], work: Sequence[_Request], done: Sequence[_Answered | None]
+        self,
+        directives: tuple[Directive, ...],
+        work: Sequence[_Request],
+        done: Sequence[_Answered | _Failed | None],
     ) -> Node | None:
         """Commit what came back, in the order of the directives; the run's answer, if it is among it."""
         answer: Node | None = None
@@ -233,9 +269,13 @@ class _Run:
         for directive in directives:
             drawn: list[_Answered] = []
             while place < len(work) and work[place][0].directive is directive:
-                answered = done[place]
-                if answered is not None:
-                    drawn.append(answered)
+                came = done[place]
+                if isinstance(came, _Failed):
+                    self._add(
+                        self._node("failure", directive, came.error.message, None, came.calls, came.usage, parents)
+                    )
+                elif came is not None:
+                    drawn.append(came)
                 place += 1
             if drawn:
                 node = self._reduce(directive, drawn, parents)
@@ -247,20 +287,7 @@ class _Run:
         if len(drawn) == 1:
             return self._reply(directive, *drawn[0], parents)
         candidates = [
-            self._add(
-                Node(
-                    len(self.nodes),
-                    parents,
-                    "candidate",
-                    directive.agent,
-                    content,
-                    self.task.answer(content),
-                    calls,
-                    usage,
-                    time.monotonic() - self.budget.started,
-                    directive.id,
-                )
-            )
+            self._add(self._node("candidate", directive, content, self._answer(content), calls, usage, parents))
             for content, calls, usage in drawn
         ]
         best = plurality(candidates) if directive.compute.reduce == "vote" else candidates[0]
@@ -269,20 +296,31 @@ class _Run:
     def _reply(
         self, directive: Directive, content: str, calls: tuple[Call, ...], usage: Usage, parents: tuple[int, ...]
     ) -> Node:
-        node = Node(
-            len(self.nodes),
-            parents,
-            "reply",
-            directive.agent,
-            content,
-            self.task.answer(content),
-            calls,
-            usage,
-            time.monotonic() - self.budget.started,
-            directive.id,
-        )
+        node = self._node("reply", directive, content, self._answer(content), calls, usage, parents)
         self.leases.heard(self.team.topology.viewers(directive.agent), len(content) + len(directive.agent) + 4)
         return self._add(node)
+
+    def _answer(self, content: str) -> str | None:
+        """The part of a reply that votes compare, as the task tells it apart."""
+        try:
+            return self.task.answer(content)
+        except Exception as error:
+            what = f"the answer function of task {self.task.id} failed with {type(error).__name__}: {error}"
+            raise RunError(what, run=self.id) from error
+
+    def _node(
+        self,
+        kind: Kind,
+        directive: Directive,
+        content: str,
+        answer: str | None,
+        calls: tuple[Call, ...],
+        usage: Usage,
+        parents: tuple[int, ...],
+    ) -> Node:
+        """The next node: what came of a directive."""
+        clock = time.monotonic() - self.budget.started
+        return Node(len(self.nodes), parents, kind, directive.agent, content, answer, calls, usage, clock, directive.id)
 
     def _add(self, node: Node, observe: bool = True) -> Node:
         self.nodes.append(node)
@@ -302,26 +340,51 @@ class _Run:
         what = f"{self.team.coordinator.name} failed to {verb} at step {len(self.decisions)}"
         return CoordinatorError(f"{what}: {type(error).__name__}: {error}", run=self.id)
 
-    async def _ask(self, envelope: Envelope, hold: Hold) -> _Answered:
-        """One request over the bus: its words, its completed calls, and what they used."""
+    async def _ask(self, envelope: Envelope, hold: Hold) -> _Answered | _Failed:
+        """One request over the bus, asked again where that may help: what came of it."""
         agent = envelope.directive.agent
         calls: list[Call] = []
-        content, answered, usage = "", False, NO_USAGE
+        content, error = "", None
+        usage, stopped = NO_USAGE, True
         try:
-            content = await self.team.bus.request(agent, envelope, self._listener(envelope, calls))
-            answered = True
+            send = self._listener(envelope, calls)
+            try:
+                content = await self.team.bus.request(agent, envelope, send)
+            except ModelError as first:
+                content = await self._ask_again(envelope, send, calls, first)
+            stopped = False
+        except RunError as raised:
+            error, stopped = raised, False
+            error.run, error.agent = error.run or self.id, error.agent or agent
         except PodiumError:
             raise
-        except Exception as error:
-            raise RunError(f"it failed with {type(error).__name__}: {error}", run=self.id, agent=agent) from error
+        except Exception as raised:
+            error = RunError(f"it failed with {type(raised).__name__}: {raised}", run=self.id, agent=agent)
+            error.__cause__, stopped = raised, False
         finally:
             for call in calls:
                 if isinstance(call.result, Generation):
                     usage = call.result.usage if usage is NO_USAGE else usage + call.result.usage
             self.budget.settle(hold, usage)
-            if not answered:
+            if stopped:
                 self.unanswered = self.unanswered + usage
-        return content, tuple(calls), usage
+        return (content, tuple(calls), usage) if error is None else _Failed(error, tuple(calls), usage)
+
+    async def _ask_again(self, envelope: Envelope, send: Send, calls: list[Call], first: ModelError) -> str:
+        """The reply after a failed attempt. Calls that were completed stand; the failed ones are in the record too."""
+        agent = envelope.directive.agent
+
+        def ask(attempt: int, rung: int) -> Coroutine[Any, Any, str]:
+            done = tuple(call for call in calls if call.error is None)
+            again = replace(envelope, attempt=attempt, rung=rung, done=done, stream=False)
+            return self.team.bus.request(agent, again, send)
+
+        def failed(error: ModelError, attempt: int) -> None:
+            nothing = Generation("", NO_USAGE, Sampling(), "cancelled")
+            calls.append(Call(f"{envelope.id}.failed.{attempt}", error.model, nothing, attempt, error.message))
+
+        rungs = self.by_name[agent].rungs
+        return await recover(self.team.retry, first, rungs, ask, failed)
 
     def _listener(self, envelope: Envelope, calls: list[Call]) -> Send:
         """Takes what an agent sends: calls are kept, pieces of the reply go to whoever watches the run."""
@@ -409,7 +472,7 @@ class _Run:
         )
 
     def _finish(self, action: Finish) -> Result:
-        if not 0 < action.answer < len(self.nodes) or self.nodes[action.answer].kind == "decision":
+        if not 0 < action.answer < len(self.nodes) or self.nodes[action.answer].kind in NO_ANSWERS:
             raise CoordinatorError(
                 f"finished with node {action.answer}, which is not an answer; replies so far: "
                 + (", ".join(str(node.id) for node in self.nodes if node.kind == "reply") or "none"),
@@ -462,21 +525,21 @@ class _Run:
 
 
 async def _together(work: Sequence[Coroutine[Any, Any, T]]) -> tuple[list[T | None], BaseException | None]:
-    """What came of each, and the first error: when one fails, or the caller is cancelled, the others are stopped.
+    """What came of each, and what stopped them all: the caller's cancellation, or an error. Nothing is left running.
 
-    The first runs in the caller's own task. Nothing is left running.
+    The first runs in the caller's own task.
     """
     loop = asyncio.get_running_loop()
     tasks = [loop.create_task(each) for each in work[1:]]
     done: list[T | None] = [None] * len(work)
-    error: BaseException | None = None
+    stopped: BaseException | None = None
     try:
         done[0] = await work[0]
         await asyncio.sleep(0)  # who answers at once is done then
         if not all(map(asyncio.Task[T].done, tasks)):
             await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
     except BaseException as raised:
-        error = raised
+        stopped = raised
     if not all(map(asyncio.Task[T].done, tasks)):
         for task in tasks:
             task.cancel()
@@ -488,5 +551,5 @@ async def _together(work: Sequence[Coroutine[Any, Any, T]]) -> tuple[list[T | No
         if failure is None:
             done[place] = task.result()
         else:
-            error = error or failure
-    return done, error
+            stopped = stopped or failure
+    return done, stopped

@@ -51,6 +51,8 @@ class _Generator(StrictModel):
     """Longest completion, in tokens, where a directive does not say otherwise."""
     temperature: Temperature = 1.0
     """Sampling temperature where a directive does not say otherwise; 0 is greedy."""
+    fallback: Words = ()
+    """Models that are asked in its place when it fails for good, in this order; their own are not followed."""
     trainable: bool = False
     """Its weights may be trained. Only for providers that return token ids: transformers and vllm."""
 

@@ -16,6 +16,7 @@ from podium.protocols.record import (
     Directive,
     Finish,
     Generation,
+    Kind,
     Node,
     Objective,
     ToolResult,
@@ -61,14 +62,19 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """One reply, or one of the candidates it was picked from. tools: names of those it used."""
+    """What came of a directive.
+
+    kind: "reply", "candidate" (one of those a reply was picked from), or "failure", whose text says why nothing came.
+    tools: names of those it used; trouble: what failed before it went on, attempt by attempt.
+    """
 
     node: int
     agent: str
     text: str
-    candidate: bool
+    kind: Kind
     usage: Usage
     tools: tuple[str, ...] = ()
+    trouble: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +206,8 @@ def _shown(directive: Directive, before: Sequence[Node], nodes: Sequence[Node]) 
 
 def _said(node: Node) -> Said:
     tools = tuple(call.target for call in node.calls if isinstance(call.result, ToolResult))
-    return Said(node.id, node.author, node.content, node.kind == "candidate", node.usage, tools)
+    trouble = tuple(f"attempt {call.attempt}: {call.error}" for call in node.calls if call.error is not None)
+    return Said(node.id, node.author, node.content, node.kind, node.usage, tools, trouble)
 
 
 def _deciding(decision: Decision) -> Usage:

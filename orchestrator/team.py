@@ -25,6 +25,7 @@ from podium.orchestrator.coordinators import build_coordinator
 from podium.orchestrator.engine import Orchestrator, Settings
 from podium.orchestrator.journal import Journal
 from podium.orchestrator.model_spec import RecordedModel
+from podium.orchestrator.retrying import Retry
 from podium.orchestrator.team_file import BudgetSpec, TeamSpec, ToolSpec, load_team
 from podium.orchestrator.topology import Topology
 from podium.protocols.bus import MemoryBus
@@ -68,6 +69,7 @@ class Team:
                 tools=[_tool(tool, base, name) for tool in agent.tools],
                 documents=DocumentIndex.load(agent.documents) if agent.documents else None,
                 max_tool_rounds=agent.max_tool_rounds,
+                fallbacks=[models[other] for other in spec.models[agent.model].fallback],
             )
             for name, agent in spec.agents.items()
         }
@@ -81,6 +83,7 @@ class Team:
             limits(spec.budget),
             mode=learned.mode if learned else "greedy",
             preference=learned.preference if learned else None,
+            retry=Retry(**spec.retry.model_dump()),
         )
         self._loop: asyncio.AbstractEventLoop | None = None
 

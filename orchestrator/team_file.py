@@ -108,6 +108,17 @@ class BudgetSpec(StrictModel):
     """Dollars, by the prices of the models."""
 
 
+class RetrySpec(StrictModel):
+    """When a call that failed in passing (connection, HTTP 429 or 5xx, broken answer) is made again."""
+
+    attempts: Count = 3
+    """Attempts with each model, the first one included; 1: never again."""
+    wait: Seconds = 0.5
+    """The second attempt comes within so many seconds, at random; the window doubles with each further one."""
+    longest: Seconds = 30.0
+    """Longest wait in seconds; an endpoint that asks for more is given up for the next model of the chain."""
+
+
 class TeamSpec(StrictModel):
     """A team: models, agents, who may see whom, who coordinates, and what a run may cost."""
 
@@ -123,6 +134,8 @@ class TeamSpec(StrictModel):
     """Who decides which agent speaks next."""
     budget: BudgetSpec = BudgetSpec()
     """What one run may use at most."""
+    retry: RetrySpec = RetrySpec()
+    """When a call that failed is made again."""
     bus: Annotated[str, Field(pattern=r"^(memory://|mqtts?://[^\s/]+.*)$")] = "memory://"
     """How agents are reached: memory:// in this process, mqtt://HOST:PORT or mqtts://HOST:PORT by a broker."""
     journal: Annotated[FileUrl, Field(pattern=r"^(sqlite|postgresql)(\+[a-z0-9]+)?://.+$")] | None = None
@@ -192,6 +205,10 @@ def references(data: Mapping[str, Any]) -> Iterator[Problem]:
         if _mapping(model).get("trainable") is True and _mapping(model).get("provider") not in RETURNS_IDS:
             what = "this provider returns no token ids, so the model cannot be trained"
             yield Problem(("models", name, "trainable"), what, f"false, or provider {' or '.join(RETURNS_IDS)}")
+        for place, other in enumerate(_sequence(_mapping(model).get("fallback"))):
+            yield from _unknown("model", other, models, ("models", name, "fallback", place))
+            if other == name:
+                yield Problem(("models", name, "fallback", place), "a model cannot stand in for itself")
     for name, agent in agents.items():
         yield from _of_agent(name, _mapping(agent), models)
     coordinator = _mapping(data.get("coordinator"))

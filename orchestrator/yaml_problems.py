@@ -117,7 +117,7 @@ def explain(document: Document, problems: Iterable[Problem]) -> list[str]:
     ]
     found.sort(key=lambda item: (item[0].file != document.root.file, item[0].file, item[0].line, item[0].column))
     secrets = sorted((text for text in document.secrets if len(text) >= SHORTEST_SECRET), key=len, reverse=True)
-    return list(dict.fromkeys(_masked(f"{mark}: {what}", secrets) for mark, what in found))
+    return list(dict.fromkeys(_one_line(_masked(f"{mark}: {what}", secrets)) for mark, what in found))
 
 
 def place(location: tuple[str | int, ...], data: object, absent: bool = False) -> Where:
@@ -333,3 +333,8 @@ def _masked(line: str, secrets: Sequence[str]) -> str:
     for secret in secrets:
         line = line.replace(secret, MASK)
     return line
+
+
+def _one_line(line: str) -> str:
+    """The line with line breaks and other characters that are not seen written as escapes: names may hold any."""
+    return line if line.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)

@@ -35,7 +35,8 @@ class Envelope:
 
     task: the conversation that the run works on. visible: the replies this agent is shown, made when first asked for.
     estimate: size of the prompt in tokens, roughly. sample: which of the directive's samples this is, from 0.
-    seed: of the model's sampling, None leaves it to the model.
+    seed: of the model's sampling, None leaves it to the model. attempt: how often this was asked, from 1; rung: which
+    model of the agent's chain is asked, 0 is its own. done: calls that earlier attempts completed: their results stand.
     """
 
     id: str
@@ -48,6 +49,9 @@ class Envelope:
     sample: int = 0
     seed: int | None = None
     stream: bool = False
+    attempt: int = 1
+    rung: int = 0
+    done: tuple[Call, ...] = ()
 
 
 @frozen
@@ -66,7 +70,8 @@ class Card:
     """What everybody may know of an agent: who it is, not how it works.
 
     price: dollars per million (input, output) tokens. max_tokens: of one reply. overhead: tokens that its own system
-    prompt, tools and passages add to each request, roughly.
+    prompt, tools and passages add to each request, roughly. rounds: calls of one request at most. rungs: models in its
+    chain; figures are those of the dearest and slowest among them.
     """
 
     name: str
@@ -78,6 +83,7 @@ class Card:
     overhead: int = 0
     chars_per_token: float = 4.0
     rounds: int = 1
+    rungs: int = 1
 
 
 class Answerer(Protocol):

@@ -102,15 +102,41 @@ class DeadlineExceeded(BudgetExceeded):
 
 
 class ModelError(RunError):
-    """A model failed."""
+    """A model failed.
+
+    transient: asking the same again may help; after: seconds that the endpoint asks to wait before that. model: its
+    name, where known.
+    """
+
+    transient = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        run: str = "",
+        agent: str = "",
+        kept: str = "",
+        transient: bool | None = None,
+        after: float | None = None,
+    ) -> None:
+        super().__init__(message, run=run, agent=agent, kept=kept)
+        self.after = after
+        self.model = ""
+        if transient is not None:
+            self.transient = transient
 
 
 class ModelUnreachable(ModelError):
     """No connection to the model's endpoint, or no answer in time."""
 
+    transient = True
+
 
 class ModelGarbage(ModelError):
     """The endpoint answered, and the answer is not one."""
+
+    transient = True
 
 
 class ToolError(RunError):

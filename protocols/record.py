@@ -20,7 +20,7 @@ from podium.protocols.frozen import frozen
 NodeId = int
 """Position of a node in its run: dense, from 0; node 0 is the task."""
 
-Kind = Literal["task", "decision", "plan", "candidate", "reply", "tool", "human", "summary"]
+Kind = Literal["task", "decision", "plan", "candidate", "reply", "failure", "tool", "human", "summary"]
 Objective = Literal["propose", "critique", "verify", "refine", "inform", "ask", "plan", "aggregate"]
 Reduce = Literal["none", "vote"]
 Detail = Literal["short", "normal", "full"]
@@ -122,7 +122,10 @@ class ToolResult:
 
 @frozen
 class Call:
-    """One model or tool call, committed to the record when it is complete. target: the model's or the tool's name."""
+    """One model or tool call, committed to the record when it is complete. target: the model's or the tool's name.
+
+    error: why it failed; its result is then empty.
+    """
 
     id: str
     target: str

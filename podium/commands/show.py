@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Full", "Most", "Url", "listing", "opened", "register", "telling"]
 
+SAID = {"candidate": "candidate", "failure": "failed"}
+"""How what came of a directive is headed, where it is not a plain reply."""
+
 LINES = 12
 """Lines of a reply that are shown, unless all is asked for."""
 
@@ -158,7 +161,9 @@ def _step(console: Console, step: Step, full: bool) -> None:
         if told.instruction:
             _line(console, "", _plain(f'"{told.instruction}"'))
     for said in step.said:
-        _line(console, "candidate" if said.candidate else "said", _head(said))
+        for failed in said.trouble:
+            _line(console, "retried", _plain(failed, "yellow"))
+        _line(console, SAID.get(said.kind, "said"), _head(said))
         _line(console, "", _plain(_shortened(said.text, full), "default"))
 
 

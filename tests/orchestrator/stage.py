@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from podium.orchestrator.budget import Limits
 from podium.orchestrator.coordinator import Coordinator, RunState, Stateless, decision
 from podium.orchestrator.engine import DEFAULTS, Orchestrator, Settings
+from podium.orchestrator.retrying import Retry
 from podium.orchestrator.topology import Topology
 from podium.protocols.bus import Card, Delta, Envelope, MemoryBus, Send
 from podium.protocols.events import Event, Result
@@ -17,6 +18,9 @@ from podium.protocols.task import Task
 
 Line = str | Callable[[Envelope], str]
 """What an agent says: always the same, or worked out from what it was asked."""
+
+
+ONCE = Retry(attempts=1)
 
 
 @dataclass
@@ -71,19 +75,27 @@ class Stage:
     """A team of speakers under a coordinator."""
 
     def __init__(
-        self, *speakers: Speaker, topology: Topology | None = None, limits: Limits | None = None, name: str = "stage"
+        self,
+        *speakers: Speaker,
+        topology: Topology | None = None,
+        limits: Limits | None = None,
+        name: str = "stage",
+        retry: Retry = ONCE,
     ) -> None:
         self.speakers = {speaker.name: speaker for speaker in speakers}
         self.names = tuple(self.speakers)
         self.topology = topology or Topology.full(self.names)
         self.limits = limits or Limits()
         self.name = name
+        self.retry = retry
 
     def __getitem__(self, name: str) -> Speaker:
         return self.speakers[name]
 
     def led_by(self, coordinator: Coordinator) -> Orchestrator:
-        return Orchestrator(self.name, MemoryBus(self.speakers), coordinator, self.topology, self.limits)
+        return Orchestrator(
+            self.name, MemoryBus(self.speakers), coordinator, self.topology, self.limits, retry=self.retry
+        )
 
     def run(
         self,

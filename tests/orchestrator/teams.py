@@ -36,6 +36,7 @@ def team(
             "agents": {each: {"role": (roles or {}).get(each, "solver"), "model": each} for each in models},
             "coordinator": {"kind": kind, **more},
             "budget": budget or {},
+            "retry": {"attempts": 1},
         }
     )
     return Team(spec, models, coordinator=coordinator, journal=journal)

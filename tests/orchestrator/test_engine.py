@@ -19,7 +19,14 @@ from podium.orchestrator.engine import Orchestrator, Settings
 from podium.orchestrator.team_file import TopologySpec
 from podium.orchestrator.topology import Topology
 from podium.protocols.bus import Call, Card, Envelope, MemoryBus, Send
-from podium.protocols.errors import BudgetExceeded, CoordinatorError, DeadlineExceeded, ModelUnreachable, RunError
+from podium.protocols.errors import (
+    BudgetExceeded,
+    CoordinatorError,
+    DeadlineExceeded,
+    InputError,
+    ModelUnreachable,
+    RunError,
+)
 from podium.protocols.events import Added, Decided, Ended, Event, Piece, Result, Started
 from podium.protocols.record import (
     LAST,
@@ -36,7 +43,7 @@ from podium.protocols.record import (
     View,
 )
 from podium.protocols.task import Message, Task
-from tests.orchestrator.stage import Scripted, Speaker, Stage, authors
+from tests.orchestrator.stage import ONCE, Scripted, Speaker, Stage, authors
 
 FOREVER = 3600.0
 
@@ -353,17 +360,57 @@ class TestErrors:
             stage.run(Scripted((tell("a"),), (tell("b", "1"),)))
         error = caught.value
         assert (error.run, error.kept) == ("r", "1 reply kept in the record")
-        assert [node.content for node in partial_of(error).nodes] == ["what?", "A"]
+        assert [(node.kind, node.content) for node in partial_of(error).nodes] == [
+            ("task", "what?"),
+            ("reply", "A"),
+            ("failure", "no connection"),
+        ]
         assert partial_of(error).stop == "failed"
         assert len(partial_of(error).decisions) == 2
 
-    def test_siblings_that_were_done_are_kept_and_the_others_are_stopped(self) -> None:
-        slow = Speaker("c", seconds=FOREVER)
-        stage = Stage(Speaker("a", "A"), Speaker("b", error=ModelUnreachable("x"), seconds=0.05), slow)
-        with pytest.raises(ModelUnreachable) as caught:
-            stage.run(Scripted(tuple(tell(name, name) for name in "abc")))
+    def test_the_others_of_a_step_go_on_when_one_fails(self) -> None:
+        stage = Stage(Speaker("a", "A"), Speaker("b", error=ModelUnreachable("x")), Speaker("c", "C", seconds=0.01))
+        result = stage.run(Scripted(tuple(tell(name, name) for name in "abc"), Finish(3)))
+        assert [(node.kind, node.author, node.content) for node in result.nodes[1:]] == [
+            ("reply", "a", "A"),
+            ("failure", "b", "x"),
+            ("reply", "c", "C"),
+        ]
+        assert (result.stop, result.answer, result.usage.calls) == ("answered", "C", 2)
+
+    def test_the_samples_that_came_are_voted_on(self) -> None:
+        lines = iter(["yes", "no", "yes"])
+
+        def line(envelope: Envelope) -> str:
+            if envelope.sample == 1:
+                raise ModelUnreachable("x")
+            return next(lines)
+
+        result = Stage(Speaker("a", line)).run(Scripted((tell("a", compute=Compute(4, "vote"), answer=True),)))
+        assert result.answer == "yes"
+        assert [node.kind for node in result.nodes] == ["task", "failure", *["candidate"] * 3, "reply"]
+
+    def test_a_step_of_which_nothing_came_ends_the_run(self) -> None:
+        stage = Stage(Speaker("a", "A"), *(Speaker(name, error=ModelUnreachable(name)) for name in "bc"))
+        with pytest.raises(ModelUnreachable, match="agent b: b") as caught:
+            stage.run(Scripted((tell("a"),), (tell("b"), tell("c", "1"))))
         assert authors(partial_of(caught.value)) == ["a"]
-        assert partial_of(caught.value).usage.calls == 1
+
+    def test_the_answer_itself_failing_ends_the_run(self) -> None:
+        stage = Stage(Speaker("a", "A"), Speaker("b", error=ModelUnreachable("x")))
+        with pytest.raises(ModelUnreachable):
+            stage.run(Scripted((tell("a"), tell("b", "1", answer=True))))
+
+    def test_a_tool_user_that_runs_out_of_its_lease_leaves_the_best_answer_so_far(self) -> None:
+        stage = Stage(Speaker("a", "A"), Speaker("b", error=BudgetExceeded("no room for another call")))
+        result = stage.run(Scripted((tell("a"),), (tell("b", "1"),)))
+        assert (result.stop, result.answer) == ("budget", "A")
+
+    def test_an_error_of_the_input_stops_the_others(self) -> None:
+        slow = Speaker("c", seconds=FOREVER)
+        stage = Stage(Speaker("a", "A"), Speaker("b", error=InputError("wrong"), seconds=0.01), slow)
+        with pytest.raises(InputError):
+            stage.run(Scripted(tuple(tell(name, name) for name in "abc")))
         assert (slow.closed, slow.finished) == (1, 0)
 
     def test_calls_of_a_request_that_failed_later_are_still_paid(self) -> None:
@@ -374,7 +421,8 @@ class TestErrors:
                 send(Call("c", "m", Generation("first", Usage(40, 2, 1, 0.1), Sampling())))
                 raise ModelUnreachable("gone")
 
-        team = Orchestrator("t", MemoryBus({"a": HalfWay()}), Scripted((tell("a"),)), Topology.full(["a"]), Limits())
+        bus = MemoryBus({"a": HalfWay()})
+        team = Orchestrator("t", bus, Scripted((tell("a"),)), Topology.full(["a"]), Limits(), retry=ONCE)
         with pytest.raises(ModelUnreachable) as caught:
             asyncio.run(team.run(Task.of("?"), id="r"))
         assert partial_of(caught.value).usage == Usage(40, 2, 1, 0.1)

@@ -119,7 +119,7 @@ def test_a_directive_is_told_with_its_compute_and_what_it_was_shown() -> None:
         "at temperature 0.2"
     )
     assert (verify.shown, verify.instruction, verify.answer) == ("node 2 by bob", "Mind the units.", True)
-    assert [each.candidate for each in told.steps[1].said] == [True, True, True, False]
+    assert [each.kind for each in told.steps[1].said] == ["candidate", "candidate", "candidate", "reply"]
     assert [each.shown for each in told.steps[2].told] == [
         "node 1 by ann",
         "node 1 by ann, node 2 by bob and node 6 by cyd",
@@ -216,4 +216,8 @@ def test_a_failed_run_has_no_answer() -> None:
     assert isinstance(caught.value.partial, Result)
     told = tell(saved(caught.value.partial, 0.0))
     assert (told.answer, told.by, told.ending) == ("", "", ENDINGS["failed"])
-    assert [len(step.said) for step in told.steps] == [1, 0]
+    assert [(said.kind, said.text) for step in told.steps for said in step.said] == [
+        ("reply", "a plan"),
+        ("failure", "no"),
+    ]
+    assert told.steps[1].said[0].trouble == ("attempt 1: no",)

@@ -158,7 +158,7 @@ def test_a_run_that_fails_keeps_what_it_had(tmp_path: Path) -> None:
     ):
         desk.run("task")
     run = Journal(kept.url).load(caught.value.run)
-    assert (run.stop, [node.content for node in run.nodes]) == ("failed", ["task", "a plan"])
+    assert (run.stop, [node.content for node in run.nodes]) == ("failed", ["task", "a plan", "out of order"])
     assert "1 reply kept" in str(caught.value)
 
 
