@@ -82,24 +82,24 @@ class Agent:
         Raises ModelError (or a kind of it) when the model fails, ToolError when it asks for tools without end, and
         BudgetExceeded before a call that the lease does not hold.
         """
-        history: list[Message] = []
-        done = {call.id: call for call in envelope.done}
+        history: tuple[Message, ...] = ()
+        done = {call.id: call for call in envelope.done} if envelope.done else {}
         for turn in range(self._rounds + 1):
             schemas = self._schemas if turn < self._rounds else ()
             call_id = f"{envelope.id}.{turn}"
             known = done.get(call_id)
-            asked = known.result if known else await self._generated(call_id, envelope, send, tuple(history), schemas)
+            asked = known.result if known else await self._generated(call_id, envelope, send, history, schemas)
             assert isinstance(asked, Generation)
             if not asked.tool_calls:
                 return asked.text
-            history.append(Message("assistant", asked.text, tool_calls=asked.tool_calls))
+            history += (Message("assistant", asked.text, tool_calls=asked.tool_calls),)
             for call in asked.tool_calls:
                 used = done.get(f"{call_id}.{call.id}")
                 if used is None:
                     result = await self._use(call.name, call.arguments, envelope)
                     used = Call(f"{call_id}.{call.id}", call.name, result, envelope.attempt)
                     send(used)
-                history.append(Message("tool", used.result.text, name=call.name, tool_call_id=call.id))
+                history += (Message("tool", used.result.text, name=call.name, tool_call_id=call.id),)
         raise ToolError(
             f"still asked for tools after {self._rounds} rounds; raise max_tool_rounds or mend the prompt",
             run=envelope.run,

@@ -238,9 +238,13 @@ class _Run:
             work += self._requests(directive)
         if not work:
             return self.wind_down("budget", "the budget does not hold the calls that were decided")
+        done: Sequence[_Answered | _Failed | None]
         if len(work) == 1:
-            done: Sequence[_Answered | _Failed | None] = (await self._ask(*work[0]),)
-            stopped = None
+            came, directive = await self._ask(*work[0]), work[0][0].directive
+            if not isinstance(came, _Failed):  # the usual step, by the shortest way
+                node = self._reply(directive, *came, (len(self.nodes) - 1,))
+                return self.result("answered", node) if directive.answer else None
+            done, stopped = (came,), None
         else:
             done, stopped = await _together([self._ask(*each) for each in work])
         answer = self._gather(directives, work, done)
