@@ -2,7 +2,8 @@
 
 A team of three scripted agents, loaded from a team file as users write it, nothing switched off. Measured: process
 CPU time per directive, for one to three directives a step and 10 to 200 turns, in interleaved rounds; the median, and
-the minimum, which is what is left on a machine that others use too.
+the minimum, which is what is left on a machine that others use too. Beside them stands what plain Python costs on the
+machine in the same minutes (`plain`), to compare figures of two days or two machines.
 """
 
 from __future__ import annotations
@@ -43,6 +44,14 @@ def coordinators() -> dict[tuple[int, int], str]:
     return out
 
 
+def plain() -> float:
+    """Milliseconds of CPU for 30,000 additions in a loop: how fast this machine runs Python just now."""
+    began, total = time.process_time(), 0
+    for number in range(30_000):
+        total += number
+    return (time.process_time() - began) * 1e3
+
+
 def main() -> None:
     """Measure and print; with --json write the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -56,7 +65,9 @@ def main() -> None:
             file.write_text(FILE.format(coordinator=coordinator))
             teams[key] = Team.load(file)
         figures: dict[tuple[int, int], list[float]] = {key: [] for key in teams}
+        speed: list[float] = []
         for _ in range(arguments.rounds):
+            speed.append(plain())
             for (width, turns), team in teams.items():
                 runs = max(1, 600 // (turns * width))
                 began = time.process_time()
@@ -76,11 +87,16 @@ def main() -> None:
             cells = "".join(f"{found[width, turns]:>15.1f}" for turns in TURNS)
             print(f"{width:>19} {cells}{found[width, TURNS[-1]] / found[width, TURNS[0]]:>11.2f}")
         print()
+    least, usual = min(speed), statistics.median(speed)
+    print(f"30,000 additions in plain Python: median {usual:.2f} ms, minimum {least:.2f} ms of CPU")
     if arguments.json:
-        data = [
-            {"directives_per_step": width, "turns": turns, "microseconds": values}
-            for (width, turns), values in figures.items()
-        ]
+        data = {
+            "plain_milliseconds": speed,
+            "rows": [
+                {"directives_per_step": width, "turns": turns, "microseconds": values}
+                for (width, turns), values in figures.items()
+            ],
+        }
         arguments.json.write_text(json.dumps(data, indent=1) + "\n")
 
 
