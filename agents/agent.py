@@ -20,7 +20,7 @@ from podium.agents.roles import ROLES, instruction
 from podium.agents.tools import Tool
 from podium.protocols.bus import Card, Delta, Envelope, Send
 from podium.protocols.errors import BudgetExceeded, ModelError, ToolError
-from podium.protocols.record import Call, Generation, Sampling, ToolCall, ToolResult
+from podium.protocols.record import Begun, Call, Generation, Sampling, ToolCall, ToolResult
 from podium.protocols.task import Message
 
 PASSAGES = 4
@@ -96,8 +96,7 @@ class Agent:
             for call in asked.tool_calls:
                 used = done.get(f"{call_id}.{call.id}")
                 if used is None:
-                    result = await self._use(call.name, call.arguments, envelope)
-                    used = Call(f"{call_id}.{call.id}", call.name, result, envelope.attempt)
+                    used = await self._used(f"{call_id}.{call.id}", call, envelope, send)
                     send(used)
                 history += (Message("tool", used.result.text, name=call.name, tool_call_id=call.id),)
         raise ToolError(
@@ -167,11 +166,19 @@ class Agent:
         render = partial(self._render, envelope, history)
         return Prompt(self.card.name, envelope.task[-1].content, render, estimate, schemas), sampling
 
-    async def _use(self, name: str, arguments: str, envelope: Envelope) -> ToolResult:
-        tool = self._tools.get(name)
+    async def _used(self, call_id: str, call: ToolCall, envelope: Envelope, send: Send) -> Call:
+        """One tool call. One that must not run twice is announced, and runs when that is known to be written."""
+        tool = self._tools.get(call.name)
         if tool is None:
-            return ToolResult(f"there is no tool {name!r}; you have: {', '.join(self._tools)}", failed=True)
-        return await tool.call(arguments, timeout=max(0.0, envelope.lease.deadline - time.monotonic()))
+            known = ", ".join(self._tools)
+            result = ToolResult(f"there is no tool {call.name!r}; you have: {known}", failed=True)
+        else:
+            if not tool.idempotent:
+                written = send(Begun(envelope.directive.id, call_id, call.name, call.arguments, envelope.sample))
+                if written is not None:
+                    await written
+            result = await tool.call(call.arguments, timeout=max(0.0, envelope.lease.deadline - time.monotonic()))
+        return Call(call_id, call.name, result, envelope.attempt)
 
     def _render(self, envelope: Envelope, history: tuple[Message, ...]) -> tuple[Message, ...]:
         """The prompt: role, conversation, passages, visible replies, instruction, and the tool calls made so far."""

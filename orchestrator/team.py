@@ -23,15 +23,15 @@ from podium.orchestrator.budget import Limits
 from podium.orchestrator.coordinator import Coordinator
 from podium.orchestrator.coordinators import build_coordinator
 from podium.orchestrator.engine import Orchestrator, Settings
-from podium.orchestrator.journal import Journal
+from podium.orchestrator.journal import Head, Journal
 from podium.orchestrator.model_spec import RecordedModel
 from podium.orchestrator.retrying import Retry
+from podium.orchestrator.run_log import RunLog
 from podium.orchestrator.team_file import BudgetSpec, TeamSpec, ToolSpec, load_team
 from podium.orchestrator.topology import Topology
 from podium.protocols.bus import MemoryBus
 from podium.protocols.errors import InputError, RunError, ToolError
 from podium.protocols.events import Event, Result
-from podium.protocols.saved import saved
 from podium.protocols.task import Message, Task
 
 T = TypeVar("T")
@@ -42,7 +42,7 @@ Ask = str | Task | Sequence[Message]
 class Team:
     """A team of agents under a coordinator.
 
-    spec: what it was made from. models: by name. journal: where finished runs are kept, None keeps none.
+    spec: what it was made from. models: by name. journal: where runs are kept as they happen, None keeps none.
     """
 
     def __init__(
@@ -85,6 +85,7 @@ class Team:
             preference=learned.preference if learned else None,
             retry=Retry(**spec.retry.model_dump()),
         )
+        self._digest = spec.digest if journal else ""
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @classmethod
@@ -131,6 +132,7 @@ class Team:
         done up to there, also when the caller cancels, is in the journal and on the error as `partial`.
         """
         token = secrets.token_bytes(12)
+        run, task = token[:6].hex(), _task(ask)
         settings = Settings(
             int.from_bytes(token[6:]) if seed is None else seed,
             None if seed is None else seed & 0xFFFFFFFF,
@@ -138,28 +140,51 @@ class Team:
             preference,
             limits,
         )
-        started = time.time()
-        try:
-            result = await self.orchestrator.run(_task(ask), settings, id=token[:6].hex(), emit=emit)
-        except RunError as error:
-            if self.journal and isinstance(error.partial, Result):
-                try:
-                    await asyncio.to_thread(self.journal.save, saved(error.partial, started))
-                except RunError as unwritten:
-                    error.kept = unwritten.message  # said beside what went wrong first, not instead of it
-            raise
-        except asyncio.CancelledError as error:
-            if self.journal and error.args and isinstance(error.args[0], Result):
-                with suppress(RunError):
-                    self.journal.save(saved(error.args[0], started))  # at once: who is cancelled should not wait again
-            raise
+        log = None
         if self.journal:
-            try:
-                await asyncio.to_thread(self.journal.save, saved(result, started))
-            except RunError as error:
-                error.partial, error.kept = result, "the answer is on the error, as `partial`"
-                raise
-        return result
+            log = RunLog(self.journal, run)
+            own = settings.seed, settings.reply_seed, settings.mode, settings.preference, settings.limits
+            log.add(Head(run, self.spec.name, task.messages, time.time(), *own, self._digest))
+        return await self.orchestrator.run(task, settings, id=run, emit=emit, log=log)
+
+    async def aresume(
+        self, run: str, *, task: Task | None = None, emit: Callable[[Event], None] | None = None
+    ) -> Result:
+        """Go on with a run of the journal that has no end, as the process that began it would have.
+
+        run: its id, or the beginning of it. Calls that were completed are not made again: their results are in the
+        journal. A tool that was in flight and must not run twice is not repeated; its agent is told that nobody knows
+        whether it took effect. The time between does not count. task: the run's task, where its answers are told apart
+        by a function, which no journal can keep; left out: the whole text is the answer.
+
+        Raises InputError for a run that has ended, that is under way in this process, or that another team began (or
+        this one, before its file was changed), else as `arun`.
+        """
+        if self.journal is None:
+            raise InputError(f"team {self.spec.name} keeps no journal: name one in its file, or give one")
+        before = await asyncio.to_thread(self.journal.resume_state, run)
+        head = before.head
+        if head.team != self.spec.name:
+            raise InputError(f"run {head.run} was begun by team {head.team}, and this is team {self.spec.name}")
+        if head.digest and head.digest != self._digest:
+            raise InputError(
+                f"run {head.run} was begun by this team before its file was changed; resume it with the file as it was"
+            )
+        if task is not None and task.messages != head.messages:
+            raise InputError(f"run {head.run} works on another task: {head.messages[-1].content[:60]!r}")
+        settings = Settings(head.seed or 0, head.reply_seed, head.mode, head.preference, head.limits)
+        return await self.orchestrator.run(
+            task or Task("task", head.messages),
+            settings,
+            id=head.run,
+            emit=emit,
+            log=RunLog(self.journal, head.run),
+            before=before,
+        )
+
+    def resume(self, run: str, *, task: Task | None = None) -> Result:
+        """`aresume` without await. Raises RuntimeError inside a running event loop: await `aresume` there."""
+        return self.wait(self.aresume(run, task=task))
 
     def run(
         self,

@@ -10,12 +10,12 @@ interchangeable: the team file's `bus:` is the only difference.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from podium.protocols.frozen import frozen
-from podium.protocols.record import Call, Directive, Node
+from podium.protocols.record import Begun, Call, Directive, Node
 from podium.protocols.task import Message
 
 
@@ -61,8 +61,9 @@ class Delta:
     text: str
 
 
-Send = Callable[[Delta | Call], None]
-"""Takes what an agent sends while it works: completed calls, and pieces of its reply where the envelope wants them."""
+Send = Callable[[Delta | Call | Begun], Awaitable[None] | None]
+"""Takes what an agent sends while it works: completed calls, pieces of its reply where the envelope wants them, and
+word of a tool that is about to run and must not run twice. What it returns for the last is awaited before it runs."""
 
 
 @frozen

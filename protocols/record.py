@@ -135,6 +135,17 @@ class Call:
 
 
 @frozen
+class Begun:
+    """A tool that must not run twice is about to run. call: its id; directive, sample: for which request it runs."""
+
+    directive: str
+    call: str
+    tool: str
+    arguments: str = ""
+    sample: int = 0
+
+
+@frozen
 class Node:
     """One message of the run's graph.
 

@@ -15,7 +15,7 @@ from podium.orchestrator.budget import Limits
 from podium.protocols.errors import InputError
 from podium.protocols.events import Stop
 from podium.protocols.frozen import frozen
-from podium.protocols.record import Call, Decision, Node, NodeId, Usage
+from podium.protocols.record import Begun, Call, Decision, Node, NodeId, Usage
 from podium.protocols.task import Message
 
 FORM = 1
@@ -26,8 +26,8 @@ FORM = 1
 class Head:
     """How a run began: all that is needed, besides the team, to go on with it.
 
-    started: seconds since the epoch. seed: of the coordinator's sampling, None where it was not kept. The last four
-    are the run's own settings, None where it used those of the team.
+    started: seconds since the epoch. seed: of the coordinator's sampling, None where it was not kept. The next four
+    are the run's own settings, None where it used those of the team. digest: of the team file.
     """
 
     run: str
@@ -39,17 +39,7 @@ class Head:
     mode: Literal["sample", "greedy"] | None = None
     preference: float | None = None
     limits: Limits | None = None
-
-
-@frozen
-class Begun:
-    """A tool that must not run twice is about to run. call: its id; directive, sample: for which request it runs."""
-
-    directive: str
-    call: str
-    tool: str
-    arguments: str = ""
-    sample: int = 0
+    digest: str = ""
 
 
 @frozen

@@ -6,13 +6,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from podium.orchestrator.journal.entries import Begun, Completed, End, Entry, Head
+from podium.orchestrator.journal.entries import Completed, End, Entry, Head
 from podium.protocols.errors import InputError
-from podium.protocols.record import Decision, Generation, Node, Usage
+from podium.protocols.record import Begun, Call, Decision, Generation, Node, ToolResult, Usage
 from podium.protocols.saved import SavedRun
 from podium.protocols.task import Message
 
 T = TypeVar("T")
+
+IN_FLIGHT = (
+    "This tool was running when the run broke off. It is not run again, because it must not run twice; whether it took "
+    "effect is not known."
+)
+"""What a model is told of such a tool after its run was resumed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +34,20 @@ class ResumeState:
     decisions: tuple[Decision, ...]
     completed: tuple[Completed, ...]
     begun: tuple[Begun, ...]
+
+    def calls(self) -> dict[tuple[str, int], tuple[Call, ...]]:
+        """Calls that are not to be made again, by directive and sample.
+
+        A tool that was in flight and must not run twice is one of them: its result says that nobody knows.
+        """
+        out: dict[tuple[str, int], tuple[Call, ...]] = {}
+        for each in self.completed:
+            key = each.directive, each.sample
+            out[key] = (*out.get(key, ()), each.call)
+        for tool in self.begun:
+            key = tool.directive, tool.sample
+            out[key] = (*out.get(key, ()), Call(tool.call, tool.tool, ToolResult(IN_FLIGHT, failed=True)))
+        return out
 
 
 def resume_state(entries: Sequence[Entry]) -> ResumeState:

@@ -18,7 +18,18 @@ from podium.agents.scripted import ScriptedModel
 from podium.agents.tools import Tool
 from podium.protocols.bus import Delta, Envelope, Lease
 from podium.protocols.errors import BudgetExceeded, ModelError, ModelUnreachable, ToolError
-from podium.protocols.record import Call, Compute, Directive, Generation, Node, Sampling, ToolCall, ToolResult, Usage
+from podium.protocols.record import (
+    Begun,
+    Call,
+    Compute,
+    Directive,
+    Generation,
+    Node,
+    Sampling,
+    ToolCall,
+    ToolResult,
+    Usage,
+)
 from podium.protocols.task import Message
 
 CONVERSATION = (Message("user", "hello"), Message("assistant", "hi"), Message("user", "how much?"))
@@ -68,9 +79,9 @@ def envelope(
     return Envelope("r.0.0", "r", task, directive or Directive("r.0.0", "ann"), visible, lease, **more)
 
 
-def work(agent: Agent, asked: Envelope | None = None) -> list[Delta | Call | str]:
+def work(agent: Agent, asked: Envelope | None = None) -> list[Delta | Call | Begun | str]:
     """What the agent sends, in order, and its reply at the end."""
-    sent: list[Delta | Call | str] = []
+    sent: list[Delta | Call | Begun | str] = []
     sent.append(asyncio.run(agent.answer(asked or envelope(), sent.append)))
     return sent
 
@@ -182,7 +193,8 @@ def test_the_directive_and_the_lease_say_how_to_sample() -> None:
 def test_the_model_asks_for_a_tool_is_shown_its_result_and_answers() -> None:
     script = Script(use("double", '{"n": 21}'), "42")
     items = work(armed(script))
-    assert [type(item) for item in items] == [Call, Call, Call, str]
+    assert [type(item) for item in items] == [Call, Begun, Call, Call, str]
+    assert items[1] == Begun("r.0.0", "r.0.0.0.c1", "double", '{"n": 21}')
     assert [item.id for item in items if isinstance(item, Call)] == ["r.0.0.0", "r.0.0.0.c1", "r.0.0.1"]
     assert results(items) == [ToolResult("42")]
     asked, answered = script.prompts[1].messages[-2:]

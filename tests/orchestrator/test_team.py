@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from podium.agents.model import Prompt
+from podium.agents.scripted import Reply, ScriptedModel
 from podium.orchestrator.budget import Limits
 from podium.orchestrator.coordinators.fixed import Single
 from podium.orchestrator.journal import Journal
 from podium.orchestrator.team import Team
 from podium.protocols.errors import BudgetExceeded, InputError, ModelError, RunError, TeamFileError
-from podium.protocols.events import Added, Decided, Ended, Event, Piece, Started
+from podium.protocols.events import Added, Decided, Ended, Event, Piece, Result, Started
 from podium.protocols.task import Message, Task
 from tests.orchestrator.teams import Gated, scripted, team
 
@@ -99,6 +102,7 @@ def test_leaving_a_stream_early_cancels_the_run_and_keeps_it(tmp_path: Path) -> 
 
     asyncio.run(leave())
     assert (model.started, model.finished, model.closed) == (1, 0, 1)
+    kept.close()  # what a cancelled run leaves is written without it
     (entry,) = kept.entries()
     assert entry.stop == "cancelled"
     assert [node.content for node in kept.load(entry.run).nodes] == ["task", "a plan"]
@@ -162,22 +166,47 @@ def test_a_run_that_fails_keeps_what_it_had(tmp_path: Path) -> None:
     assert "1 reply kept" in str(caught.value)
 
 
+def locking(kept: Path, reply: Reply) -> tuple[ScriptedModel, list[sqlite3.Connection]]:
+    """A model that locks the journal while it answers; the list holds who locks it."""
+    locks: list[sqlite3.Connection] = []
+
+    def locked(prompt: Prompt) -> Reply:
+        locks.append(sqlite3.connect(kept, isolation_level=None))
+        locks[0].execute("BEGIN IMMEDIATE")
+        return reply
+
+    return ScriptedModel(locked), locks
+
+
 def test_an_answer_that_cannot_be_kept_is_on_the_error(tmp_path: Path) -> None:
-    kept = Journal(f"sqlite:///{tmp_path}/runs.db")
-    (tmp_path / "runs.db").write_bytes(b"this is no database" * 100)
+    model, locks = locking(tmp_path / "runs.db", "the answer")
+    kept = Journal(f"sqlite:///{tmp_path}/runs.db?timeout=0.2")
     with (
-        team({"ann": scripted("the answer")}, journal=kept) as desk,
+        team({"ann": model}, journal=kept) as desk,
         pytest.raises(RunError, match="not written") as caught,
     ):
         desk.run("task")
-    assert caught.value.partial.answer == "the answer"  # pyright: ignore[reportAttributeAccessIssue]
+    assert isinstance(caught.value.partial, Result)
+    assert caught.value.partial.answer == "the answer"
+    locks[0].close()
+    assert Journal(kept.url).load(caught.value.run).stop == "unfinished"
+
+
+def test_nothing_is_paid_for_where_nothing_can_be_kept(tmp_path: Path) -> None:
+    kept = Journal(f"sqlite:///{tmp_path}/runs.db")
+    (tmp_path / "runs.db").write_bytes(b"this is no database" * 100)
+    model = scripted("the answer")
+    with team({"ann": model}, journal=kept) as desk, pytest.raises(RunError, match="not written"):
+        desk.run("task")
+    assert model.calls == 0
 
 
 def test_a_journal_that_breaks_does_not_hide_why_the_run_failed(tmp_path: Path) -> None:
-    kept = Journal(f"sqlite:///{tmp_path}/runs.db")
-    (tmp_path / "runs.db").write_bytes(b"this is no database" * 100)
-    with team({"ann": scripted(ModelError("out of order"))}, journal=kept) as desk, pytest.raises(ModelError) as caught:
+    model, locks = locking(tmp_path / "runs.db", ModelError("out of order"))
+    kept = Journal(f"sqlite:///{tmp_path}/runs.db?timeout=0.2")
+    with team({"ann": model}, journal=kept) as desk, pytest.raises(ModelError) as caught:
         desk.run("task")
+    locks[0].close()
     assert "out of order" in str(caught.value)
     assert "was not written" in str(caught.value)
 

@@ -21,7 +21,7 @@ import pytest
 from typer.testing import CliRunner
 
 from podium.cli import app
-from podium.orchestrator.journal import Journal
+from podium.orchestrator.run_log import RunLog
 from podium.protocols.errors import RunError
 
 RUNNER = CliRunner()
@@ -213,7 +213,7 @@ def test_an_answer_that_cannot_be_kept_is_printed_all_the_same(monkeypatch: pyte
     def full(*_: object) -> None:
         raise RunError("journal: the run was not written: the disk is full")
 
-    monkeypatch.setattr(Journal, "save", full)
+    monkeypatch.setattr(RunLog, "end", full)
     done = podium("run", "team.yaml", "x")
     assert (done.exit_code, done.stdout) == (1, "it is 42\n")
     assert "the disk is full" in done.stderr

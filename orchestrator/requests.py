@@ -1,0 +1,285 @@
+"""From a directive to what came of it: requests are leased from the budget, sent over the bus, retried, and paid for.
+
+The run loop decides nothing here and a request knows nothing of the loop: it ends as an answer or as a failure, both
+with the calls that were made for it and what they used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, TypeVar
+
+from podium.orchestrator.budget import Budget, Hold
+from podium.orchestrator.leases import Leases
+from podium.orchestrator.retrying import Retry, recover
+from podium.orchestrator.run_log import RunLog
+from podium.orchestrator.topology import Topology
+from podium.protocols.bus import Bus, Delta, Envelope, Send
+from podium.protocols.errors import CoordinatorError, ModelError, PodiumError, RunError
+from podium.protocols.events import Event, Piece
+from podium.protocols.noise import seed_of
+from podium.protocols.record import NO_USAGE, Begun, Call, Directive, Generation, Node, Sampling, Usage
+from podium.protocols.task import Message
+
+T = TypeVar("T")
+
+Request = tuple[Envelope, Hold]
+"""One sample of a directive, with what is set aside for it until it ends."""
+
+Answered = tuple[str, tuple[Call, ...], Usage]
+"""What came back from a request: words, completed calls, and what they used."""
+
+
+@dataclass(slots=True)
+class Failed:
+    """A request that came to nothing, with the calls that were made for it and what they used."""
+
+    error: RunError
+    calls: tuple[Call, ...]
+    usage: Usage
+
+
+Carried = tuple[Sequence[Request], Sequence[Answered | Failed | None], BaseException | None]
+"""Requests, what came of each (None: it was stopped), and what stopped them all, if anything did."""
+
+
+class Requests:
+    """The requests of one run.
+
+    nodes: the run's record, which grows. reply_seed: keys the seeds of all replies, None leaves them to the models.
+    done: calls that earlier lives of the run completed, by directive and sample. unanswered: usage of stopped requests.
+    """
+
+    __slots__ = (
+        "_asked",
+        "_budget",
+        "_bus",
+        "_cards",
+        "_emit",
+        "_leases",
+        "_log",
+        "_nodes",
+        "_reply_seed",
+        "_retry",
+        "_run",
+        "_task",
+        "_topology",
+        "done",
+        "unanswered",
+    )
+
+    def __init__(
+        self,
+        run: str,
+        task: tuple[Message, ...],
+        nodes: Sequence[Node],
+        *,
+        bus: Bus,
+        topology: Topology,
+        retry: Retry,
+        budget: Budget,
+        leases: Leases,
+        reply_seed: int | None,
+        emit: Callable[[Event], None] | None,
+        log: RunLog | None,
+    ) -> None:
+        self._run = run
+        self._task = task
+        self._nodes = nodes
+        self._bus = bus
+        self._topology = topology
+        self._retry = retry
+        self._budget = budget
+        self._leases = leases
+        self._reply_seed = reply_seed
+        self._emit = emit
+        self._log = log
+        self._cards = {card.name: card for card in bus.cards()}
+        self._asked = dict.fromkeys(self._cards, 0)  # how often: it keys the seeds of an agent's replies
+        self.done: dict[tuple[str, int], tuple[Call, ...]] = {}
+        self.unanswered = NO_USAGE
+
+    async def carry_out(self, directives: Sequence[Directive]) -> Carried:
+        """Make the requests that the budget holds, in parallel.
+
+        Raises CoordinatorError for an agent that the team does not have.
+        """
+        work: list[Request] = []
+        for directive in directives:
+            work += self._of(directive)
+        if len(work) == 1:
+            return work, (await self._ask(*work[0], alone=True),), None
+        done, stopped = await _together([self._ask(*each) for each in work])
+        return work, done, stopped
+
+    def replay(self, directives: Sequence[Directive]) -> None:
+        """Count directives that an earlier life of the run carried out."""
+        for directive in directives:
+            self._asked[directive.agent] = self._asked.get(directive.agent, 0) + 1
+
+    def _of(self, directive: Directive) -> list[Request]:
+        """A request for each sample that the budget holds."""
+        agent, compute = directive.agent, directive.compute
+        card = self._cards.get(agent)
+        if card is None:
+            names = ", ".join(self._cards)
+            raise CoordinatorError(f"no agent {agent!r} in this team; there are: {names}", run=self._run)
+        self._asked[agent] = turn = self._asked[agent] + 1
+        upto = len(self._nodes)
+        estimate = self._leases.estimate(card, len(directive.instruction) + self._characters(directive))
+        out: list[Request] = []
+        for sample in range(compute.samples):
+            leased = self._leases.lease(card, estimate, compute.max_tokens or card.max_tokens)
+            if leased is None:
+                break
+            seed = None
+            if self._reply_seed is not None:
+                seed = seed_of(self._reply_seed, agent, turn, sample) & 0x7FFFFFFF
+            envelope = Envelope(
+                f"{directive.id}.{sample}" if sample else directive.id,
+                self._run,
+                self._task,
+                directive,
+                partial(self._visible, directive, upto),
+                leased[0],
+                estimate,
+                sample,
+                seed,
+                self._emit is not None and compute.samples == 1,
+            )
+            if self.done:
+                envelope.done = self.done.get((directive.id, sample), ())
+            out.append((envelope, leased[1]))
+        return out
+
+    async def _ask(self, envelope: Envelope, hold: Hold, *, alone: bool = False) -> Answered | Failed:
+        """One request over the bus, asked again where that may help: what came of it. alone: in its step."""
+        agent = envelope.directive.agent
+        calls = list(envelope.done)
+        content, error = "", None
+        usage, stopped = NO_USAGE, True
+        try:
+            send = self._listener(envelope, calls, alone)
+            try:
+                content = await self._bus.request(agent, envelope, send)
+            except ModelError as first:
+                content = await self._ask_again(envelope, send, calls, first)
+            stopped = False
+        except RunError as raised:
+            error, stopped = raised, False
+            error.run, error.agent = error.run or self._run, error.agent or agent
+        except PodiumError:
+            raise
+        except Exception as raised:
+            error = RunError(f"it failed with {type(raised).__name__}: {raised}", run=self._run, agent=agent)
+            error.__cause__, stopped = raised, False
+        finally:
+            for call in calls:
+                if isinstance(call.result, Generation):
+                    usage = call.result.usage if usage is NO_USAGE else usage + call.result.usage
+            self._budget.settle(hold, usage)
+            if stopped:
+                self.unanswered = self.unanswered + usage
+        return (content, tuple(calls), usage) if error is None else Failed(error, tuple(calls), usage)
+
+    async def _ask_again(self, envelope: Envelope, send: Send, calls: list[Call], first: ModelError) -> str:
+        """The reply after a failed attempt. Calls that were completed stand; the failed ones are in the record too."""
+        agent = envelope.directive.agent
+
+        def ask(attempt: int, rung: int) -> Coroutine[Any, Any, str]:
+            done = tuple(call for call in calls if call.error is None)
+            again = replace(envelope, attempt=attempt, rung=rung, done=done, stream=False)
+            return self._bus.request(agent, again, send)
+
+        def failed(error: ModelError, attempt: int) -> None:
+            nothing = Generation("", NO_USAGE, Sampling(), "cancelled")
+            calls.append(Call(f"{envelope.id}.failed.{attempt}", error.model, nothing, attempt, error.message))
+
+        return await recover(self._retry, first, self._cards[agent].rungs, ask, failed)
+
+    def _listener(self, envelope: Envelope, calls: list[Call], alone: bool) -> Send:
+        """Takes what an agent sends: calls are kept, pieces of the reply go to whoever watches the run.
+
+        A call is written at once where something may still happen before its reply is: a call of a tool user, or of
+        one of several requests. Otherwise it is written with its reply.
+        """
+        emit, directive, sample, log = self._emit, envelope.directive, envelope.sample, self._log
+        at_once = log is not None and (not alone or self._cards[directive.agent].rounds > 1)
+
+        def send(item: Delta | Call | Begun) -> Awaitable[None] | None:
+            if isinstance(item, Call):
+                calls.append(item)
+                if at_once and log is not None:
+                    log.completed(directive.id, sample, item)
+            elif isinstance(item, Delta):
+                if emit:
+                    emit(Piece(self._run, directive.agent, item.text, directive.answer))
+            elif log is not None:
+                return log.begun(item)
+            return None
+
+        return send
+
+    def _characters(self, directive: Directive) -> int:
+        """Characters of the replies that a directive shows, with their authors' names."""
+        view = directive.visible
+        if view.kind == "all" and view.upto is None:
+            return self._leases.shown[directive.agent]
+        if view.kind == "none":
+            return 0
+        return sum(len(node.content) + len(node.author) + 4 for node in self._visible(directive, len(self._nodes)))
+
+    def _visible(self, directive: Directive, upto: int) -> tuple[Node, ...]:
+        """The replies that a directive shows, oldest first, without what the topology forbids."""
+        view, agent = directive.visible, directive.agent
+        if view.kind == "none":
+            return ()
+        end = upto if view.upto is None else min(upto, view.upto + 1)
+        may_see = self._topology.may_see
+        if view.kind == "only":
+            nodes = [self._nodes[place] for place in sorted(view.only) if 0 < place < end]
+            return tuple(node for node in nodes if may_see(agent, node.author))
+        if view.kind == "last":  # from the end, so that it costs the same however long the run is
+            found: list[Node] = []
+            for place in range(end - 1, 0, -1):
+                if len(found) == view.count:
+                    break
+                node = self._nodes[place]
+                if node.kind == "reply" and may_see(agent, node.author):
+                    found.append(node)
+            return tuple(reversed(found))
+        return tuple(node for node in self._nodes[:end] if node.kind == "reply" and may_see(agent, node.author))
+
+
+async def _together(work: Sequence[Coroutine[Any, Any, T]]) -> tuple[list[T | None], BaseException | None]:
+    """What came of each, and what stopped them all: the caller's cancellation, or an error. Nothing is left running.
+
+    The first runs in the caller's own task.
+    """
+    loop = asyncio.get_running_loop()
+    tasks = [loop.create_task(each) for each in work[1:]]
+    done: list[T | None] = [None] * len(work)
+    stopped: BaseException | None = None
+    try:
+        done[0] = await work[0]
+        await asyncio.sleep(0)  # who answers at once is done then
+        if not all(map(asyncio.Task[T].done, tasks)):
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+    except BaseException as raised:
+        stopped = raised
+    if not all(map(asyncio.Task[T].done, tasks)):
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+    for place, task in enumerate(tasks, 1):
+        if task.cancelled():
+            continue
+        failure = task.exception()
+        if failure is None:
+            done[place] = task.result()
+        else:
+            stopped = stopped or failure
+    return done, stopped

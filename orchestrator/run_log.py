@@ -1,0 +1,57 @@
+"""A run's way into its journal: what happened waits here until the next thing is about to happen.
+
+So a reply and the decision that follows it share one transaction, and nothing is done on the strength of a decision
+that is not durable. What comes in while a step is under way (calls that are completed, tools that are about to run and
+must not run twice) goes to the journal at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from podium.orchestrator.journal import Completed, End, Entry, Journal
+from podium.protocols.errors import RunError
+from podium.protocols.events import Result
+from podium.protocols.record import Begun, Call
+
+
+class RunLog:
+    """What one run has to write."""
+
+    __slots__ = ("_journal", "_run", "_waiting")
+
+    def __init__(self, journal: Journal, run: str) -> None:
+        self._journal = journal
+        self._run = run
+        self._waiting: list[Entry] = []
+
+    def add(self, entry: Entry) -> None:
+        """Have it written with what comes next."""
+        self._waiting.append(entry)
+
+    async def commit(self) -> None:
+        """Have all that waits written. Raises JournalError when it, or what came before it, was not."""
+        waiting, self._waiting = self._waiting, []
+        await self._journal.append(self._run, waiting)
+
+    def completed(self, directive: str, sample: int, call: Call) -> None:
+        """A call of a request that goes on, or whose step does; if it cannot be written, the next commit says so."""
+        self._journal.append(self._run, (Completed(directive, call, sample),))
+
+    def begun(self, tool: Begun) -> asyncio.Future[None]:
+        """A tool that must not run twice; it may run when this is done."""
+        return self._journal.append(self._run, (tool,))
+
+    def end(self, result: Result) -> asyncio.Future[None]:
+        """The run ended; done when that is written. Raises JournalError where nothing can be written any more."""
+        waiting, self._waiting = self._waiting, []
+        end = End(result.stop, result.node, result.usage, result.seconds, result.refused, result.overshoot)
+        return self._journal.append(self._run, (*waiting, end))
+
+    async def give_up(self, error: RunError, result: Result) -> None:
+        """The run failed. That it could not be written either is said beside what went wrong first."""
+        try:
+            await self.end(result)
+        except RunError as unwritten:
+            if unwritten is not error:
+                error.kept = unwritten.message
