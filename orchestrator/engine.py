@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Literal
 
@@ -19,7 +19,7 @@ from podium.orchestrator.coordinator import Coordinator, Memory, RunState, plura
 from podium.orchestrator.deciding import Decider
 from podium.orchestrator.journal import ResumeState
 from podium.orchestrator.leases import Leases
-from podium.orchestrator.requests import Answered, Carried, Failed, Requests
+from podium.orchestrator.requests import Answered, Failed, Outcome, Request, Requests
 from podium.orchestrator.retrying import PATIENT, Retry
 from podium.orchestrator.run_log import RunLog
 from podium.orchestrator.topology import Topology
@@ -195,8 +195,7 @@ class _Run:
         """Go back to where an earlier life of the run ended: record, memory, budget and clock, without a call."""
         self._begin(before.nodes[0])
         for node in before.nodes[1:]:
-            self.nodes.append(node)
-            self._observed(node)
+            self._add(node, known=True)
             self.budget.spend(node.usage)
             if node.kind == "reply":
                 self._heard(node.author, node.content)
@@ -281,15 +280,20 @@ class _Run:
 
     async def _act(self, directives: tuple[Directive, ...]) -> Result | None:
         """Carry directives out in parallel; the result, if that ends the run."""
-        carried = await self.requests.carry_out(directives)
-        work, done, stopped = carried
+        work = self.requests.of(directives)
         if not work:
             return self.wind_down("budget", "the budget does not hold the calls that were decided")
-        if len(work) == 1 and isinstance(done[0], tuple):  # the usual step, by the shortest way
-            directive = work[0][0].directive
-            node = self._reply(directive, *done[0], (len(self.nodes) - 1,))
-            return self.result("answered", node) if directive.answer else None
-        answer = self._gather(directives, carried)
+        done: Sequence[Outcome]
+        if len(work) == 1:
+            came, stopped = await self.requests.ask(*work[0], alone=True), None
+            if not isinstance(came, Failed):  # the usual step, by the shortest way
+                directive = work[0][0].directive
+                node = self._reply(directive, *came, (len(self.nodes) - 1,))
+                return self.result("answered", node) if directive.answer else None
+            done = (came,)
+        else:
+            done, stopped = await self.requests.all(work)
+        answer = self._gather(directives, work, done)
         if stopped:
             raise stopped
         failed = [each for each in done if isinstance(each, Failed)]
@@ -303,9 +307,10 @@ class _Run:
             return self.wind_down("budget", error.message)
         raise error
 
-    def _gather(self, directives: tuple[Directive, ...], carried: Carried) -> Node | None:
+    def _gather(
+        self, directives: tuple[Directive, ...], work: Sequence[Request], done: Sequence[Outcome]
+    ) -> Node | None:
         """Commit what came back, in the order of the directives; the run's answer, if it is among it."""
-        work, done, _ = carried
         answer: Node | None = None
         parents, place = (len(self.nodes) - 1,), 0
         for directive in directives:
@@ -376,21 +381,18 @@ class _Run:
         except Exception as error:
             raise self._blame("begin", error) from error
 
-    def _add(self, node: Node) -> Node:
+    def _add(self, node: Node, *, known: bool = False) -> Node:
+        """One more node of the record. known: from an earlier life of the run, which wrote and told it."""
         self.nodes.append(node)
-        self._observed(node)
-        if self.log:
-            self.log.add(node)
-        if self.emit:
-            self.emit(Added(self.id, node))
-        return node
-
-    def _observed(self, node: Node) -> None:
-        """The coordinator takes note of a node."""
         try:
             self.memory = self.team.coordinator.observe(self.memory, node)
         except Exception as error:
             raise self._blame("observe", error) from error
+        if self.log and not known:
+            self.log.add(node)
+        if self.emit and not known:
+            self.emit(Added(self.id, node))
+        return node
 
     def _blame(self, verb: str, error: Exception) -> PodiumError:
         """A coordinator's own error as it is, anything else as a CoordinatorError that says where it happened."""

@@ -42,8 +42,8 @@ class Failed:
     usage: Usage
 
 
-Carried = tuple[Sequence[Request], Sequence[Answered | Failed | None], BaseException | None]
-"""Requests, what came of each (None: it was stopped), and what stopped them all, if anything did."""
+Outcome = Answered | Failed | None
+"""What came of a request; None: it was stopped."""
 
 
 class Requests:
@@ -102,26 +102,24 @@ class Requests:
         self.done: dict[tuple[str, int], tuple[Call, ...]] = {}
         self.unanswered = NO_USAGE
 
-    async def carry_out(self, directives: Sequence[Directive]) -> Carried:
-        """Make the requests that the budget holds, in parallel.
-
-        Raises CoordinatorError for an agent that the team does not have.
-        """
+    def of(self, directives: Sequence[Directive]) -> list[Request]:
+        """The requests that the budget holds. Raises CoordinatorError for an agent that the team does not have."""
         work: list[Request] = []
         for directive in directives:
-            work += self._of(directive)
-        if len(work) == 1:
-            return work, (await self._ask(*work[0], alone=True),), None
-        done, stopped = await _together([self._ask(*each) for each in work])
-        return work, done, stopped
+            self._lease(directive, work)
+        return work
+
+    async def all(self, work: Sequence[Request]) -> tuple[Sequence[Outcome], BaseException | None]:
+        """Make requests in parallel: what came of each, and what stopped them all, if anything did."""
+        return await _together([self.ask(*each) for each in work])
 
     def replay(self, directives: Sequence[Directive]) -> None:
         """Count directives that an earlier life of the run carried out."""
         for directive in directives:
             self._asked[directive.agent] = self._asked.get(directive.agent, 0) + 1
 
-    def _of(self, directive: Directive) -> list[Request]:
-        """A request for each sample that the budget holds."""
+    def _lease(self, directive: Directive, out: list[Request]) -> None:
+        """Add a request for each sample that the budget holds."""
         agent, compute = directive.agent, directive.compute
         card = self._cards.get(agent)
         if card is None:
@@ -130,7 +128,6 @@ class Requests:
         self._asked[agent] = turn = self._asked[agent] + 1
         upto = len(self._nodes)
         estimate = self._leases.estimate(card, len(directive.instruction) + self._characters(directive))
-        out: list[Request] = []
         for sample in range(compute.samples):
             leased = self._leases.lease(card, estimate, compute.max_tokens or card.max_tokens)
             if leased is None:
@@ -153,9 +150,8 @@ class Requests:
             if self.done:
                 envelope.done = self.done.get((directive.id, sample), ())
             out.append((envelope, leased[1]))
-        return out
 
-    async def _ask(self, envelope: Envelope, hold: Hold, *, alone: bool = False) -> Answered | Failed:
+    async def ask(self, envelope: Envelope, hold: Hold, *, alone: bool = False) -> Answered | Failed:
         """One request over the bus, asked again where that may help: what came of it. alone: in its step."""
         agent = envelope.directive.agent
         calls = list(envelope.done)
@@ -207,6 +203,8 @@ class Requests:
         one of several requests. Otherwise it is written with its reply.
         """
         emit, directive, sample, log = self._emit, envelope.directive, envelope.sample, self._log
+        if log is None and emit is None:
+            return partial(_kept, calls)
         at_once = log is not None and (not alone or self._cards[directive.agent].rounds > 1)
 
         def send(item: Delta | Call | Begun) -> Awaitable[None] | None:
@@ -252,6 +250,12 @@ class Requests:
                     found.append(node)
             return tuple(reversed(found))
         return tuple(node for node in self._nodes[:end] if node.kind == "reply" and may_see(agent, node.author))
+
+
+def _kept(calls: list[Call], item: Delta | Call | Begun) -> None:
+    """What is sent by an agent that nobody watches and whose run nobody writes down."""
+    if isinstance(item, Call):
+        calls.append(item)
 
 
 async def _together(work: Sequence[Coroutine[Any, Any, T]]) -> tuple[list[T | None], BaseException | None]:

@@ -152,8 +152,8 @@ class TeamSpec(StrictModel):
 
     @property
     def digest(self) -> str:
-        """sha256 (hex) of the team's canonical JSON, without keys, and with paths relative to its file."""
-        data = self.model_dump(mode="json", exclude={"include"})
+        """sha256 (hex) of the team's canonical JSON, without keys and journal, and with paths relative to its file."""
+        data = self.model_dump(mode="json", exclude={"include", "journal"})
         text = json.dumps(data, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
         if self._source is not None:
             text = text.replace(json.dumps(f"{self._source.parent}/")[1:-1], "./")

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable, Coroutine
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from podium.commands.show import opened
 from podium.protocols.errors import InputError, RunCancelled, RunError
 from podium.protocols.events import Result
 
 if TYPE_CHECKING:
+    from podium.commands.live import Progress
     from podium.orchestrator.budget import Limits
     from podium.orchestrator.team import Team
     from podium.orchestrator.team_file import TeamSpec
 
-__all__ = ["Mode", "register"]
+__all__ = ["Mode", "register", "resume"]
+
+Begin = Callable[["Progress"], Coroutine[Any, Any, Result]]
+"""Starts the run, with somebody who hears its events."""
 
 
 class Mode(StrEnum):
@@ -56,13 +62,11 @@ def run(
 ) -> None:
     """Have a team work a task. The run is kept in the team's journal, or in .podium/runs.db here."""
     from podium.commands.folders import journal_folder
-    from podium.commands.live import Progress
     from podium.orchestrator.journal import DEFAULT
     from podium.orchestrator.team import Team
     from podium.orchestrator.team_file import load_team
 
-    if stream and as_json:
-        raise InputError("--stream prints the answer as text, --json prints the result at the end: choose one")
+    _one_form(as_json=as_json, stream=stream)
     given = {"--seconds": seconds, "--dollars": dollars, "--preference": preference}
     for name, value in given.items():
         if value is not None and not 0 < value < float("inf"):
@@ -74,10 +78,33 @@ def run(
         journal_folder(url, quiet=quiet or url == DEFAULT)
     team = Team.of(spec.model_copy(update={"journal": url}))
     limits = _limits(spec, tokens=tokens, calls=calls, seconds=seconds, dollars=dollars)
+    options: dict[str, Any] = {"preference": preference, "limits": limits}
+    options |= {"seed": seed, "mode": mode.value if mode else None}
+    _work(team, lambda emit: team.arun(asked, emit=emit, **options), url, as_json=as_json, stream=stream, quiet=quiet)
+
+
+def resume(file: Path, run: str, *, as_json: bool, stream: bool, quiet: bool) -> None:
+    """Go on with a kept run of a team."""
+    from podium.orchestrator.journal import DEFAULT
+    from podium.orchestrator.team import Team
+    from podium.orchestrator.team_file import load_team
+
+    _one_form(as_json=as_json, stream=stream)
+    spec = load_team(file)
+    url = spec.journal or DEFAULT
+    with opened(url):
+        pass  # where there is none, nothing is made
+    team = Team.of(spec.model_copy(update={"journal": url}))
+    _work(team, lambda emit: team.aresume(run, emit=emit), url, as_json=as_json, stream=stream, quiet=quiet)
+
+
+def _work(team: Team, begin: Begin, url: str | None, *, as_json: bool, stream: bool, quiet: bool) -> None:
+    """Await a run and print what came of it."""
+    from podium.commands.live import Progress
+
     progress = Progress(live=not (quiet or stream) and sys.stderr.isatty(), stream=stream)
-    options = {"seed": seed, "mode": mode.value if mode else None, "preference": preference, "limits": limits}
     try:
-        result = _worked(team, asked, progress, options)
+        result = _worked(team, begin, progress)
     except RunError as error:
         if as_json:
             typer.echo(json.dumps(_as_failure(error), indent=2))
@@ -90,6 +117,11 @@ def run(
         progress.answer(result)
     if not quiet:
         typer.echo(_summary(result, url), err=True)
+
+
+def _one_form(*, as_json: bool, stream: bool) -> None:
+    if stream and as_json:
+        raise InputError("--stream prints the answer as text, --json prints the result at the end: choose one")
 
 
 def _asked(task: str) -> str:
@@ -110,13 +142,13 @@ def _limits(spec: TeamSpec, **given: float | None) -> Limits:
     return limits(spec.budget.model_copy(update={name: value for name, value in given.items() if value is not None}))
 
 
-def _worked(team: Team, asked: str, progress: Any, options: dict[str, Any]) -> Result:
+def _worked(team: Team, begin: Begin, progress: Progress) -> Result:
     """The result. Ctrl-C cancels the run, which is kept as far as it got, and raises RunCancelled."""
     import asyncio
 
     async def work() -> Result:
         async with team:
-            return await team.arun(asked, emit=progress, **options)
+            return await begin(progress)
 
     try:
         with progress:

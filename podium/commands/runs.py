@@ -1,4 +1,4 @@
-"""`podium runs list | show | export`: what a journal holds. `podium show` is the short form of the first two."""
+"""`podium runs list | show | resume | export`: what a journal holds. `podium show` is short for the first two."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from podium.commands import run as running
 from podium.commands.folders import folder_for
 from podium.commands.show import Full, Most, Url, listing, opened, telling
 from podium.protocols.errors import InputError
@@ -15,7 +16,7 @@ __all__ = ["register"]
 
 Run = Annotated[str, typer.Argument(help="The run's id, or the beginning of it.")]
 
-runs = typer.Typer(no_args_is_help=True, help="List, tell and export the runs that are kept.")
+runs = typer.Typer(no_args_is_help=True, help="List, tell, resume and export the runs that are kept.")
 
 
 def register(app: typer.Typer) -> None:
@@ -43,6 +44,18 @@ def show(
 ) -> None:
     """Tell a run: each decision and why it was taken, who was told and said what, and what it cost."""
     telling(run, journal, full=full, as_json=as_json)
+
+
+@runs.command()
+def resume(
+    file: Annotated[Path, typer.Argument(help="The team file, as it was when the run began.")],
+    run: Run,
+    as_json: Annotated[bool, typer.Option("--json", help="Print answer, usage, steps and run id as JSON.")] = False,
+    stream: Annotated[bool, typer.Option("--stream", help="Print the answer while it is being written.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the answer and nothing else.")] = False,
+) -> None:
+    """Go on with a run whose process died. No completed call is made again; the time between does not count."""
+    running.resume(file, run, as_json=as_json, stream=stream, quiet=quiet)
 
 
 @runs.command()
