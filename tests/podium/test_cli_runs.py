@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from podium.cli import app
 from podium.orchestrator.journal import Journal
+from podium.orchestrator.run_log import RunLog
 from tests.orchestrator.journal.runs import beginning, ending, step
 
 WORKED = "aaaa00000001"
@@ -100,3 +101,49 @@ def test_what_a_user_gets_wrong(args: tuple[str, ...], words: str) -> None:
     assert done.exit_code == 2
     assert words in done.stderr
     assert "secret" not in done.output
+
+
+TEAM = """
+name: desk
+models: {small: {provider: scripted, replies: ["a plan", "it is 42"]}}
+agents: {ann: {role: planner, model: small}, bob: {role: solver, model: small}}
+coordinator: {kind: sequential}
+"""
+
+
+def cut_off(monkeypatch: pytest.MonkeyPatch) -> str:
+    """A run whose process died before it could write its last reply; its id."""
+    Path("team.yaml").write_text(TEAM)
+
+    async def nothing(*_: object) -> None:
+        pass
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunLog, "end", nothing)
+        made = CliRunner().invoke(app, ["run", "team.yaml", "how much?", "--json"])
+    return json.loads(made.stdout)["run"]
+
+
+def test_a_run_is_resumed_where_it_was_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = cut_off(monkeypatch)
+    assert json.loads(podium("list", "--unfinished", "--json").stdout)[0]["run"] == run
+    Path("team.yaml").write_text(TEAM.replace('["a plan", "it is 42"]', '["it is 42"]'))
+    changed = podium("resume", "team.yaml", run)
+    assert changed.exit_code == 2
+    assert "before its file was changed" in changed.stderr
+    Path("team.yaml").write_text(TEAM)
+    done = podium("resume", "team.yaml", run[:8], "--json")
+    told = json.loads(done.stdout)
+    assert (done.exit_code, told["run"], told["steps"], told["usage"]["calls"]) == (0, run, 2, 2)
+    again = podium("resume", "team.yaml", run)
+    assert (again.exit_code, "has ended (answered)" in again.stderr) == (2, True)
+
+
+def test_there_is_nothing_to_resume_where_nothing_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    Path("team.yaml").write_text(TEAM)
+    done = podium("resume", "team.yaml", "abc")
+    assert (done.exit_code, "no runs are kept in" in done.stderr) == (2, True)
+    assert not Path(".podium").exists()
