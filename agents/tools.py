@@ -22,13 +22,14 @@ import math
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from podium.agents import sandbox
+from podium.agents.breaker import Breaker
 from podium.agents.calculator import calculator
 from podium.agents.model import ToolSchema, whole_characters
 from podium.agents.python_tool import LONGEST_END, MEMORY_MB, SECONDS, Python
@@ -50,6 +51,7 @@ class Tool:
     idempotent: calling it twice does no harm, so a call that was in flight when a run broke off may be repeated; true
     for the built-in tools, which only compute (python without a sandbox may do more), and false for functions that
     nothing was said about. approve: a person should say yes before each call; kept here for whoever asks that person.
+    breaker: opens when the function raises or takes too long again and again.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Tool:
     longest_output: int = LONGEST_OUTPUT
     idempotent: bool = False
     approve: bool = False
+    breaker: Breaker = field(default_factory=Breaker, compare=False)
 
     @staticmethod
     def from_function(
@@ -117,6 +120,10 @@ class Tool:
             )
             expected = json.dumps(self.schema.parameters.get("properties", {}))
             return ToolResult(f"Wrong arguments for {self.name}: {problems}. It takes {expected}", failed=True)
+        if wait := self.breaker.wait():
+            failures = self.breaker.failures
+            said = f"{self.name} has failed {failures} times in a row and is not run for another {wait:.0f} s."
+            return ToolResult(f"{said} Go on without it.", failed=True)
         named = {key.removeprefix("field_"): getattr(checked, key) for key in type(checked).model_fields}
         limit = min(self.timeout, timeout)
         try:
@@ -128,9 +135,13 @@ class Tool:
                     if inspect.isawaitable(result):
                         result = await result
         except TimeoutError:
+            if limit == self.timeout:
+                self.breaker.failed()
             return ToolResult(f"{self.name} gave no result within {limit:g} seconds.", failed=True)
         except Exception as error:  # a user's function may raise anything; the model is told
+            self.breaker.failed()
             return ToolResult(self._short(f"{self.name} failed: {type(error).__name__}: {error}"), failed=True)
+        self.breaker.worked()
         if isinstance(result, ToolResult):
             return ToolResult(self._short(result.text), failed=result.failed)
         return ToolResult(self._short(_as_text(result)))

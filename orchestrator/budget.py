@@ -16,12 +16,16 @@ from podium.protocols.record import Usage
 
 @frozen
 class Limits:
-    """The most a run may use. tokens, calls: counts; seconds: wall clock; dollars. Infinite where not limited."""
+    """The most a run may use. tokens, calls: counts; seconds: wall clock; dollars. Infinite where not limited.
+
+    repeats: how often an agent may give the same reply to the same objective and instruction.
+    """
 
     tokens: float = math.inf
     calls: float = math.inf
     seconds: float = math.inf
     dollars: float = math.inf
+    repeats: float = math.inf
 
 
 @frozen

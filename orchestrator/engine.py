@@ -189,24 +189,25 @@ class _Run:
             log=log,
         )
         self.affordable: tuple[bool, ...] = ()
+        self.said: dict[tuple[str, str, str, str], int] = {}  # how often who replied what to which instruction
+        self.loop_of = ""  # who did so too often
         self.unfinished: tuple[Directive, ...] = ()  # what an earlier life of the run decided and did not do
 
     def restore(self, before: ResumeState) -> None:
         """Go back to where an earlier life of the run ended: record, memory, budget and clock, without a call."""
         self._begin(before.nodes[0])
+        actions = [each.action for each in before.decisions if not isinstance(each.action, Finish)]
+        told = {directive.id: directive for action in actions for directive in action}
         for node in before.nodes[1:]:
             self._add(node, known=True)
             self.budget.spend(node.usage)
-            if node.kind == "reply":
-                self._heard(node.author, node.content)
+            if node.kind == "reply" and node.directive in told:
+                self._heard(told[node.directive], node.content)
         self.budget.started -= before.nodes[-1].clock
         self.budget.deadline -= before.nodes[-1].clock
         self.decisions.extend(before.decisions)
         spoken = {node.directive for node in before.nodes}
-        for decision in before.decisions:
-            action = decision.action
-            if isinstance(action, Finish):
-                continue
+        for action in actions:
             if any(directive.id in spoken for directive in action):
                 self.requests.replay(action)
             else:
@@ -236,6 +237,8 @@ class _Run:
             if ended is not None:
                 return ended
         while True:
+            if self.loop_of:
+                return self.wind_down("loop", f"{self.loop_of} gives the same reply again and again")
             self.affordable = self.leases.affordable()
             if len(self.nodes) == 1 and not any(self.affordable):
                 return self.wind_down("budget", "the budget does not hold one call")
@@ -344,12 +347,17 @@ class _Run:
         self, directive: Directive, content: str, calls: tuple[Call, ...], usage: Usage, parents: tuple[int, ...]
     ) -> Node:
         node = self._node("reply", directive, content, self._answer(content), calls, usage, parents)
-        self._heard(directive.agent, content)
+        self._heard(directive, content)
         return self._add(node)
 
-    def _heard(self, agent: str, content: str) -> None:
-        """A reply is there, for those to be shown who may be."""
+    def _heard(self, directive: Directive, content: str) -> None:
+        """A reply is there, for those to be shown who may be; whether it was there before is counted."""
+        agent = directive.agent
         self.leases.heard(self.team.topology.viewers(agent), len(content) + len(agent) + 4)
+        key = agent, directive.objective, directive.instruction, content
+        self.said[key] = often = self.said.get(key, 0) + 1
+        if often > self.budget.limits.repeats:
+            self.loop_of = agent
 
     def _answer(self, content: str) -> str | None:
         """The part of a reply that votes compare, as the task tells it apart."""

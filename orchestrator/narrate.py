@@ -41,6 +41,7 @@ ENDINGS: Mapping[str, str] = {
     "answered": "the coordinator was done",
     "budget": "the budget held no further call, so the best answer so far was taken",
     "deadline": "the time was up, so the best answer so far was taken",
+    "loop": "an agent said the same again and again, so the best answer so far was taken",
     "cancelled": "it was cancelled",
     "failed": "it failed; what had arrived is kept",
     "unfinished": "no end was written: it is under way, or its process died",

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
 from podium.agents.agent import Agent
+from podium.agents.breaker import Breaker, Guarded
 from podium.agents.documents import DocumentIndex
 from podium.agents.model import Model
 from podium.agents.providers import build_model
@@ -35,6 +36,9 @@ from podium.protocols.events import Event, Result
 from podium.protocols.task import Message, Task
 
 T = TypeVar("T")
+REMOTE = ("openai", "vllm")
+"""Providers that are reached over a network: their models are behind a circuit breaker each."""
+
 Ask = str | Task | Sequence[Message]
 """What a team may be asked: a text, a conversation, or a task with a scorer."""
 
@@ -59,17 +63,21 @@ class Team:
         self.models = models
         self.journal = journal
         base = spec.source.parent if spec.source else Path()
+        guarded = dict(models)
+        for name, model in spec.models.items():
+            if model.provider in REMOTE:
+                guarded[name] = Guarded(models[name], Breaker(spec.retry.open_after, spec.retry.open_seconds))
         self.agents = {
             name: Agent(
                 name,
                 agent.role,
-                models[agent.model],
+                guarded[agent.model],
                 prompt=agent.prompt,
                 description=agent.description or "",
                 tools=[_tool(tool, base, name) for tool in agent.tools],
                 documents=DocumentIndex.load(agent.documents) if agent.documents else None,
                 max_tool_rounds=agent.max_tool_rounds,
-                fallbacks=[models[other] for other in spec.models[agent.model].fallback],
+                fallbacks=[guarded[other] for other in spec.models[agent.model].fallback],
             )
             for name, agent in spec.agents.items()
         }
@@ -83,7 +91,7 @@ class Team:
             limits(spec.budget),
             mode=learned.mode if learned else "greedy",
             preference=learned.preference if learned else None,
-            retry=Retry(**spec.retry.model_dump()),
+            retry=Retry(spec.retry.attempts, spec.retry.wait, spec.retry.longest),
         )
         self._digest = spec.digest if journal else ""
         self._loop: asyncio.AbstractEventLoop | None = None

@@ -106,6 +106,8 @@ class BudgetSpec(StrictModel):
     """Wall-clock seconds."""
     dollars: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """Dollars, by the prices of the models."""
+    repeats: Count | None = 10
+    """How often an agent may give the same reply to the same instruction; once more, and the run is ended as a loop."""
 
 
 class RetrySpec(StrictModel):
@@ -117,6 +119,10 @@ class RetrySpec(StrictModel):
     """The second attempt comes within so many seconds, at random; the window doubles with each further one."""
     longest: Seconds = 30.0
     """Longest wait in seconds; an endpoint that asks for more is given up for the next model of the chain."""
+    open_after: Count = 5
+    """After so many failures in a row an endpoint is not asked for a while: calls fail at once, or go to a fallback."""
+    open_seconds: Seconds = 30.0
+    """How long that is."""
 
 
 class TeamSpec(StrictModel):

@@ -8,7 +8,7 @@ from podium.protocols.frozen import frozen
 from podium.protocols.record import Decision, Node, NodeId, Usage
 from podium.protocols.task import Task
 
-Stop = Literal["answered", "budget", "deadline", "cancelled", "failed"]
+Stop = Literal["answered", "budget", "deadline", "loop", "cancelled", "failed"]
 """Why a run ended: the coordinator finished, the budget or the time ran out, the caller cancelled, or it failed."""
 
 

@@ -20,7 +20,7 @@ from podium import Team
 
 FILE = """
 name: loop
-models: {{instant: {{provider: scripted, replies: ["the answer is 42"], max_tokens: 16}}}}
+models: {{instant: {{provider: scripted, replies: {replies}, max_tokens: 16}}}}
 agents:
   first: {{role: solver, model: instant}}
   second: {{role: critic, model: instant}}
@@ -30,6 +30,9 @@ budget: {{tokens: 100000000, calls: 10000}}
 """
 
 TURNS = (10, 50, 200)
+
+REPLIES = json.dumps([f"the answer is {number}" for number in range(600)])
+"""In turn: an agent that says the same again and again would be stopped."""
 
 
 def coordinators() -> dict[tuple[int, int], str]:
@@ -62,7 +65,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for key, coordinator in coordinators().items():
             file = Path(folder) / f"{key[0]}-{key[1]}.yaml"
-            file.write_text(FILE.format(coordinator=coordinator))
+            file.write_text(FILE.format(coordinator=coordinator, replies=REPLIES))
             teams[key] = Team.load(file)
         figures: dict[tuple[int, int], list[float]] = {key: [] for key in teams}
         speed: list[float] = []

@@ -44,6 +44,7 @@ from podium.protocols.record import (
 )
 from podium.protocols.task import Message, Task
 from tests.orchestrator.stage import ONCE, Scripted, Speaker, Stage, authors
+from tests.orchestrator.teams import scripted, team
 
 FOREVER = 3600.0
 
@@ -351,6 +352,29 @@ class TestEvents:
             Stage(Speaker("a", error=ModelUnreachable("down"))).run(Scripted((tell("a"),)), emit=events.append)
         assert isinstance(events[-1], Ended)
         assert events[-1].result.stop == "failed"
+
+
+class TestLoops:
+    def test_the_same_reply_again_and_again_ends_the_run(self) -> None:
+        stage = Stage(Speaker("a", "A"), Speaker("b", "B"), limits=Limits(repeats=3))
+        turns = [(tell("a" if turn % 2 == 0 else "b", str(turn)),) for turn in range(40)]
+        result = stage.run(Scripted(*turns))
+        assert (result.stop, result.answer, result.usage.calls) == ("loop", "A", 7)
+
+    def test_other_words_or_another_instruction_are_no_loop(self) -> None:
+        def counting(envelope: Envelope) -> str:
+            return f"step {envelope.directive.id}"
+
+        stage = Stage(Speaker("a", counting), Speaker("b", "B"), limits=Limits(repeats=2))
+        turns = [(tell("a", f"a{turn}"), tell("b", f"b{turn}", instruction=f"look at {turn}")) for turn in range(9)]
+        assert stage.run(Scripted(*turns, Finish(1))).stop == "answered"
+
+    def test_a_team_file_says_how_often(self) -> None:
+        with team({"ann": scripted("again")}, "round_robin", rounds=30) as desk:
+            assert desk.run("?").usage.calls == 11
+        with team({"ann": scripted("again")}, "round_robin", rounds=30, budget={"repeats": None}) as desk:
+            result = desk.run("?")
+            assert (result.usage.calls, result.stop) == (30, "answered")
 
 
 class TestErrors:

@@ -1,0 +1,86 @@
+"""A circuit breaker: what keeps failing is not asked for a while, so that nobody waits for it in vain.
+
+After so many failures in a row it opens: callers are refused at once. When its time is over one caller is let through;
+if that works it closes, and if not it stays open for as long again. Source: M. Nygard, Release It!, 2nd ed., ch. 5.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+
+from podium.agents.model import Model, Prompt
+from podium.protocols.errors import ModelError
+from podium.protocols.record import Generation, Sampling
+
+__all__ = ["Breaker", "Guarded"]
+
+
+class Breaker:
+    """Of one endpoint or tool, for all who use it. failures: in a row until it opens; seconds: how long it stays so."""
+
+    __slots__ = ("_failed", "_open_until", "failures", "seconds")
+
+    def __init__(self, failures: int = 5, seconds: float = 30.0) -> None:
+        self.failures = failures
+        self.seconds = seconds
+        self._failed = 0
+        self._open_until = 0.0
+
+    def wait(self) -> float:
+        """Seconds until it may be asked again, 0: now. Who is told 0 while it is open is the one that tries."""
+        if self._failed < self.failures:
+            return 0.0
+        now = time.monotonic()
+        if now < self._open_until:
+            return self._open_until - now
+        self._open_until = now + self.seconds
+        return 0.0
+
+    def worked(self) -> None:
+        """A call came back."""
+        self._failed = 0
+
+    def failed(self) -> None:
+        """A call failed in a way that the next one may, too."""
+        self._failed += 1
+        if self._failed >= self.failures:
+            self._open_until = time.monotonic() + self.seconds
+
+
+class Guarded:
+    """A model behind a circuit breaker; the rest is the model's own."""
+
+    def __init__(self, model: Model, breaker: Breaker) -> None:
+        self.model = model
+        self.breaker = breaker
+        self.name = model.name
+        self.identity = model.identity
+        self.price = model.price
+        self.max_tokens = model.max_tokens
+        self.temperature = model.temperature
+        self.gives_ids = model.gives_ids
+        self.chars_per_token = model.chars_per_token
+
+    async def generate(self, prompt: Prompt, sampling: Sampling) -> AsyncIterator[str | Generation]:
+        """As the model, but a ModelError at once, which asks to wait, while the breaker is open."""
+        wait = self.breaker.wait()
+        if wait:
+            raise ModelError(
+                f"model {self.name} has failed {self.breaker.failures} times in a row and is not asked for another "
+                f"{wait:.0f} s",
+                transient=True,
+                after=wait,
+            )
+        try:
+            async for item in self.model.generate(prompt, sampling):
+                yield item
+        except ModelError as error:
+            if error.transient:
+                self.breaker.failed()
+            raise
+        self.breaker.worked()
+
+    async def close(self) -> None:
+        """Free what the model holds."""
+        await self.model.close()

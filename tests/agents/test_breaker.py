@@ -1,0 +1,106 @@
+"""Circuit breakers: what keeps failing is left alone for a while."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import replace
+
+import pytest
+
+from podium.agents.breaker import Breaker, Guarded
+from podium.agents.model import Prompt, complete
+from podium.agents.scripted import ScriptedModel
+from podium.agents.tools import Tool
+from podium.protocols.errors import ModelError, ModelUnreachable
+from podium.protocols.record import Sampling
+
+PROMPT = Prompt("ann", "?", tuple)
+
+
+def ask(model: Guarded) -> str:
+    return asyncio.run(complete(model, PROMPT, Sampling())).text
+
+
+def test_it_opens_after_failures_in_a_row_and_refuses_at_once() -> None:
+    inner = ScriptedModel(ModelUnreachable("down"))
+    model = Guarded(inner, Breaker(3, 60))
+    for _ in range(3):
+        with pytest.raises(ModelUnreachable):
+            ask(model)
+    with pytest.raises(ModelError, match=r"has failed 3 times in a row and is not asked for another 60 s") as caught:
+        ask(model)
+    assert inner.calls == 3
+    assert caught.value.transient
+    assert caught.value.after == pytest.approx(60, abs=1)
+
+
+def test_a_success_between_failures_starts_the_count_again() -> None:
+    model = Guarded(ScriptedModel([ModelUnreachable("down"), "yes"], cycle=True), Breaker(2, 60))
+    for _ in range(4):
+        with pytest.raises(ModelUnreachable):
+            ask(model)
+        assert ask(model) == "yes"
+
+
+def test_what_is_refused_for_good_is_no_failure_of_the_endpoint() -> None:
+    inner = ScriptedModel(ModelError("no such model"))
+    model = Guarded(inner, Breaker(2, 60))
+    for _ in range(5):
+        with pytest.raises(ModelError, match="no such model"):
+            ask(model)
+    assert inner.calls == 5
+
+
+def test_when_its_time_is_over_one_caller_tries() -> None:
+    breaker = Breaker(1, 0.05)
+    breaker.failed()
+    assert 0 < breaker.wait() <= 0.05
+    while breaker.wait():
+        pass
+    assert breaker.wait() > 0  # the others wait for what the first one finds
+    breaker.worked()
+    assert breaker.wait() == 0
+    breaker.failed()
+    assert breaker.wait() > 0
+
+
+def test_a_tool_that_keeps_crashing_is_not_run_again() -> None:
+    runs: list[int] = []
+
+    def crash(number: int) -> str:
+        """Crash."""
+        runs.append(number)
+        raise OSError("no")
+
+    tool = replace(Tool.from_function(crash), breaker=Breaker(2, 60))
+    for _ in range(5):
+        result = asyncio.run(tool.call('{"number": "wrong"}'))  # the model's mistake does not count
+    for number in range(4):
+        result = asyncio.run(tool.call(f'{{"number": {number}}}'))
+    assert runs == [0, 1]
+    assert result.failed
+    assert result.text == "crash has failed 2 times in a row and is not run for another 60 s. Go on without it."
+
+
+def test_a_caller_without_time_is_no_failure_of_the_tool() -> None:
+    async def slow() -> str:
+        """Take long."""
+        await asyncio.sleep(60)
+        return ""
+
+    tool = replace(Tool.from_function(slow), breaker=Breaker(1, 60))
+    for _ in range(2):
+        assert "within 0.01 seconds" in asyncio.run(tool.call("{}", timeout=0.01)).text
+
+
+def test_cancelling_a_call_is_no_failure_of_the_endpoint() -> None:
+    model = Guarded(ScriptedModel("yes", delay=60), Breaker(1, 60))
+
+    async def given_up() -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await complete(model, PROMPT, Sampling())
+
+    asyncio.run(given_up())
+    assert model.breaker.wait() == 0
