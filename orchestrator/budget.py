@@ -55,7 +55,11 @@ Hold = tuple[int, int, float]
 
 
 class Budget:
-    """The account of one run. tokens, calls, dollars: spent; held_...: set aside; overshoot: tokens above a hold."""
+    """One account: a run's, an agent's in a run, or the pool that all runs of a team share.
+
+    tokens, calls, dollars: spent; held_...: set aside; overshoot: tokens above a hold. shared: by
+    several runs.
+    """
 
     __slots__ = (
         "calls",
@@ -66,12 +70,14 @@ class Budget:
         "held_tokens",
         "limits",
         "overshoot",
+        "shared",
         "started",
         "tokens",
     )
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, *, shared: bool = False) -> None:
         self.limits = limits
+        self.shared = shared
         self.started = time.monotonic()
         self.deadline = self.started + limits.seconds
         self.tokens = self.calls = self.overshoot = 0
@@ -87,6 +93,23 @@ class Budget:
         dollars = limits.dollars - self.dollars - self.held_dollars
         seconds = self.deadline - time.monotonic()
         return Left(tokens, calls, seconds, dollars, limits)
+
+    def room(self, estimate: int, price: tuple[float, float]) -> float:
+        """Tokens that a reply may have, to a prompt of so many tokens at such a price; 0 when one call does not fit.
+
+        price: dollars per million (input, output) tokens.
+        """
+        limits = self.limits
+        if self.calls + self.held_calls + 1 > limits.calls:
+            return 0
+        room = limits.tokens - self.tokens - self.held_tokens - estimate
+        if limits.dollars != math.inf:
+            dollars = limits.dollars - self.dollars - self.held_dollars - estimate * price[0] * 1e-6
+            if dollars < 0:
+                return 0
+            if price[1] > 0:
+                room = min(room, dollars / (price[1] * 1e-6))
+        return room
 
     def admits(self, tokens: int, calls: int, dollars: float) -> bool:
         """Whether a call of this worst case fits what is left."""

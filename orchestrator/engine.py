@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from types import MappingProxyType
 from typing import Literal
 
 from podium.orchestrator.budget import Budget, Limits
@@ -44,6 +45,8 @@ class Settings:
 
 DEFAULTS = Settings()
 
+NO_SHARES: Mapping[str, Limits] = MappingProxyType({})
+
 NO_ANSWERS: tuple[Kind, ...] = ("decision", "failure")
 """Kinds of nodes that no run can end with."""
 
@@ -51,7 +54,8 @@ NO_ANSWERS: tuple[Kind, ...] = ("decision", "failure")
 class Orchestrator:
     """Runs tasks with one team: a bus with agents on it, a coordinator, a topology and limits.
 
-    Immutable; any number of runs share it.
+    limits: of each run; shares: the most that an agent may use of them; pool: what all runs together may use.
+    Immutable, but for what the pool has paid; any number of runs share it.
     """
 
     def __init__(
@@ -65,6 +69,8 @@ class Orchestrator:
         mode: Literal["sample", "greedy"] = "greedy",
         preference: float | None = None,
         retry: Retry = PATIENT,
+        shares: Mapping[str, Limits] = NO_SHARES,
+        pool: Budget | None = None,
     ) -> None:
         self.name = name
         self.bus = bus
@@ -74,6 +80,8 @@ class Orchestrator:
         self.mode: Literal["sample", "greedy"] = mode
         self.preference = preference
         self.retry = retry
+        self.shares = shares
+        self.pool = pool
         self._decider = Decider(coordinator)
 
     def led_by(self, coordinator: Coordinator) -> Orchestrator:
@@ -87,7 +95,19 @@ class Orchestrator:
             mode=self.mode,
             preference=self.preference,
             retry=self.retry,
+            shares=self.shares,
+            pool=self.pool,
         )
+
+    def within(self) -> dict[str, tuple[Budget, ...]]:
+        """Budgets, besides a run's own, that each agent's requests fall under in a new run."""
+        if not self.shares and self.pool is None:
+            return {}
+        pool = () if self.pool is None else (self.pool,)
+        return {
+            card.name: (*((Budget(self.shares[card.name]),) if card.name in self.shares else ()), *pool)
+            for card in self.bus.cards()
+        }
 
     async def run(
         self,
@@ -174,7 +194,8 @@ class _Run:
         self.nodes: list[Node] = []
         self.decisions: list[Decision] = []
         self.memory: Memory = None
-        self.leases = Leases(self.budget, self.cards, sum(len(message.content) for message in task.messages))
+        size = sum(len(message.content) for message in task.messages)
+        self.leases = Leases(self.budget, self.cards, size, team.within())
         self.requests = Requests(
             id,
             task.messages,
@@ -182,7 +203,6 @@ class _Run:
             bus=team.bus,
             topology=team.topology,
             retry=team.retry,
-            budget=self.budget,
             leases=self.leases,
             reply_seed=settings.reply_seed,
             emit=emit,
@@ -200,7 +220,7 @@ class _Run:
         told = {directive.id: directive for action in actions for directive in action}
         for node in before.nodes[1:]:
             self._add(node, known=True)
-            self.budget.spend(node.usage)
+            self.leases.spend(node.author, node.usage)
             if node.kind == "reply" and node.directive in told:
                 self._heard(told[node.directive], node.content)
         self.budget.started -= before.nodes[-1].clock
@@ -413,6 +433,8 @@ class _Run:
         """Calls that the coordinator made to decide become a node of the record, and the run pays for them."""
         usage = Usage.total(call.result.usage for call in decision.calls if isinstance(call.result, Generation))
         self.budget.spend(usage)
+        if self.team.pool:
+            self.team.pool.spend(usage)
         text = decision.calls[-1].result.text
         clock = time.monotonic() - self.budget.started
         self._add(

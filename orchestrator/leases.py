@@ -1,4 +1,7 @@
-"""Leases: what one request may use of a run's budget, settled before its prompt exists.
+"""Leases: what one request may use of the budgets it falls under, settled before its prompt exists.
+
+A request of an agent falls under the budget of its run, and where there are such, of its agent in this run and of the
+pool that all runs share. It has to fit each of them, and each sets it aside and pays for it.
 
 A prompt's size is bounded from the characters that it will show, so that nothing is rendered to be refused. Numbers of
 tokens come from each agent's own characters per token, on the careful side.
@@ -7,19 +10,24 @@ tokens come from each agent's own characters per token, on the careful side.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from podium.orchestrator.budget import Budget, Hold
 from podium.protocols.bus import Card, Lease
+from podium.protocols.record import Usage
 
 SHORTEST_REPLY = 16
 """A request is refused when fewer tokens than this are left for its reply (or than its own cap, if that is lower)."""
+
+NOTHING: Mapping[str, Sequence[Budget]] = MappingProxyType({})
 
 
 class Leases:
     """Gives the requests of one run their leases.
 
-    task: characters of the conversation that the run works on. refused: how many requests the budget did not hold.
+    task: characters of the conversation that the run works on. within: further budgets that an agent's requests fall
+    under. refused: how many requests the budgets did not hold.
     """
 
     __slots__ = (
@@ -28,14 +36,18 @@ class Leases:
         "_cards",
         "_everyone",
         "_longest",
+        "_plain",
         "_said",
         "_task",
+        "_under",
         "budget",
         "refused",
         "shown",
     )
 
-    def __init__(self, budget: Budget, cards: Sequence[Card], task: int) -> None:
+    def __init__(
+        self, budget: Budget, cards: Sequence[Card], task: int, within: Mapping[str, Sequence[Budget]] = NOTHING
+    ) -> None:
         limits = budget.limits
         self.budget = budget
         self.refused = 0
@@ -47,6 +59,8 @@ class Leases:
         self._bounded = min(limits.tokens, limits.calls, limits.dollars) < math.inf
         self._ample = limits.dollars == math.inf and all(card.chars_per_token >= 1 for card in cards)
         self._everyone = (True,) * len(cards)
+        self._under = {card.name: (budget, *within.get(card.name, ())) for card in cards}
+        self._plain = not any(within.values())
 
     def heard(self, viewers: Iterable[str], characters: int) -> None:
         """A reply of this size is there, for the viewers to be shown."""
@@ -60,7 +74,7 @@ class Leases:
 
     def affordable(self) -> tuple[bool, ...]:
         """For each card, whether one more request fits, with all that the agent may see in its prompt."""
-        if not self._bounded or self._holds_any():
+        if self._plain and (not self._bounded or self._holds_any()):
             return self._everyone
         return tuple(
             self._room(card, self.estimate(card, self.shown[card.name]), card.max_tokens) > 0 for card in self._cards
@@ -71,22 +85,34 @@ class Leases:
 
         None when the budget does not hold one call. An agent with tools gets as many rounds as fit.
         """
-        budget, limits = self.budget, self.budget.limits
+        limits, under = self.budget.limits, self._under[card.name]
         room = self._room(card, estimate, cap)
         if room <= 0:
             self.refused += 1
             return None
         tokens, rounds = estimate + room, card.rounds
         dollars = (estimate * card.price[0] + room * card.price[1]) * 1e-6
-        while rounds > 1 and not budget.admits(tokens * rounds, rounds, dollars * rounds):
+        while rounds > 1 and not all(each.admits(tokens * rounds, rounds, dollars * rounds) for each in under):
             rounds -= 1
         hold = (tokens * rounds, rounds, dollars * rounds)
-        budget.reserve(hold)
-        lease = Lease(*hold, budget.deadline)
+        for budget in under:
+            budget.reserve(hold)
+        lease = Lease(*hold, self.budget.deadline)
         if rounds > 1:  # what tools return comes on top of the estimate: where nothing is limited, nothing is refused
-            lease.tokens = lease.tokens if limits.tokens < math.inf else math.inf
-            lease.dollars = lease.dollars if limits.dollars < math.inf else math.inf
+            lease.tokens = lease.tokens if not self._plain or limits.tokens < math.inf else math.inf
+            lease.dollars = lease.dollars if not self._plain or limits.dollars < math.inf else math.inf
         return lease, hold
+
+    def settle(self, agent: str, hold: Hold, usage: Usage) -> None:
+        """A request ended: every budget that it falls under gets its hold back and pays what was really used."""
+        for budget in self._under[agent]:
+            budget.settle(hold, usage)
+
+    def spend(self, agent: str, usage: Usage) -> None:
+        """What an earlier life of the run used of this agent; the pool paid for that then."""
+        for budget in self._under.get(agent, (self.budget,)):
+            if not budget.shared:
+                budget.spend(usage)
 
     def _holds_any(self) -> bool:
         """Whether the budget holds a request to any agent with ease: a bound that costs less than asking each."""
@@ -98,15 +124,9 @@ class Leases:
         )
 
     def _room(self, card: Card, estimate: int, cap: int) -> int:
-        """Reply tokens, up to the cap, that a request with this prompt may use; 0 when it does not fit the budget."""
-        budget, limits = self.budget, self.budget.limits
-        if budget.calls + budget.held_calls + 1 > limits.calls:
-            return 0
-        room = limits.tokens - budget.tokens - budget.held_tokens - estimate
-        if limits.dollars != math.inf:
-            dollars = limits.dollars - budget.dollars - budget.held_dollars - estimate * card.price[0] * 1e-6
-            if dollars < 0:
-                return 0
-            if card.price[1] > 0:
-                room = min(room, dollars / (card.price[1] * 1e-6))
+        """Reply tokens, up to the cap, that a request with this prompt may use; 0 when it does not fit the budgets."""
+        price, under = card.price, self._under[card.name]
+        room = under[0].room(estimate, price)
+        for budget in under[1:]:
+            room = min(room, budget.room(estimate, price))
         return cap if room >= cap else 0 if room < min(cap, SHORTEST_REPLY) else int(room)

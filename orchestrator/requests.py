@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
-from podium.orchestrator.budget import Budget, Hold
+from podium.orchestrator.budget import Hold
 from podium.orchestrator.leases import Leases
 from podium.orchestrator.retrying import Retry, recover
 from podium.orchestrator.run_log import RunLog
@@ -55,7 +55,6 @@ class Requests:
 
     __slots__ = (
         "_asked",
-        "_budget",
         "_bus",
         "_cards",
         "_emit",
@@ -80,7 +79,6 @@ class Requests:
         bus: Bus,
         topology: Topology,
         retry: Retry,
-        budget: Budget,
         leases: Leases,
         reply_seed: int | None,
         emit: Callable[[Event], None] | None,
@@ -92,7 +90,6 @@ class Requests:
         self._bus = bus
         self._topology = topology
         self._retry = retry
-        self._budget = budget
         self._leases = leases
         self._reply_seed = reply_seed
         self._emit = emit
@@ -176,7 +173,7 @@ class Requests:
             for call in calls:
                 if isinstance(call.result, Generation):
                     usage = call.result.usage if usage is NO_USAGE else usage + call.result.usage
-            self._budget.settle(hold, usage)
+            self._leases.settle(agent, hold, usage)
             if stopped:
                 self.unanswered = self.unanswered + usage
         return (content, tuple(calls), usage) if error is None else Failed(error, tuple(calls), usage)

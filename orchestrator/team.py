@@ -20,7 +20,7 @@ from podium.agents.documents import DocumentIndex
 from podium.agents.model import Model
 from podium.agents.providers import build_model
 from podium.agents.tools import Tool, load_tool
-from podium.orchestrator.budget import Limits
+from podium.orchestrator.budget import Budget, Limits
 from podium.orchestrator.coordinator import Coordinator
 from podium.orchestrator.coordinators import build_coordinator
 from podium.orchestrator.engine import Orchestrator, Settings
@@ -28,7 +28,7 @@ from podium.orchestrator.journal import Head, Journal
 from podium.orchestrator.model_spec import RecordedModel
 from podium.orchestrator.retrying import Retry
 from podium.orchestrator.run_log import RunLog
-from podium.orchestrator.team_file import BudgetSpec, TeamSpec, ToolSpec, load_team
+from podium.orchestrator.team_file import BudgetSpec, ShareSpec, TeamSpec, ToolSpec, load_team
 from podium.orchestrator.topology import Topology
 from podium.protocols.bus import MemoryBus
 from podium.protocols.errors import InputError, RunError, ToolError
@@ -91,6 +91,8 @@ class Team:
             limits(spec.budget),
             mode=learned.mode if learned else "greedy",
             preference=learned.preference if learned else None,
+            shares={name: limits(agent.budget) for name, agent in spec.agents.items() if agent.budget != ShareSpec()},
+            pool=Budget(limits(spec.pool), shared=True) if spec.pool != ShareSpec() else None,
             retry=Retry(spec.retry.attempts, spec.retry.wait, spec.retry.longest),
         )
         self._digest = spec.digest if journal else ""
@@ -290,8 +292,8 @@ def _tool(tool: str | ToolSpec, base: Path, agent: str) -> Tool:
         raise InputError(f"agents.{agent}.tools: {error.message}") from None
 
 
-def limits(budget: BudgetSpec) -> Limits:
-    """What a team file's budget means for a run."""
+def limits(budget: BudgetSpec | ShareSpec) -> Limits:
+    """What a team file's budget means."""
     given = {name: value for name, value in budget.model_dump().items() if value is not None}
     return Limits(**given)
 

@@ -22,7 +22,17 @@ from podium.orchestrator.model_spec import Count, ModelSpec, Seconds
 from podium.orchestrator.yaml_file import Check, FilePaths, FileUrl, StrictModel, Words, load_model, parse_model
 from podium.orchestrator.yaml_problems import Problem, nearest, say
 
-__all__ = ["ROLES", "AgentSpec", "BudgetSpec", "TeamSpec", "ToolSpec", "TopologySpec", "load_team", "parse_team"]
+__all__ = [
+    "ROLES",
+    "AgentSpec",
+    "BudgetSpec",
+    "ShareSpec",
+    "TeamSpec",
+    "ToolSpec",
+    "TopologySpec",
+    "load_team",
+    "parse_team",
+]
 
 ROLES = ("planner", "solver", "critic", "verifier", "aggregator", "retriever")
 """Roles that come with a system prompt; any other word is a role of your own and needs a `prompt`."""
@@ -61,6 +71,17 @@ class ToolSpec(StrictModel):
     """Run the tool python as an ordinary process of this user, which can read files and reach the network."""
 
 
+class ShareSpec(StrictModel):
+    """The most that is used; what is left out is not limited."""
+
+    tokens: Count | None = None
+    """Input and output tokens."""
+    calls: Count | None = None
+    """Model calls."""
+    dollars: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """Dollars, by the prices of the models."""
+
+
 class AgentSpec(StrictModel):
     """One agent: a role bound to a model."""
 
@@ -78,6 +99,8 @@ class AgentSpec(StrictModel):
     """Files or folders that a retriever searches, relative to this file."""
     max_tool_rounds: Annotated[int, Field(ge=1, le=100)] = 4
     """Most rounds of tool calls before it has to answer."""
+    budget: ShareSpec = ShareSpec()
+    """What it may use of the budget of one run."""
 
 
 class TopologySpec(StrictModel):
@@ -140,6 +163,8 @@ class TeamSpec(StrictModel):
     """Who decides which agent speaks next."""
     budget: BudgetSpec = BudgetSpec()
     """What one run may use at most."""
+    pool: ShareSpec = ShareSpec()
+    """What all runs of the team together may use, as long as the process lives."""
     retry: RetrySpec = RetrySpec()
     """When a call that failed is made again."""
     bus: Annotated[str, Field(pattern=r"^(memory://|mqtts?://[^\s/]+.*)$")] = "memory://"
@@ -224,9 +249,26 @@ def references(data: Mapping[str, Any]) -> Iterator[Problem]:
     aggregator = coordinator.get("aggregator")
     if isinstance(aggregator, str) and list(agents) == [aggregator] and not coordinator.get("agents"):
         yield Problem(("coordinator",), "the aggregator is the only agent, and nobody is left to propose", show=False)
+    yield from _nested(data)
     for index, edge in enumerate(_sequence(_mapping(data.get("topology")).get("edges"))):
         for end, name in enumerate(_sequence(edge)):
             yield from _unknown("agent", name, agents, ("topology", "edges", index, end))
+
+
+def _nested(data: Mapping[str, Any]) -> Iterator[Problem]:
+    """Inner limits that are above the outer one, which would bind first: most likely a mistake."""
+    default = {limit: BudgetSpec.model_fields[limit].default for limit in ShareSpec.model_fields}
+    whole, pool = {**default, **_mapping(data.get("budget"))}, _mapping(data.get("pool"))
+    chosen = {limit: value for limit, value in whole.items() if limit in default and value != default[limit]}
+    inner = [
+        (("agents", name, "budget"), _mapping(agent).get("budget"), whole, "one whole run may use")
+        for name, agent in _mapping(data.get("agents")).items()
+    ]
+    for where, share, limits, what in (*inner, (("budget",), chosen, pool, "all runs together may use")):
+        for limit, value in _mapping(share).items():
+            most = limits.get(limit)
+            if isinstance(value, int | float) and isinstance(most, int | float) and value > most:
+                yield Problem((*where, limit), f"more than {what} ({most:g})", f"at most {most:g}")
 
 
 def _of_agent(name: str, agent: Mapping[str, Any], models: Mapping[str, Any]) -> Iterator[Problem]:

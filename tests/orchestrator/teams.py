@@ -26,14 +26,24 @@ def team(
     budget: Mapping[str, Any] | None = None,
     coordinator: Coordinator | None = None,
     journal: Journal | None = None,
+    pool: Mapping[str, Any] | None = None,
+    shares: Mapping[str, Mapping[str, Any]] | None = None,
     **more: Any,
 ) -> Team:
-    """A team with one agent per model, of the same name. more: of the coordinator's spec."""
+    """A team with one agent per model, of the same name. shares: agents' budgets; more: of the coordinator's spec."""
     spec = TeamSpec.model_validate(
         {
             "name": name,
             "models": {each: {"provider": "scripted", "replies": ["unused"]} for each in models},
-            "agents": {each: {"role": (roles or {}).get(each, "solver"), "model": each} for each in models},
+            "agents": {
+                each: {
+                    "role": (roles or {}).get(each, "solver"),
+                    "model": each,
+                    "budget": (shares or {}).get(each, {}),
+                }
+                for each in models
+            },
+            "pool": pool or {},
             "coordinator": {"kind": kind, **more},
             "budget": budget or {},
             "retry": {"attempts": 1},
