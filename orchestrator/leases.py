@@ -27,7 +27,7 @@ class Leases:
     """Gives the requests of one run their leases.
 
     task: characters of the conversation that the run works on. within: further budgets that an agent's requests fall
-    under. refused: how many requests the budgets did not hold.
+    under; under: all of them, the run's own first. refused: how many requests the budgets did not hold.
     """
 
     __slots__ = (
@@ -39,10 +39,10 @@ class Leases:
         "_plain",
         "_said",
         "_task",
-        "_under",
         "budget",
         "refused",
         "shown",
+        "under",
     )
 
     def __init__(
@@ -59,7 +59,7 @@ class Leases:
         self._bounded = min(limits.tokens, limits.calls, limits.dollars) < math.inf
         self._ample = limits.dollars == math.inf and all(card.chars_per_token >= 1 for card in cards)
         self._everyone = (True,) * len(cards)
-        self._under = {card.name: (budget, *within.get(card.name, ())) for card in cards}
+        self.under = {card.name: (budget, *within.get(card.name, ())) for card in cards}
         self._plain = not any(within.values())
 
     def heard(self, viewers: Iterable[str], characters: int) -> None:
@@ -85,7 +85,7 @@ class Leases:
 
         None when the budget does not hold one call. An agent with tools gets as many rounds as fit.
         """
-        limits, under = self.budget.limits, self._under[card.name]
+        limits, under = self.budget.limits, self.under[card.name]
         room = self._room(card, estimate, cap)
         if room <= 0:
             self.refused += 1
@@ -103,14 +103,9 @@ class Leases:
             lease.dollars = lease.dollars if not self._plain or limits.dollars < math.inf else math.inf
         return lease, hold
 
-    def settle(self, agent: str, hold: Hold, usage: Usage) -> None:
-        """A request ended: every budget that it falls under gets its hold back and pays what was really used."""
-        for budget in self._under[agent]:
-            budget.settle(hold, usage)
-
     def spend(self, agent: str, usage: Usage) -> None:
         """What an earlier life of the run used of this agent; the pool paid for that then."""
-        for budget in self._under.get(agent, (self.budget,)):
+        for budget in self.under.get(agent, (self.budget,)):
             if not budget.shared:
                 budget.spend(usage)
 
@@ -125,8 +120,7 @@ class Leases:
 
     def _room(self, card: Card, estimate: int, cap: int) -> int:
         """Reply tokens, up to the cap, that a request with this prompt may use; 0 when it does not fit the budgets."""
-        price, under = card.price, self._under[card.name]
-        room = under[0].room(estimate, price)
-        for budget in under[1:]:
-            room = min(room, budget.room(estimate, price))
+        room = self.budget.room(estimate, card.price)
+        if not self._plain:
+            room = min(room, *(budget.room(estimate, card.price) for budget in self.under[card.name]))
         return cap if room >= cap else 0 if room < min(cap, SHORTEST_REPLY) else int(room)

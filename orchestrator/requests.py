@@ -173,7 +173,8 @@ class Requests:
             for call in calls:
                 if isinstance(call.result, Generation):
                     usage = call.result.usage if usage is NO_USAGE else usage + call.result.usage
-            self._leases.settle(agent, hold, usage)
+            for budget in self._leases.under[agent]:
+                budget.settle(hold, usage)
             if stopped:
                 self.unanswered = self.unanswered + usage
         return (content, tuple(calls), usage) if error is None else Failed(error, tuple(calls), usage)

@@ -111,7 +111,8 @@ def test_no_call_starts_that_could_exceed_a_budget_and_every_reservation_is_sett
         if ends and flying:
             owner, who, hold, share = flying.pop(size % len(flying))
             tokens = int(hold[0] * share)
-            owner.settle(who, hold, Usage(tokens, 0, int(hold[1] * share), hold[2] * share))
+            for budget in owner.under[who]:
+                budget.settle(hold, Usage(tokens, 0, int(hold[1] * share), hold[2] * share))
         else:
             leased = leases.lease(cards[name], leases.estimate(cards[name], size), 40)
             if leased is not None:
@@ -121,7 +122,8 @@ def test_no_call_starts_that_could_exceed_a_budget_and_every_reservation_is_sett
             assert budget.calls + budget.held_calls <= budget.limits.calls
             assert budget.dollars + budget.held_dollars <= budget.limits.dollars + 1e-12
     for owner, who, hold, _ in flying:
-        owner.settle(who, hold, Usage())
+        for budget in owner.under[who]:
+            budget.settle(hold, Usage())
     for budget in (*own, *shares, shared):
         assert (budget.held_tokens, budget.held_calls) == (0, 0)
         assert abs(budget.held_dollars) < 1e-12
