@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from podium.orchestrator.engine import Orchestrator, Settings
 from podium.orchestrator.learned.policy import LearnedCoordinator
 from podium.orchestrator.learned.saved import Policy, PolicyCard
-from podium.orchestrator.learned.text import WIDTH
 from podium.protocols.errors import RunError
 from podium.protocols.events import Result
 from podium.protocols.noise import seed_of, uniform
@@ -134,7 +133,7 @@ class CoordinatorTrainer:
                 knobs[place],
             )
 
-        learner = LearnedCoordinator(self._snapshot(self._kept_words()))
+        learner = LearnedCoordinator(self._snapshot())
         results = await self.rollouts.run(learner, tasks, seeds=range(spec.group), settings=settings, done=done)
         sampled = time.monotonic()
         preferences = [knobs[index // spec.group] for index in range(len(results))]
@@ -169,27 +168,10 @@ class CoordinatorTrainer:
             "eval_gain": float(np.mean(gain)),
         }
 
-    def _snapshot(self, kept: NDArray[np.float32] | None = None) -> Policy:
-        """The policy as it is now, for numpy; the weights are views of torch's, so it is current at no cost.
-
-        kept: as `_kept_words`, for runs to learn from.
-        """
+    def _snapshot(self) -> Policy:
+        """The policy as it is now, for numpy; the weights are views of torch's, so it is current at no cost."""
         card = self.policy.card.model_copy(update={"version": self.iteration})
-        weights = {name: weight.detach().numpy() for name, weight in self.weights.items()}
-        return Policy(card, weights if kept is None else weights | {"text.w": weights["text.w"] * kept})
-
-    def _kept_words(self) -> NDArray[np.float32] | None:
-        """Which n-grams of texts are read in this iteration, and how strongly: (WIDTH, 1); None reads all.
-
-        Dropout of inputs (Srivastava et al. 2014), with one mask for an iteration's runs and updates, so that
-        probability ratios compare like with like. A policy that cannot count on any one phrase reads wordings better
-        that it has not seen.
-        """
-        share = self.spec.text_dropout
-        if not share:
-            return None
-        random = np.random.default_rng(seed_of("words", self.spec.seed, self.iteration))
-        return ((random.random((WIDTH, 1)) >= share) / (1.0 - share)).astype(np.float32)
+        return Policy(card, {name: weight.detach().numpy() for name, weight in self.weights.items()})
 
     def frozen(self, **card: object) -> Policy:
         """A copy of the policy that further training does not change. card: fields of its card to set."""
@@ -251,7 +233,7 @@ class CoordinatorTrainer:
         weights: NDArray[np.float64],
     ) -> list[Losses]:
         """Adam on the iteration's decisions, cut by runs into minibatches."""
-        spec, reports, kept = self.spec, list[Losses](), self._kept_words()
+        spec, reports = self.spec, list[Losses]()
         left = 1.0 - self.iteration / spec.iterations
         for group in self.optimiser.param_groups:
             group["lr"] = spec.learning_rate * (0.1 + 0.9 * left)
@@ -264,11 +246,8 @@ class CoordinatorTrainer:
                     continue  # runs that failed before their first decision
                 weight = weights[rows] / weights[rows].sum()
                 self.optimiser.zero_grad()
-                weights_now = self.weights
-                if kept is not None:
-                    weights_now = weights_now | {"text.w": weights_now["text.w"] * torch.from_numpy(kept)}
                 loss = losses(
-                    weights_now,
+                    self.weights,
                     batch,
                     spec.options,
                     spec.loss,

@@ -98,8 +98,6 @@ class TrainSpec(StrictModel):
     """Of Adam, falling linearly to a tenth."""
     weight_decay: float = Field(default=3e-2, ge=0)
     """Decoupled, on all matrices."""
-    text_dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Share of the n-grams of texts that is not read in an iteration, so that no one phrase is relied on."""
     gradient_norm: float = Field(default=1.0, gt=0)
     """Longer gradients are shortened to this length."""
     credit: Credit = Credit()

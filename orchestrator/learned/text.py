@@ -1,8 +1,10 @@
 """Texts as hashed n-gram counts: no download, no vocabulary, about a tenth of a millisecond for 400 characters.
 
-Two halves of equal weight, each of unit length: words and pairs of words, in which a run of digits counts only by its
-length (so "17 + 5" and "82 + 3" look alike), and raw character trigrams (so names and numerals are not lost). Weights
-that turn such a vector into an embedding are learned with the policy.
+Two halves: words, of unit length, in which a run of digits counts only by its length (so "17 + 5" and "82 + 3" look
+alike), and raw character trigrams of half that length (so names and numerals are not lost). No pairs of words: they are
+what a policy learns a wording by heart with. On wordings of the embedded tasks that it had not seen (two of six, eight
+draws), a classifier of this form named the type of 57 %, and of 52 % with pairs and equal halves. Weights that turn
+such a vector into an embedding are learned with the policy.
 """
 
 from __future__ import annotations
@@ -41,15 +43,12 @@ def encode(text: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     words = _WORD.findall(lower)
     vector = np.zeros(WIDTH, np.float32)
     if words:
-        hashes = np.array([_hash(word) for word in words], np.uint64)
-        pairs = (hashes[:-1] * np.uint64(31) + hashes[1:]) % np.uint64(4294967291)
-        counts = np.bincount((np.concatenate((hashes, pairs)) % np.uint64(_HALF)).astype(np.int64), minlength=_HALF)
-        vector[:_HALF] = _unit(counts)
+        vector[:_HALF] = _unit(np.bincount([_hash(word) % _HALF for word in words], minlength=_HALF))
     data = np.frombuffer(lower.encode("utf-8", "replace"), np.uint8).astype(np.uint64)
     if len(data) >= 3:
         trigrams = (data[:-2] * np.uint64(65537) + data[1:-1] * np.uint64(257) + data[2:]) * np.uint64(2654435761)
         trigrams = (trigrams % np.uint64(4294967296)) >> np.uint64(22)
-        vector[_HALF:] = _unit(np.bincount(trigrams.astype(np.int64) % _HALF, minlength=_HALF))
+        vector[_HALF:] = 0.5 * _unit(np.bincount(trigrams.astype(np.int64) % _HALF, minlength=_HALF))
     size = max(1, len(text))
     _, digits, capitals, marks = _kinds(text)
     shape = np.array(
