@@ -40,7 +40,7 @@ async def recover(
     first: ModelError,
     rungs: int,
     ask: Callable[[int, int], Awaitable[T]],
-    failed: Callable[[ModelError, int], None],
+    failed: Callable[[ModelError, int], None] = lambda error, attempt: None,
 ) -> T:
     """What asking again gives, after a first attempt that failed. Raises the last error when nothing helped.
 

@@ -82,18 +82,19 @@ class Team:
             for name, agent in spec.agents.items()
         }
         names = tuple(self.agents)
+        retry = Retry(spec.retry.attempts, spec.retry.wait, spec.retry.longest)
         learned = spec.coordinator if spec.coordinator.kind == "learned" else None
         self.orchestrator = Orchestrator(
             spec.name,
             MemoryBus(self.agents),
-            coordinator or build_coordinator(spec.coordinator, names, models),
+            coordinator or build_coordinator(spec.coordinator, names, guarded, retry),
             Topology(spec.topology, names),
             limits(spec.budget),
             mode=learned.mode if learned else "greedy",
             preference=learned.preference if learned else None,
             shares={name: limits(agent.budget) for name, agent in spec.agents.items() if agent.budget != ShareSpec()},
             pool=Budget(limits(spec.pool), shared=True) if spec.pool != ShareSpec() else None,
-            retry=Retry(spec.retry.attempts, spec.retry.wait, spec.retry.longest),
+            retry=retry,
         )
         self._digest = spec.digest if journal else ""
         self._loop: asyncio.AbstractEventLoop | None = None

@@ -39,7 +39,7 @@ from podium.orchestrator.coordinator_spec import (
 )
 from podium.orchestrator.leases import SHORTEST_REPLY
 from podium.orchestrator.model_spec import ModelSpec
-from podium.orchestrator.team_file import AgentSpec, TeamSpec
+from podium.orchestrator.team_file import AgentSpec, BudgetSpec, ShareSpec, TeamSpec
 from podium.orchestrator.topology import Topology
 
 __all__ = ["TASK_TOKENS", "AgentWorst", "Request", "Use", "WorstCase", "least_call", "schedule", "worst_case"]
@@ -183,6 +183,7 @@ def worst_case(
         work = count.chosen(list(team.agents))
     else:
         by_agent = count.scheduled(steps)
+        by_agent = {name: use.at_most(count.share(name)) for name, use in by_agent.items()}
         work = _sum(by_agent.values())
     decisions = count.decisions()
     deciding = _sum(decisions)
@@ -192,7 +193,7 @@ def worst_case(
     for name, use in by_agent.items():
         model = team.agents[name].model
         price = count.price(model)
-        rows.append(AgentWorst(name, model, price, _consistent(use.at_most(limits), [price])))
+        rows.append(AgentWorst(name, model, price, _consistent(use.at_most(count.share(name)), [price])))
     total = _consistent(total, count.prices_used())
     return WorstCase(total, tuple(rows), deciding, work + deciding, task_tokens, steps is None)
 
@@ -211,6 +212,11 @@ def least_call(
     return reads, writes, price.dollars(reads, writes)
 
 
+def _limit(budget: BudgetSpec | ShareSpec) -> Use:
+    """What a budget holds."""
+    return Use(budget.calls or math.inf, budget.tokens or math.inf, budget.dollars or math.inf)
+
+
 class _Count:
     """The arithmetic of one team."""
 
@@ -219,8 +225,15 @@ class _Count:
         self.task_tokens = task_tokens
         self.prices = prices
         self.topology = Topology(team.topology, list(team.agents))
-        calls, tokens, dollars = team.budget.calls, team.budget.tokens, team.budget.dollars
-        self.limits = Use(calls or math.inf, tokens or math.inf, dollars or math.inf)
+        self.limits = _limit(team.budget).at_most(_limit(team.pool))
+
+    def share(self, agent: str) -> Use:
+        """The most that an agent may use in a run."""
+        return self.limits.at_most(_limit(self.team.agents[agent].budget))
+
+    def chain(self, model: str) -> list[str]:
+        """A model and those that stand in for it."""
+        return [model, *self.team.models[model].fallback]
 
     def prices_used(self) -> list[Price]:
         """The price of every model that a run may call."""
@@ -229,23 +242,36 @@ class _Count:
         return [self.price(name) for name in names]
 
     def price(self, model: str) -> Price:
+        """The dearest price in a model's chain."""
+        found = [self._own_price(name) for name in self.chain(model)]
+        return Price(max(each.input for each in found), max(each.output for each in found))
+
+    def _own_price(self, model: str) -> Price:
         """A model's price: as the file states it, else as the caller knows it."""
         stated = self.team.models[model].price
         return self.prices.get(model, Price()) if stated is None else stated.to_price()
 
+    def call(self, model: str, prompt: float) -> Use:
+        """One call of a model, or of one that stands in for it."""
+        uses = [_call(self.team.models[name], self._own_price(name), prompt) for name in self.chain(model)]
+        return Use(1, max(use.tokens for use in uses), max(use.dollars for use in uses))
+
     def reply(self, agent: str) -> int:
         """Tokens of an agent's longest reply."""
-        return self.team.models[self.team.agents[agent].model].max_tokens
+        return self.longest(self.team.agents[agent].model)
+
+    def longest(self, model: str) -> int:
+        """Tokens of the longest reply in a model's chain."""
+        return max(self.team.models[name].max_tokens for name in self.chain(model))
 
     def request(self, agent: str, shown: float) -> Use:
         """One request to an agent that is shown replies of this many tokens."""
         spec = self.team.agents[agent]
-        model, price = self.team.models[spec.model], self.price(spec.model)
         prompt = _own_tokens(spec) + self.task_tokens + INSTRUCTION_TOKENS + shown
         use = NOTHING
         for _ in range(1 + (spec.max_tool_rounds if spec.tools else 0)):
-            use = use + _call(model, price, prompt)
-            prompt += model.max_tokens + TOOL_RESULT_TOKENS
+            use = use + self.call(spec.model, prompt)
+            prompt += self.longest(spec.model) + TOOL_RESULT_TOKENS
         return use
 
     def scheduled(self, steps: Sequence[Sequence[Request]]) -> dict[str, Use]:
@@ -302,8 +328,7 @@ class _Count:
         step = max(self.reply(agent) for agent in self.team.agents)
         if isinstance(coordinator, LLMSpec):  # one decision may ask everybody
             step = sum(self.reply(agent) for agent in self.team.agents)
-        model, price = self.team.models[name], self.price(name)
-        return [_call(model, price, prompt + number * step) for number in range(coordinator.max_steps + 1)]
+        return [self.call(name, prompt + number * step) for number in range(coordinator.max_steps + 1)]
 
 
 def _decider(coordinator: CoordinatorSpec) -> str | None:

@@ -32,17 +32,19 @@ from podium.orchestrator.coordinators.random import Random
 from podium.orchestrator.coordinators.selector import LLMSelector
 from podium.orchestrator.coordinators.steps import Step
 from podium.orchestrator.coordinators.voting import ParallelVote, SelfConsistency
+from podium.orchestrator.retrying import PATIENT, Retry
 from podium.protocols.errors import InputError
 
 __all__ = ["build_coordinator"]
 
 
 def build_coordinator(
-    spec: CoordinatorSpec, agents: Sequence[str], models: Mapping[str, Model] | None = None
+    spec: CoordinatorSpec, agents: Sequence[str], models: Mapping[str, Model] | None = None, retry: Retry = PATIENT
 ) -> Coordinator:
     """The coordinator that a team file describes.
 
-    agents: names of the team, in the order of the file. models: by name, for coordinators that ask one.
+    agents: names of the team, in the order of the file. models: by name, for coordinators that ask one;
+    retry: how often they do where that fails in passing.
     Raises PolicyError for a saved policy or table that cannot be used, InputError for what the team lacks.
     """
     match spec:
@@ -65,7 +67,7 @@ def build_coordinator(
         case RandomSpec():
             return Random(spec.max_steps, spec.finish_probability)
         case LLMSelectorSpec():
-            return LLMSelector(_model(spec.model, models or {}), spec.max_steps)
+            return LLMSelector(_model(spec.model, models or {}), spec.max_steps, retry)
         case SkillTableSpec():
             return _skill_table(spec, agents)
         case LearnedSpec():

@@ -12,14 +12,16 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from difflib import get_close_matches
-from typing import cast
+from typing import Any, cast
 
 from podium.agents.model import Model, Prompt, complete
 from podium.orchestrator.coordinator import RunState, Stateless, directive_id, latest
+from podium.orchestrator.retrying import PATIENT, Retry, recover
+from podium.protocols.errors import ModelError
 from podium.protocols.noise import seed_of
-from podium.protocols.record import Action, Call, Decision, Directive, Sampling
+from podium.protocols.record import Action, Call, Decision, Directive, Generation, Sampling
 from podium.protocols.task import Message
 
 __all__ = ["LLMSelector"]
@@ -43,16 +45,18 @@ ASK = (
 class LLMSelector(Stateless):
     """A served model picks the next agent.
 
-    model: any `Model`; it is asked at temperature 0. max_steps: agents asked at most; the last reply is the answer.
+    model: any `Model`; it is asked at temperature 0, and again as `retry` says where that fails in passing.
+    max_steps: agents asked at most; the last reply is the answer.
     A decision's reasons count `invalid` picks and say whether `repaired`, `nearest` or `turn` settled it.
     Raises ModelError (or a kind of it) when the model fails.
     """
 
     name = "llm_selector"
 
-    def __init__(self, model: Model, max_steps: int = 6) -> None:
+    def __init__(self, model: Model, max_steps: int = 6, retry: Retry = PATIENT) -> None:
         self.model = model
         self.max_steps = max_steps
+        self.retry = retry
 
     async def decide(self, states: Sequence[RunState]) -> list[Decision]:
         """One selection per state, at the same time."""
@@ -99,7 +103,12 @@ class LLMSelector(Stateless):
         messages = self._messages(state, options, finish)
         said: list[str] = []
         for attempt in range(2):
-            call = await self._call(state, tuple(messages), schema, attempt)
+            try:
+                call = await self._call(state, tuple(messages), schema, attempt)
+            except ModelError:
+                if not calls:
+                    raise
+                break  # what was paid for is on the decision, and the first answer settles it
             calls.append(call)
             text = call.result.text
             picked = _read(text)
@@ -131,7 +140,14 @@ class LLMSelector(Stateless):
             response_schema=dict(schema),
         )
         seed = seed_of(state.seed, state.step, self.name, attempt) & 0x7FFFFFFF
-        generation = await complete(self.model, prompt, Sampling(0.0, max_tokens=ANSWER_TOKENS, seed=seed))
+
+        def ask(*_: int) -> Coroutine[Any, Any, Generation]:
+            return complete(self.model, prompt, Sampling(0.0, max_tokens=ANSWER_TOKENS, seed=seed))
+
+        try:
+            generation = await ask()
+        except ModelError as error:
+            generation = await recover(self.retry, error, 1, ask)
         return Call(f"{state.run}.{state.step}.select.{attempt}", self.model.name, generation, attempt + 1)
 
     def _messages(self, state: RunState, options: list[str], finish: str) -> list[Message]:

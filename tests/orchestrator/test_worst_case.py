@@ -92,6 +92,32 @@ def test_context_caps_a_call() -> None:
     assert worst_case(team("{kind: single, agent: a}", model=", context: 300")).total.tokens == 300
 
 
+def test_a_fallback_may_be_dearer_and_longer() -> None:
+    plain = parse_team(CHAIN.replace("FALLBACK", "[]"))
+    chained = parse_team(CHAIN.replace("FALLBACK", "[large]"))
+    cheap, dear = worst_case(plain).total, worst_case(chained).total
+    assert dear.tokens == cheap.tokens + 200
+    assert dear.dollars == pytest.approx((FIRST * 10 + 300 * 20) * 1e-6)
+
+
+def test_an_agents_share_and_the_pool_bound_it() -> None:
+    shared = parse_team(CHAIN.replace("FALLBACK", "[]").replace("prompt:", "budget: {tokens: 400}, prompt:"))
+    assert worst_case(shared).total.tokens == 400
+    pooled = parse_team(CHAIN.replace("FALLBACK", "[]") + "pool: {tokens: 300}\n")
+    assert worst_case(pooled).total.tokens == 300
+
+
+CHAIN = f"""
+name: t
+models:
+  small: {{provider: openai, base_url: "http://x/v1", model: q, max_tokens: 100, price: {{input: 1, output: 2}},
+          fallback: FALLBACK}}
+  large: {{provider: openai, base_url: "http://x/v1", model: q, max_tokens: 300, price: {{input: 10, output: 20}}}}
+agents: {{a: {{role: r, model: small, prompt: {PROMPT}}}}}
+coordinator: {{kind: single, agent: a}}
+"""
+
+
 def test_the_task_is_counted() -> None:
     short = worst_case(team("{kind: vote}"), task_tokens=1).total.tokens
     assert worst_case(team("{kind: vote}"), task_tokens=101).total.tokens == short + 300

@@ -10,6 +10,7 @@ import pytest
 from podium.agents.model import Price, Prompt
 from podium.orchestrator.budget import Limits
 from podium.orchestrator.coordinators import LLMSelector
+from podium.orchestrator.retrying import Retry
 from podium.protocols.errors import ModelUnreachable
 from podium.protocols.record import Finish, Generation, Sampling, Usage
 from tests.orchestrator.stage import Speaker, Stage, authors
@@ -135,4 +136,22 @@ def test_an_agent_called_finish_can_still_be_asked() -> None:
 
 def test_a_model_that_is_down_is_a_typed_error_with_the_run() -> None:
     with pytest.raises(ModelUnreachable, match="run r"):
-        crew().run(LLMSelector(Says(ModelUnreachable("no connection to http://localhost:1"))))
+        crew().run(LLMSelector(Says(ModelUnreachable("no connection to http://localhost:1")), retry=Retry(1)))
+
+
+SOON = Retry(3, wait=0.01, longest=0.1)
+
+
+def test_a_selection_that_fails_in_passing_is_asked_again() -> None:
+    model = Says(ModelUnreachable("x"), ModelUnreachable("x"), pick("bert"), pick("finish"))
+    assert authors(crew().run(LLMSelector(model, retry=SOON))) == ["bert"]
+    with pytest.raises(ModelUnreachable):
+        crew().run(LLMSelector(Says(*[ModelUnreachable("x")] * 3), retry=SOON))
+
+
+def test_a_repair_that_fails_leaves_the_first_answer_which_is_paid_for() -> None:
+    model = Says(pick("Berta"), *[ModelUnreachable("x")] * 3, pick("finish"))
+    result = crew().run(LLMSelector(model, retry=SOON))
+    assert authors(result) == ["bert"]
+    assert result.decisions[0].reasons == {"invalid": 2, "nearest": 1}
+    assert result.by_agent["llm_selector"].calls == 2
