@@ -46,6 +46,7 @@ class Settings:
 DEFAULTS = Settings()
 
 NO_SHARES: Mapping[str, Limits] = MappingProxyType({})
+NO_TIMEOUTS: Mapping[str, float] = MappingProxyType({})
 
 NO_ANSWERS: tuple[Kind, ...] = ("decision", "failure")
 """Kinds of nodes that no run can end with."""
@@ -54,7 +55,8 @@ NO_ANSWERS: tuple[Kind, ...] = ("decision", "failure")
 class Orchestrator:
     """Runs tasks with one team: a bus with agents on it, a coordinator, a topology and limits.
 
-    limits: of each run; shares: the most that an agent may use of them; pool: what all runs together may use.
+    limits: of each run; shares: the most that an agent may use of them; pool: what all runs together may use;
+    timeouts: seconds that a request to an agent may take.
     Immutable, but for what the pool has paid; any number of runs share it.
     """
 
@@ -71,6 +73,7 @@ class Orchestrator:
         retry: Retry = PATIENT,
         shares: Mapping[str, Limits] = NO_SHARES,
         pool: Budget | None = None,
+        timeouts: Mapping[str, float] = NO_TIMEOUTS,
     ) -> None:
         self.name = name
         self.bus = bus
@@ -82,6 +85,7 @@ class Orchestrator:
         self.retry = retry
         self.shares = shares
         self.pool = pool
+        self.timeouts = timeouts
         self._decider = Decider(coordinator)
 
     def led_by(self, coordinator: Coordinator) -> Orchestrator:
@@ -97,6 +101,7 @@ class Orchestrator:
             retry=self.retry,
             shares=self.shares,
             pool=self.pool,
+            timeouts=self.timeouts,
         )
 
     def within(self) -> dict[str, tuple[Budget, ...]]:
@@ -203,6 +208,7 @@ class _Run:
             bus=team.bus,
             topology=team.topology,
             retry=team.retry,
+            timeouts=team.timeouts,
             leases=self.leases,
             reply_seed=settings.reply_seed,
             emit=emit,

@@ -7,7 +7,8 @@ with the calls that were made for it and what they used.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
@@ -18,7 +19,7 @@ from podium.orchestrator.retrying import Retry, recover
 from podium.orchestrator.run_log import RunLog
 from podium.orchestrator.topology import Topology
 from podium.protocols.bus import Bus, Delta, Envelope, Send
-from podium.protocols.errors import CoordinatorError, ModelError, PodiumError, RunError
+from podium.protocols.errors import CoordinatorError, ModelError, ModelUnreachable, PodiumError, RunError
 from podium.protocols.events import Event, Piece
 from podium.protocols.noise import seed_of
 from podium.protocols.record import NO_USAGE, Begun, Call, Directive, Generation, Node, Sampling, Usage
@@ -65,6 +66,7 @@ class Requests:
         "_retry",
         "_run",
         "_task",
+        "_timeouts",
         "_topology",
         "done",
         "unanswered",
@@ -79,6 +81,7 @@ class Requests:
         bus: Bus,
         topology: Topology,
         retry: Retry,
+        timeouts: Mapping[str, float],
         leases: Leases,
         reply_seed: int | None,
         emit: Callable[[Event], None] | None,
@@ -90,6 +93,7 @@ class Requests:
         self._bus = bus
         self._topology = topology
         self._retry = retry
+        self._timeouts = timeouts
         self._leases = leases
         self._reply_seed = reply_seed
         self._emit = emit
@@ -156,10 +160,13 @@ class Requests:
         usage, stopped = NO_USAGE, True
         try:
             send = self._listener(envelope, calls, alone)
-            try:
-                content = await self._bus.request(agent, envelope, send)
-            except ModelError as first:
-                content = await self._ask_again(envelope, send, calls, first)
+            if self._timeouts and agent in self._timeouts:
+                content = await self._in_time(envelope, send, calls, self._timeouts[agent])
+            else:
+                try:
+                    content = await self._bus.request(agent, envelope, send)
+                except ModelError as first:
+                    content = await self._ask_again(envelope, send, calls, first)
             stopped = False
         except RunError as raised:
             error, stopped = raised, False
@@ -178,6 +185,22 @@ class Requests:
             if stopped:
                 self.unanswered = self.unanswered + usage
         return (content, tuple(calls), usage) if error is None else Failed(error, tuple(calls), usage)
+
+    async def _in_time(self, envelope: Envelope, send: Send, calls: list[Call], seconds: float) -> str:
+        """The reply, within so many seconds. Raises ModelUnreachable when they are over, and what a request raises."""
+        lease = envelope.lease
+        lease.deadline = min(lease.deadline, time.monotonic() + seconds)
+        clock = asyncio.timeout(seconds)
+        try:
+            async with clock:
+                try:
+                    return await self._bus.request(envelope.directive.agent, envelope, send)
+                except ModelError as first:
+                    return await self._ask_again(envelope, send, calls, first)
+        except TimeoutError:
+            if not clock.expired():
+                raise
+            raise ModelUnreachable(f"no reply within {seconds:g} seconds") from None
 
     async def _ask_again(self, envelope: Envelope, send: Send, calls: list[Call], first: ModelError) -> str:
         """The reply after a failed attempt. Calls that were completed stand; the failed ones are in the record too."""

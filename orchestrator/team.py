@@ -95,6 +95,7 @@ class Team:
             shares={name: limits(agent.budget) for name, agent in spec.agents.items() if agent.budget != ShareSpec()},
             pool=Budget(limits(spec.pool), shared=True) if spec.pool != ShareSpec() else None,
             retry=retry,
+            timeouts={name: agent.timeout for name, agent in spec.agents.items() if agent.timeout is not None},
         )
         self._digest = spec.digest if journal else ""
         self._loop: asyncio.AbstractEventLoop | None = None

@@ -99,6 +99,8 @@ class AgentSpec(StrictModel):
     """Files or folders that a retriever searches, relative to this file."""
     max_tool_rounds: Annotated[int, Field(ge=1, le=100)] = 4
     """Most rounds of tool calls before it has to answer."""
+    timeout: Seconds | None = None
+    """Longest one request may take in seconds, retries and tools included; then it has failed, and the others go on."""
     budget: ShareSpec = ShareSpec()
     """What it may use of the budget of one run."""
 

@@ -28,9 +28,14 @@ def team(
     journal: Journal | None = None,
     pool: Mapping[str, Any] | None = None,
     shares: Mapping[str, Mapping[str, Any]] | None = None,
+    timeouts: Mapping[str, float] | None = None,
+    retry: Mapping[str, Any] | None = None,
     **more: Any,
 ) -> Team:
-    """A team with one agent per model, of the same name. shares: agents' budgets; more: of the coordinator's spec."""
+    """A team with one agent per model, of the same name.
+
+    shares, timeouts: of agents, by name; retry: left out, nothing is tried again; more: of the coordinator's spec.
+    """
     spec = TeamSpec.model_validate(
         {
             "name": name,
@@ -40,13 +45,14 @@ def team(
                     "role": (roles or {}).get(each, "solver"),
                     "model": each,
                     "budget": (shares or {}).get(each, {}),
+                    "timeout": (timeouts or {}).get(each),
                 }
                 for each in models
             },
             "pool": pool or {},
             "coordinator": {"kind": kind, **more},
             "budget": budget or {},
-            "retry": {"attempts": 1},
+            "retry": retry or {"attempts": 1},
         }
     )
     return Team(spec, models, coordinator=coordinator, journal=journal)

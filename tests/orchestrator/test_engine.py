@@ -377,6 +377,27 @@ class TestLoops:
             assert (result.usage.calls, result.stop) == (30, "answered")
 
 
+class TestTimeouts:
+    def test_one_that_hangs_has_failed_and_the_others_go_on(self) -> None:
+        models = {"ann": scripted("a"), "bob": scripted("b", delay=FOREVER)}
+        with team(models, "vote", timeouts={"bob": 0.05}) as desk:
+            result = desk.run("?")
+        assert (result.answer, result.stop) == ("a", "answered")
+        (failure,) = [node for node in result.nodes if node.kind == "failure"]
+        assert (failure.author, failure.content) == ("bob", "no reply within 0.05 seconds")
+
+    def test_attempts_share_the_time_of_their_request(self) -> None:
+        slow = scripted(ModelUnreachable("x"), delay=FOREVER)
+        with (
+            team(
+                {"ann": slow}, "single", agent="ann", timeouts={"ann": 0.05}, retry={"attempts": 9, "wait": 9}
+            ) as desk,
+            pytest.raises(ModelUnreachable, match=r"agent ann: no reply within 0\.05 seconds"),
+        ):
+            desk.run("?")
+        assert slow.calls == 1
+
+
 class TestErrors:
     def test_a_failing_agent_keeps_the_record_with_run_and_agent_named(self) -> None:
         stage = Stage(Speaker("a", "A"), Speaker("b", error=ModelUnreachable("no connection")))
