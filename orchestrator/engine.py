@@ -314,7 +314,11 @@ class _Run:
             return self.wind_down("budget", "the budget does not hold the calls that were decided")
         done: Sequence[Outcome]
         if len(work) == 1:
-            came, stopped = await self.requests.ask(*work[0], alone=True), None
+            try:
+                came, stopped = await self.requests.ask(*work[0], alone=True), None
+            except BaseException:
+                self._cut_off()
+                raise
             if not isinstance(came, Failed):  # the usual step, by the shortest way
                 directive = work[0][0].directive
                 node = self._reply(directive, *came, (len(self.nodes) - 1,))
@@ -324,11 +328,18 @@ class _Run:
             done, stopped = await self.requests.all(work)
         answer = self._gather(directives, work, done)
         if stopped:
+            self._cut_off()
             raise stopped
         failed = [each for each in done if isinstance(each, Failed)]
         if failed and (len(failed) == len(done) or (answer is None and any(each.answer for each in directives))):
             return self._given_up(failed[0].error)
         return None if answer is None else self.result("answered", answer)
+
+    def _cut_off(self) -> None:
+        """Requests that were stopped in the middle stay in the record, with what they had done and what that cost."""
+        for directive, cut in self.requests.cut:
+            parents = (len(self.nodes) - 1,)
+            self._add(self._node("failure", directive, cut.error.message, None, cut.calls, cut.usage, parents))
 
     def _given_up(self, error: RunError) -> Result:
         """The run's end when nothing came of a step: a budget that was used up still leaves the best answer so far."""
@@ -471,9 +482,7 @@ class _Run:
 
     def result(self, stop: Stop, node: Node | None) -> Result:
         """The run as it stands."""
-        usage = Usage.total(
-            (self.requests.unanswered, *(node.usage for node in self.nodes if node.usage is not NO_USAGE))
-        )
+        usage = Usage.total(node.usage for node in self.nodes if node.usage is not NO_USAGE)
         seconds = time.monotonic() - self.budget.started
         result = Result(
             self.id,

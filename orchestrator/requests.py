@@ -22,7 +22,7 @@ from podium.protocols.bus import Bus, Delta, Envelope, Send
 from podium.protocols.errors import CoordinatorError, ModelError, ModelUnreachable, PodiumError, RunError
 from podium.protocols.events import Event, Piece
 from podium.protocols.noise import seed_of
-from podium.protocols.record import NO_USAGE, Begun, Call, Directive, Generation, Node, Sampling, Usage
+from podium.protocols.record import NO_USAGE, Begun, Call, Directive, Generation, Node, Sampling, ToolResult, Usage
 from podium.protocols.task import Message
 
 T = TypeVar("T")
@@ -32,6 +32,10 @@ Request = tuple[Envelope, Hold]
 
 Answered = tuple[str, tuple[Call, ...], Usage]
 """What came back from a request: words, completed calls, and what they used."""
+
+
+STOPPED = "stopped before it was done"
+"""What is kept of a request, and of a tool, that was under way when its run or its time ended."""
 
 
 @dataclass(slots=True)
@@ -51,7 +55,8 @@ class Requests:
     """The requests of one run.
 
     nodes: the run's record, which grows. reply_seed: keys the seeds of all replies, None leaves them to the models.
-    done: calls that earlier lives of the run completed, by directive and sample. unanswered: usage of stopped requests.
+    done: calls that earlier lives of the run completed, by directive and sample. cut: requests that were stopped
+    in the middle, with the calls that they had completed.
     """
 
     __slots__ = (
@@ -68,8 +73,8 @@ class Requests:
         "_task",
         "_timeouts",
         "_topology",
+        "cut",
         "done",
-        "unanswered",
     )
 
     def __init__(
@@ -101,7 +106,7 @@ class Requests:
         self._cards = {card.name: card for card in bus.cards()}
         self._asked = dict.fromkeys(self._cards, 0)  # how often: it keys the seeds of an agent's replies
         self.done: dict[tuple[str, int], tuple[Call, ...]] = {}
-        self.unanswered = NO_USAGE
+        self.cut: list[tuple[Directive, Failed]] = []
 
     def of(self, directives: Sequence[Directive]) -> list[Request]:
         """The requests that the budget holds. Raises CoordinatorError for an agent that the team does not have."""
@@ -182,9 +187,9 @@ class Requests:
                     usage = call.result.usage if usage is NO_USAGE else usage + call.result.usage
             for budget in self._leases.under[agent]:
                 budget.settle(hold, usage)
-            if stopped:
-                self.unanswered = self.unanswered + usage
-        return (content, tuple(calls), usage) if error is None else Failed(error, tuple(calls), usage)
+            if stopped and calls:
+                self.cut.append((envelope.directive, Failed(RunError(STOPPED), _closed(calls), usage)))
+        return (content, tuple(calls), usage) if error is None else Failed(error, _closed(calls), usage)
 
     async def _in_time(self, envelope: Envelope, send: Send, calls: list[Call], seconds: float) -> str:
         """The reply, within so many seconds. Raises ModelUnreachable when they are over, and what a request raises."""
@@ -271,6 +276,18 @@ class Requests:
                     found.append(node)
             return tuple(reversed(found))
         return tuple(node for node in self._nodes[:end] if node.kind == "reply" and may_see(agent, node.author))
+
+
+def _closed(calls: Sequence[Call]) -> tuple[Call, ...]:
+    """Calls of a request that came to nothing, with a result for each tool that was asked for and had not answered."""
+    known = {call.id for call in calls}
+    open_ones = [
+        Call(f"{call.id}.{asked.id}", asked.name, ToolResult(STOPPED, failed=True), call.attempt)
+        for call in calls
+        if isinstance(call.result, Generation)
+        for asked in call.result.tool_calls
+    ]
+    return (*calls, *(call for call in open_ones if call.id not in known))
 
 
 def _kept(calls: list[Call], item: Delta | Call | Begun) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from podium.orchestrator.engine import Orchestrator
 from podium.orchestrator.learned import LearnedCoordinator
 from podium.orchestrator.learned.options import Options
 from podium.orchestrator.learned.saved import Policy
+from podium.orchestrator.requests import STOPPED
 from podium.orchestrator.retrying import Retry
 from podium.orchestrator.team_file import parse_team
 from podium.orchestrator.topology import Topology
@@ -247,3 +249,44 @@ def test_a_fallback_has_to_be_another_model(other: str, told: str) -> None:
     assert parse_team(FILE.replace("FALLBACK", "small")).models["big"].fallback == ("small",)
     with pytest.raises(TeamFileError, match=told):
         parse_team(FILE.replace("FALLBACK", other))
+
+
+@pytest.mark.parametrize("how", ["deadline", "cancelled", "timeout"])
+def test_a_run_that_is_stopped_in_a_tool_leaves_a_valid_transcript(how: str) -> None:
+    async def hang() -> str:
+        """Take for ever."""
+        await asyncio.sleep(3600)
+        return ""
+
+    calls = (ToolCall("a", "hang", "{}"), ToolCall("b", "hang", "{}"))
+    model = ScriptedModel([Generation("", Usage(10, 5, 1), Sampling(), tool_calls=calls), "never"])
+    agent = Agent("ann", "solver", model, tools=[replace(Tool.from_function(hang), timeout=3600.0)])
+    bus = MemoryBus({"ann": agent})
+    limits = Limits(seconds=0.1) if how == "deadline" else Limits()
+    timeouts = {"ann": 0.1} if how == "timeout" else {}
+    led = Orchestrator("t", bus, Single("ann"), Topology.full(["ann"]), limits, retry=SOON, timeouts=timeouts)
+
+    async def main() -> Result:
+        work = asyncio.create_task(led.run(Task.of("?"), id="r"))
+        if how == "cancelled":
+            await asyncio.sleep(0.1)
+            work.cancel()
+        try:
+            await work
+        except RunError as error:
+            partial = error.partial
+        except asyncio.CancelledError as error:
+            partial = error.args[0]
+        assert isinstance(partial, Result)
+        return partial
+
+    result = asyncio.run(main())
+    assert [node.kind for node in result.nodes] == ["task", "failure"]
+    asked, *used = result.nodes[1].calls
+    assert isinstance(asked.result, Generation)
+    assert [(call.id, call.result.text) for call in used] == [
+        ("r.0.0.0.a", STOPPED if how != "timeout" else used[0].result.text),
+        ("r.0.0.0.b", STOPPED),
+    ]
+    assert result.usage == Usage(10, 5, 1)
+    assert result.by_agent["ann"].calls == 1
