@@ -271,6 +271,7 @@ def test_a_run_that_is_stopped_in_a_tool_leaves_a_valid_transcript(how: str) -> 
         if how == "cancelled":
             await asyncio.sleep(0.1)
             work.cancel()
+        partial: object = None
         try:
             await work
         except RunError as error:
