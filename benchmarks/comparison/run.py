@@ -3,7 +3,8 @@
     python benchmarks/comparison/run.py            # three seeds
 
 For each seed a policy is trained anew, and baselines that learn are fitted anew on training tasks; all are run on the
-same held-out tasks, each seed with its own reply seeds. Intervals are bootstrap intervals over tasks, seeds averaged.
+same held-out tasks, each seed with its own reply seeds. The held-out tasks are worded as no training task is; trained
+policy and router are run on the same kinds of tasks in known wordings too. Intervals are bootstrap intervals over tasks, seeds averaged.
 """
 
 from __future__ import annotations
@@ -19,18 +20,21 @@ from pathlib import Path
 
 import numpy as np
 
-from podium.orchestrator.learned import load_policy
+from podium.orchestrator.learned import LearnedCoordinator, Policy, load_policy
 from podium.orchestrator.team import Team
 from podium.orchestrator.team_file import load_team
-from podium.training.comparison import TRAINED, compare, verdicts
+from podium.training.candidates import Fitting, resolve
+from podium.training.comparison import ROUTER, TRAINED, compare, verdicts
 from podium.training.demo import FIT_TASKS, unpack
-from podium.training.evaluate import Evaluation, Measured, tasks_of
+from podium.training.evaluate import Evaluation, Measured, measure, tasks_of
 from podium.training.learn import METRICS, Purse, atrain
 from podium.training.plots import cost_quality, training_curves
 from podium.training.reports import markdown_table
 from podium.training.train_file import load_training
 
 HERE = Path(__file__).parent
+KNOWN = "embedded:?split=test&wordings=train&size=300"
+"""Contents of the test split in the wordings of the training split."""
 
 
 def main() -> None:
@@ -44,14 +48,23 @@ def main() -> None:
     began = time.monotonic()
     arguments.output.mkdir(parents=True, exist_ok=True)
     per_seed: list[Evaluation] = []
+    known_words: list[Evaluation] = []
     for seed in range(arguments.seeds):
-        per_seed.append(asyncio.run(one(seed, arguments.tasks, arguments.iterations, arguments.output)))
+        unseen, known = asyncio.run(one(seed, arguments.tasks, arguments.iterations, arguments.output))
+        per_seed.append(unseen)
+        known_words.append(known)
         print(f"seed {seed}, {(time.monotonic() - began) / 60:.1f} minutes so far", flush=True)
-        print(markdown_table(per_seed[-1].rows), flush=True)
-    whole = merged(per_seed)
+        print(markdown_table(unseen.rows), markdown_table(known.rows), sep="\n\n", flush=True)
+    whole, known = merged(per_seed), merged(known_words)
     said = verdicts(whole)
-    print(markdown_table(whole.rows), *said, sep="\n")
-    (arguments.output / "table.md").write_text(markdown_table(whole.rows) + "\n" + "\n".join(said) + "\n")
+    gap = known.difference(TRAINED, ROUTER)
+    said.append(
+        f"In wordings of the training tasks: trained - {ROUTER}: {100 * gap.mean:+.1f} points "
+        f"[{100 * gap.low:+.1f}, {100 * gap.high:+.1f}]."
+    )
+    tables = f"{markdown_table(whole.rows)}\n\nIn wordings of the training tasks:\n\n{markdown_table(known.rows)}"
+    print(tables, *said, sep="\n")
+    (arguments.output / "table.md").write_text(tables + "\n" + "\n".join(said) + "\n")
     note = f"embedded team, {whole.tasks} held-out tasks, {arguments.seeds} seeds, each trained anew"
     cost_quality(whole.rows, arguments.output / "comparison.png", cost="tokens", highlight=TRAINED, note=note)
     made = {
@@ -61,13 +74,22 @@ def main() -> None:
         "minutes": round((time.monotonic() - began) / 60, 1),
         "verdicts": said,
         "whole": json.loads(whole.to_json()),
+        "known wordings": json.loads(known.to_json()),
         "per seed": [json.loads(each.to_json()) for each in per_seed],
     }
     (arguments.output / "figures.json").write_text(json.dumps(made, indent=1) + "\n")
 
 
-async def one(seed: int, tasks: int, iterations: int | None, output: Path) -> Evaluation:
-    """Train and compare once."""
+async def in_known_words(team: Team, policy: Policy, tasks: int, seed: int) -> Evaluation:
+    """The trained policy and the router on held-out contents that are worded as in training."""
+    held_out = tasks_of(KNOWN, tasks)
+    router = await resolve("router", Fitting(team, None, held_out))
+    coordinators = {TRAINED: LearnedCoordinator(policy, TRAINED), ROUTER: router.coordinator}
+    return await measure(team, coordinators, held_out, (seed,), references=(ROUTER,))
+
+
+async def one(seed: int, tasks: int, iterations: int | None, output: Path) -> tuple[Evaluation, Evaluation]:
+    """Train and compare once: on tasks in words that no policy was trained on, and in known ones."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         unpack(folder)
@@ -85,14 +107,17 @@ async def one(seed: int, tasks: int, iterations: int | None, output: Path) -> Ev
         plain = Team.of(load_team(folder / "team.yaml"))
         purse = Purse(plain.models, spec)
         team = Team(plain.spec, purse.models)
+        policy = load_policy(spec.output)
         try:
-            return await compare(
+            unseen = await compare(
                 team,
-                load_policy(spec.output),
+                policy,
                 tasks_of(given.tasks.train, FIT_TASKS),
                 tasks_of(given.tasks.test or (), tasks),
                 seeds=(seed,),
             )
+            known = await in_known_words(team, policy, tasks, seed)
+            return unseen, known
         finally:
             await team.aclose()
             purse.close()

@@ -307,11 +307,11 @@ def _task(exercise: Exercise, id: str) -> Task:
     return Task(id, (Message("user", exercise.text),), verdict, normal, tags=tags)
 
 
-def embedded(split: Split, size: int, seed: int) -> list[Task]:
-    """`size` tasks of the mixture; the same arguments give the same tasks.
+def embedded(split: Split, size: int, seed: int, wordings: Split | None = None) -> list[Task]:
+    """`size` tasks of the mixture; the same arguments give the same tasks. wordings: of another split than the contents.
 
     A verdict's score is 1 or 0: reasoning-gym's partial credit (for letters in place, words in place) would reward
     guesses, so it is kept as the part "reasoning_gym" only.
     """
-    exercises = Exercises(seed, contents=split, wordings=split)
+    exercises = Exercises(seed, contents=split, wordings=wordings or split)
     return [_task(exercises.any(), f"embedded-{split}-{seed}-{index}") for index in range(size)]

@@ -3,7 +3,7 @@
     reasoning_gym:chain_sum?size=500&min_terms=2     a generated data set, with its own keyword arguments
     jsonl:tasks.jsonl?verifier=numeric               your own questions, one JSON object a line
     recorded:pool.jsonl.gz                           recorded answers of real models
-    embedded:?size=300&split=test                    the tasks of the embedded team
+    embedded:?size=300&split=test                    the tasks of the embedded team; wordings=train: in known words
 
 Every source takes `split=train|test`, `fraction` (of the train side, 0.7), `seed` and `limit`. Join sources with `+`.
 Values may be percent-encoded, which is how a value holds `&` or `+`.
@@ -174,12 +174,15 @@ def _embedded(spec: Spec, seed: int) -> list[Task]:
             raise
         raise MissingExtra("the task source embedded", "train", "reasoning-gym") from None
 
-    check_options(spec, ("size",))
+    check_options(spec, ("size", "wordings"))
+    words = spec.options.get("wordings")
+    if words not in (None, "train", "test"):
+        raise TaskError(f"{spec.text}: wordings is {words!r}; allowed: train, test (left out: those of the split)")
     if spec.name:
         raise TaskError(f"{spec.text}: there is one set of embedded tasks; write embedded:?split=test")
     if spec.fraction != DEFAULT_FRACTION:
         raise TaskError(f"{spec.text}: the embedded tasks have sides of their own, so fraction means nothing")
-    tasks = list(embedded(spec.split or "train", whole_number(spec, "size", 500), seed))
+    tasks = list(embedded(spec.split or "train", whole_number(spec, "size", 500), seed, words))
     return tasks if spec.limit is None else pick(tasks, spec.limit, seed)
 
 
