@@ -3,8 +3,9 @@
     python benchmarks/comparison/run.py            # three seeds
 
 For each seed a policy is trained anew, and baselines that learn are fitted anew on training tasks; all are run on the
-same held-out tasks, each seed with its own reply seeds. The held-out tasks are worded as no training task is; trained
-policy and router are run on the same kinds of tasks in known wordings too. Intervals are bootstrap intervals over tasks, seeds averaged.
+same held-out tasks, each seed with its own reply seeds. The held-out tasks are worded as no training task is; the
+trained policy and the router are run on held-out tasks in known wordings too. Intervals are bootstrap intervals over
+tasks, seeds averaged.
 """
 
 from __future__ import annotations

@@ -75,12 +75,11 @@ def test_a_tool_that_keeps_crashing_is_not_run_again() -> None:
 
     tool = replace(Tool.from_function(crash), breaker=Breaker(2, 60))
     for _ in range(5):
-        result = asyncio.run(tool.call('{"number": "wrong"}'))  # the model's mistake does not count
-    for number in range(4):
-        result = asyncio.run(tool.call(f'{{"number": {number}}}'))
+        asyncio.run(tool.call('{"number": "wrong"}'))  # the model's mistake does not count
+    results = [asyncio.run(tool.call(f'{{"number": {number}}}')) for number in range(4)]
     assert runs == [0, 1]
-    assert result.failed
-    assert result.text == "crash has failed 2 times in a row and is not run for another 60 s. Go on without it."
+    assert results[-1].failed
+    assert results[-1].text == "crash has failed 2 times in a row and is not run for another 60 s. Go on without it."
 
 
 def test_a_caller_without_time_is_no_failure_of_the_tool() -> None:

@@ -61,6 +61,7 @@ def test_parse() -> None:
         ("reasoning_gym:chain_sum?min_terms=0", "min_terms must be positive"),
         ("embedded:other", "one set of embedded tasks"),
         ("embedded:?size=0", "at least 1"),
+        ("embedded:?wordings=both", "allowed: train, test"),
     ],
 )
 def test_bad_specs_say_what_is_allowed(text: str, message: str, tmp_path: Path) -> None:
@@ -176,6 +177,9 @@ def test_embedded_sides_do_not_overlap() -> None:
     train = load_tasks("embedded:?size=20&split=train")
     assert len(train) == 20
     assert not {task.id for task in train} & {task.id for task in load_tasks("embedded:?size=20&split=test")}
+    known = load_tasks("embedded:?size=20&split=test&wordings=train")
+    unseen = load_tasks("embedded:?size=20&split=test")
+    assert {task.text for task in known}.isdisjoint(task.text for task in unseen)
 
 
 def test_jsonl_lines_of_every_kind(tmp_path: Path) -> None:

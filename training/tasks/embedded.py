@@ -308,7 +308,9 @@ def _task(exercise: Exercise, id: str) -> Task:
 
 
 def embedded(split: Split, size: int, seed: int, wordings: Split | None = None) -> list[Task]:
-    """`size` tasks of the mixture; the same arguments give the same tasks. wordings: of another split than the contents.
+    """`size` tasks of the mixture; the same arguments give the same tasks.
+
+    wordings: of which split they are; left out: of that of the contents.
 
     A verdict's score is 1 or 0: reasoning-gym's partial credit (for letters in place, words in place) would reward
     guesses, so it is kept as the part "reasoning_gym" only.
