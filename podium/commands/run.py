@@ -73,6 +73,8 @@ def run(
             raise InputError(f"{name} {value:g}: must be more than 0")
     asked = _asked(task)
     spec = load_team(file)
+    if preference is not None and spec.coordinator.kind != "learned":
+        raise InputError(f"--preference is for a learned coordinator; that of {file} is {spec.coordinator.kind}")
     url = None if no_journal else spec.journal or DEFAULT
     if url:
         journal_folder(url, quiet=quiet or url == DEFAULT)

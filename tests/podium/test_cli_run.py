@@ -158,6 +158,7 @@ def test_long_replies_are_shortened_unless_all_is_wanted(here: Path) -> None:
         (("nothere.yaml", "x"), "there is no such file"),
         (("team.yaml", "  "), "the task is empty"),
         (("team.yaml", "x", "--json", "--stream"), "choose one"),
+        (("team.yaml", "x", "--preference", "0.01"), "--preference is for a learned coordinator"),
         (("team.yaml", "x", "--seconds", "0"), "--seconds 0: must be more than 0"),
         (("team.yaml", "x", "--preference", "-1"), "--preference -1: must be more than 0"),
         (("team.yaml", "x", "--dollars", "nan"), "must be more than 0"),
