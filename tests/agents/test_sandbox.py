@@ -336,12 +336,13 @@ def test_it_dies_with_who_started_it() -> None:
     program = (
         f"import asyncio, sys\nfrom podium.agents.python_tool import Python\nasyncio.run(Python(60).run({outlive!r}))\n"
     )
+    before = descendants()
     host = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT)
     below: set[int] = set()
     deadline = time.monotonic() + 30
     while sum(map(runs_python, below)) < 2 and time.monotonic() < deadline:  # the host, and the code in its sandbox
         time.sleep(0.02)
-        below = descendants()
+        below = descendants() - before
     host.kill()
     host.wait()
     deadline = time.monotonic() + 30
