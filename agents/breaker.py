@@ -17,13 +17,17 @@ __all__ = ["Breaker", "Guarded"]
 
 
 class Breaker:
-    """Of one endpoint or tool, for all who use it. failures: in a row until it opens; seconds: how long it stays so."""
+    """Of one endpoint or tool, for all who use it.
 
-    __slots__ = ("_failed", "_open_until", "failures", "seconds")
+    failures: in a row until it opens; seconds: how long it stays so; why: the newest failure, in words.
+    """
+
+    __slots__ = ("_failed", "_open_until", "failures", "seconds", "why")
 
     def __init__(self, failures: int = 5, seconds: float = 30.0) -> None:
         self.failures = failures
         self.seconds = seconds
+        self.why = ""
         self._failed = 0
         self._open_until = 0.0
 
@@ -41,8 +45,9 @@ class Breaker:
         """A call came back."""
         self._failed = 0
 
-    def failed(self) -> None:
+    def failed(self, why: str) -> None:
         """A call failed in a way that the next one may, too."""
+        self.why = why
         self._failed += 1
         if self._failed >= self.failures:
             self._open_until = time.monotonic() + self.seconds
@@ -68,7 +73,7 @@ class Guarded:
         if wait:
             raise ModelError(
                 f"model {self.name} has failed {self.breaker.failures} times in a row and is not asked for another "
-                f"{wait:.0f} s",
+                f"{wait:.0f} s; the last time: {self.breaker.why}",
                 transient=True,
                 after=wait,
             )
@@ -77,7 +82,7 @@ class Guarded:
                 yield item
         except ModelError as error:
             if error.transient:
-                self.breaker.failed()
+                self.breaker.failed(error.message)
             raise
         self.breaker.worked()
 

@@ -122,8 +122,8 @@ class Tool:
             return ToolResult(f"Wrong arguments for {self.name}: {problems}. It takes {expected}", failed=True)
         if wait := self.breaker.wait():
             failures = self.breaker.failures
-            said = f"{self.name} has failed {failures} times in a row and is not run for another {wait:.0f} s."
-            return ToolResult(f"{said} Go on without it.", failed=True)
+            said = f"{self.name} has failed {failures} times in a row and is not run for another {wait:.0f} s"
+            return ToolResult(f"{said}; the last time: {self.breaker.why}\nGo on without it.", failed=True)
         named = {key.removeprefix("field_"): getattr(checked, key) for key in type(checked).model_fields}
         limit = min(self.timeout, timeout)
         try:
@@ -135,12 +135,14 @@ class Tool:
                     if inspect.isawaitable(result):
                         result = await result
         except TimeoutError:
+            said = f"{self.name} gave no result within {limit:g} seconds."
             if limit == self.timeout:
-                self.breaker.failed()
-            return ToolResult(f"{self.name} gave no result within {limit:g} seconds.", failed=True)
+                self.breaker.failed(said)
+            return ToolResult(said, failed=True)
         except Exception as error:  # a user's function may raise anything; the model is told
-            self.breaker.failed()
-            return ToolResult(self._short(f"{self.name} failed: {type(error).__name__}: {error}"), failed=True)
+            said = self._short(f"{self.name} failed: {type(error).__name__}: {error}")
+            self.breaker.failed(said)
+            return ToolResult(said, failed=True)
         self.breaker.worked()
         if isinstance(result, ToolResult):
             return ToolResult(self._short(result.text), failed=result.failed)

@@ -28,7 +28,9 @@ def test_it_opens_after_failures_in_a_row_and_refuses_at_once() -> None:
     for _ in range(3):
         with pytest.raises(ModelUnreachable):
             ask(model)
-    with pytest.raises(ModelError, match=r"has failed 3 times in a row and is not asked for another 60 s") as caught:
+    with pytest.raises(
+        ModelError, match=r"has failed 3 times in a row and is not asked for another 60 s; the last time: down"
+    ) as caught:
         ask(model)
     assert inner.calls == 3
     assert caught.value.transient
@@ -54,14 +56,14 @@ def test_what_is_refused_for_good_is_no_failure_of_the_endpoint() -> None:
 
 def test_when_its_time_is_over_one_caller_tries() -> None:
     breaker = Breaker(1, 0.05)
-    breaker.failed()
+    breaker.failed("down")
     assert 0 < breaker.wait() <= 0.05
     while breaker.wait():
         pass
     assert breaker.wait() > 0  # the others wait for what the first one finds
     breaker.worked()
     assert breaker.wait() == 0
-    breaker.failed()
+    breaker.failed("down")
     assert breaker.wait() > 0
 
 
@@ -79,7 +81,10 @@ def test_a_tool_that_keeps_crashing_is_not_run_again() -> None:
     results = [asyncio.run(tool.call(f'{{"number": {number}}}')) for number in range(4)]
     assert runs == [0, 1]
     assert results[-1].failed
-    assert results[-1].text == "crash has failed 2 times in a row and is not run for another 60 s. Go on without it."
+    assert results[-1].text == (
+        "crash has failed 2 times in a row and is not run for another 60 s; the last time: crash failed: OSError: no\n"
+        "Go on without it."
+    )
 
 
 def test_a_caller_without_time_is_no_failure_of_the_tool() -> None:
