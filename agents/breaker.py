@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 
-from podium.agents.model import Model, Prompt
+from podium.agents.model import Model, Prompt, Wrapped
 from podium.protocols.errors import ModelError
 from podium.protocols.record import Generation, Sampling
 
@@ -53,29 +53,20 @@ class Breaker:
             self._open_until = time.monotonic() + self.seconds
 
 
-class Guarded:
+class Guarded(Wrapped):
     """A model behind a circuit breaker; the rest is the model's own."""
 
     def __init__(self, model: Model, breaker: Breaker) -> None:
-        self.model = model
+        super().__init__(model)
         self.breaker = breaker
-        self.name = model.name
-        self.identity = model.identity
-        self.price = model.price
-        self.max_tokens = model.max_tokens
-        self.temperature = model.temperature
-        self.gives_ids = model.gives_ids
-        self.chars_per_token = model.chars_per_token
 
     async def generate(self, prompt: Prompt, sampling: Sampling) -> AsyncIterator[str | Generation]:
-        """As the model, but a ModelError at once, which asks to wait, while the breaker is open."""
+        """As the model, but a ModelError at once, which no retry waits for, while the breaker is open."""
         wait = self.breaker.wait()
         if wait:
             raise ModelError(
                 f"model {self.name} has failed {self.breaker.failures} times in a row and is not asked for another "
                 f"{wait:.0f} s; the last time: {self.breaker.why}",
-                transient=True,
-                after=wait,
             )
         try:
             async for item in self.model.generate(prompt, sampling):
@@ -85,7 +76,3 @@ class Guarded:
                 self.breaker.failed(error.message)
             raise
         self.breaker.worked()
-
-    async def close(self) -> None:
-        """Free what the model holds."""
-        await self.model.close()

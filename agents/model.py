@@ -100,6 +100,24 @@ class Model(Protocol):
         ...
 
 
+class Wrapped:
+    """The start of a model around another one: it is called, costs and samples as that one."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.name = model.name
+        self.identity = model.identity
+        self.price = model.price
+        self.max_tokens = model.max_tokens
+        self.temperature = model.temperature
+        self.gives_ids = model.gives_ids
+        self.chars_per_token = model.chars_per_token
+
+    async def close(self) -> None:
+        """Free what the model holds."""
+        await self.model.close()
+
+
 async def complete(model: Model, prompt: Prompt, sampling: Sampling) -> Generation:
     """The generation alone, without the stream. Raises what `Model.generate` raises."""
     generation: Generation | None = None

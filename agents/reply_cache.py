@@ -21,7 +21,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from podium.agents.model import Model, Price, Prompt
+from podium.agents.model import Model, Price, Prompt, Wrapped
 from podium.protocols.errors import BudgetExceeded, InputError
 from podium.protocols.record import Generation, Sampling, ToolCall, Usage
 
@@ -99,7 +99,7 @@ class ReplyStore:
                 self._file = None
 
 
-class CachedModel:
+class CachedModel(Wrapped):
     """`model`, asked only for what `store` does not hold yet, and only while `cap` lasts.
 
     hits, misses: calls answered from the store, and calls made. spent_dollars: of the calls made;
@@ -109,17 +109,10 @@ class CachedModel:
     def __init__(
         self, model: Model, store: ReplyStore | None = None, *, cap: SpendingCap | None = None, by_seed: bool = False
     ) -> None:
-        self.model = model
+        super().__init__(model)
         self.store = store or ReplyStore()
         self.cap = cap
         self.by_seed = by_seed
-        self.name = model.name
-        self.identity = model.identity
-        self.price = model.price
-        self.max_tokens = model.max_tokens
-        self.temperature = model.temperature
-        self.gives_ids = model.gives_ids
-        self.chars_per_token = model.chars_per_token
         self.hits = 0
         self.misses = 0
         self.spent_dollars = 0.0

@@ -51,7 +51,7 @@ class Tool:
     idempotent: calling it twice does no harm, so a call that was in flight when a run broke off may be repeated; true
     for the built-in tools, which only compute (python without a sandbox may do more), and false for functions that
     nothing was said about. approve: a person should say yes before each call; kept here for whoever asks that person.
-    breaker: opens when the function raises or takes too long again and again.
+    breaker: opens when the function takes too long, or cannot reach what it needs (OSError), again and again.
     """
 
     name: str
@@ -141,7 +141,8 @@ class Tool:
             return ToolResult(said, failed=True)
         except Exception as error:  # a user's function may raise anything; the model is told
             said = self._short(f"{self.name} failed: {type(error).__name__}: {error}")
-            self.breaker.failed(said)
+            if isinstance(error, OSError):  # what it needs is not there; other errors may be about these arguments
+                self.breaker.failed(said)
             return ToolResult(said, failed=True)
         self.breaker.worked()
         if isinstance(result, ToolResult):
@@ -199,7 +200,7 @@ def load_tool(
         tool = BUILTIN.get(name) or _own(name, folder)
         tool = tool if seconds is None else replace(tool, timeout=seconds)
     known = tool.idempotent if idempotent is None else idempotent
-    return replace(tool, idempotent=known, approve=tool.approve or approve)
+    return replace(tool, idempotent=known, approve=tool.approve or approve, breaker=Breaker())
 
 
 def _own(name: str, folder: Path) -> Tool:

@@ -343,6 +343,7 @@ def test_it_dies_with_who_started_it() -> None:
     while sum(map(runs_python, below)) < 2 and time.monotonic() < deadline:  # the host, and the code in its sandbox
         time.sleep(0.02)
         below = descendants() - before
+    assert sum(map(runs_python, below)) >= 2
     host.kill()
     host.wait()
     deadline = time.monotonic() + 30
