@@ -197,7 +197,8 @@ def _summary(result: Result, url: str | None) -> str:
     from podium.orchestrator.journal import DEFAULT
 
     by = result.nodes[result.node].author
-    early = "" if result.stop == "answered" else f" ended by its {result.stop},"
+    how = "ended as a loop" if result.stop == "loop" else f"ended by its {result.stop}"
+    early = "" if result.stop == "answered" else f" {how},"
     spent = f"{counted(result.steps, 'step')}, {amounts(result.usage)}, {seconds(result.seconds)}"
     where = "" if url in (None, DEFAULT) else f" --journal {make_url(url).render_as_string(hide_password=True)}"
     told = f"; why: podium show {result.run}{where}" if url else ""

@@ -360,3 +360,13 @@ def test_serve_refuses_what_cannot_be_served(here: Path) -> None:
     lost = podium("serve", "nothere.yaml")
     assert (lost.exit_code, "there is no such file" in lost.stderr) == (2, True)
     assert podium("serve").exit_code == 2
+
+
+def test_a_loop_is_called_one() -> None:
+    Path("loop.yaml").write_text(
+        "name: desk\nmodels: {m: {provider: scripted, replies: [same]}}\nagents: {ann: {role: solver, model: m}}\n"
+        "coordinator: {kind: round_robin, rounds: 30}\n"
+    )
+    done = podium("run", "loop.yaml", "x")
+    assert (done.exit_code, done.stdout) == (0, "same\n")
+    assert "ended as a loop, answered by ann, 11 steps" in done.stderr
