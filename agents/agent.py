@@ -132,10 +132,7 @@ class Agent:
         if generation.tool_calls and not self._tools:
             name = generation.tool_calls[0].name
             raise ModelError(f"asked for the tool {name!r}, and was given none", run=envelope.run, agent=self.card.name)
-        lease, usage = envelope.lease, generation.usage
-        lease.calls -= 1
-        lease.tokens -= usage.tokens
-        lease.dollars -= usage.dollars
+        envelope.lease.pay(generation.usage)
         send(Call(call_id, model.name, generation, envelope.attempt))
         return generation
 

@@ -155,6 +155,9 @@ class Requests:
             )
             if self.done:
                 envelope.done = self.done.get((directive.id, sample), ())
+                for call in envelope.done:
+                    if isinstance(call.result, Generation):
+                        envelope.lease.pay(call.result.usage)
             out.append((envelope, leased[1]))
 
     async def ask(self, envelope: Envelope, hold: Hold, *, alone: bool = False) -> Answered | Failed:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from podium.protocols.frozen import frozen
-from podium.protocols.record import Begun, Call, Directive, Node
+from podium.protocols.record import Begun, Call, Directive, Node, Usage
 from podium.protocols.task import Message
 
 
@@ -27,6 +27,12 @@ class Lease:
     calls: float
     dollars: float
     deadline: float
+
+    def pay(self, usage: Usage) -> None:
+        """A call was made: what it used is no longer there."""
+        self.calls -= usage.calls
+        self.tokens -= usage.tokens
+        self.dollars -= usage.dollars
 
 
 @dataclass(slots=True)

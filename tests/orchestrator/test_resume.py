@@ -20,7 +20,7 @@ from podium.orchestrator.learned import LearnedCoordinator
 from podium.orchestrator.learned.options import Options
 from podium.orchestrator.learned.saved import Policy
 from podium.orchestrator.team import Team
-from podium.protocols.bus import MemoryBus
+from podium.protocols.bus import Envelope, MemoryBus, Send
 from podium.protocols.errors import InputError
 from podium.protocols.events import Result
 from podium.protocols.record import Call, Decision, Generation, Node, Sampling, ToolCall, Usage
@@ -173,6 +173,32 @@ def test_a_tool_user_goes_on_after_its_last_completed_call(idempotent: bool, tmp
         told = [call.result.text for call in resumed.nodes[-1].calls if call.target == "send"]
         assert len(told) == 2
         assert sum("is not known" in text for text in told) == len(flying)
+
+
+def test_calls_of_an_earlier_life_are_off_the_lease(tmp_path: Path) -> None:
+    whole = Journal(f"sqlite:///{tmp_path}/whole.db")
+    noted = Recorded(whole)
+    agent, _ = tool_user([], True)
+    with with_tools(whole, agent) as first:
+        run = first.run("send them letters", seed=1).run
+    leases: list[tuple[float, float]] = []
+
+    class Looking:
+        card = agent.card
+
+        async def answer(self, envelope: Envelope, send: Send) -> str:
+            leases.append((envelope.lease.calls, envelope.lease.tokens))
+            return "done"
+
+    for name, kept in (("none", 1), ("one", 2)):
+        journal = Journal(f"sqlite:///{tmp_path}/{name}.db")
+        asyncio.run(cut_after(journal, noted.transactions[:kept]))
+        again, _ = tool_user([], True)
+        with with_tools(Journal(journal.url), again) as second:
+            second.orchestrator.bus = MemoryBus({"ann": Looking()})
+            second.resume(run)
+    (calls, tokens), after = leases
+    assert after == (calls - 1, tokens - 15)
 
 
 def unfinished(tmp_path: Path) -> Journal:
