@@ -326,7 +326,7 @@ class _Run:
             done = (came,)
         else:
             done, stopped = await self.requests.all(work)
-        answer = self._gather(directives, work, done)
+        answer = self._gather(work, done)
         if stopped:
             self._cut_off()
             raise stopped
@@ -347,26 +347,21 @@ class _Run:
             return self.wind_down("budget", error.message)
         raise error
 
-    def _gather(
-        self, directives: tuple[Directive, ...], work: Sequence[Request], done: Sequence[Outcome]
-    ) -> Node | None:
+    def _gather(self, work: Sequence[Request], done: Sequence[Outcome]) -> Node | None:
         """Commit what came back, in the order of the directives; the run's answer, if it is among it."""
         answer: Node | None = None
-        parents, place = (len(self.nodes) - 1,), 0
-        for directive in directives:
-            drawn: list[Answered] = []
-            while place < len(work) and work[place][0].directive is directive:
-                came = done[place]
-                if isinstance(came, Failed):
-                    self._add(
-                        self._node("failure", directive, came.error.message, None, came.calls, came.usage, parents)
-                    )
-                elif came is not None:
-                    drawn.append(came)
-                place += 1
-            if drawn:
+        parents, last = (len(self.nodes) - 1,), len(work) - 1
+        drawn: list[Answered] = []
+        for place, came in enumerate(done):
+            directive = work[place][0].directive
+            if isinstance(came, Failed):
+                self._add(self._node("failure", directive, came.error.message, None, came.calls, came.usage, parents))
+            elif came is not None:
+                drawn.append(came)
+            if drawn and (place == last or work[place + 1][0].directive is not directive):
                 node = self._reduce(directive, drawn, parents)
                 answer = node if directive.answer else answer
+                drawn = []
         return answer
 
     def _reduce(self, directive: Directive, drawn: list[Answered], parents: tuple[int, ...]) -> Node:
