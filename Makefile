@@ -5,9 +5,12 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 USE := $(VENV)/.installed-all
 STAMP := $(VENV)/.installed-dev
+PEERS := .venv-peers
+BENCH ?=
 WORKERS ?= 2
 
-.PHONY: demo test bubblewrap postgresql lint format types check clean comparison gsm8k bench-loop bench-journal embedded
+.PHONY: demo test bubblewrap postgresql lint format types check clean comparison gsm8k bench-loop bench-journal bench-telemetry bench-peers \
+	embedded
 
 demo: $(USE)  ## train the embedded team's coordinator, compare it, and say how to serve it
 	$(BIN)/podium demo
@@ -49,6 +52,12 @@ bench-loop: $(USE)  ## what the run loop itself costs per directive
 bench-journal: $(USE)  ## what it costs to write a run down
 	$(BIN)/python benchmarks/journal/run.py
 
+bench-peers: $(PEERS)/.installed  ## what a step costs beside LangGraph and AutoGen core; about a minute with BENCH=--quick
+	$(PEERS)/bin/python benchmarks/orchestration/run.py $(BENCH)
+
+bench-telemetry: $(USE)  ## what traces and metrics cost
+	$(BIN)/python benchmarks/telemetry/run.py
+
 embedded: $(USE)  ## train the embedded team's specialists again
 	$(BIN)/python examples/embedded/train_specialists.py
 
@@ -67,5 +76,13 @@ $(STAMP): pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@ $(USE)
 
+$(PEERS)/.installed: pyproject.toml benchmarks/orchestration/requirements.txt
+	@echo "installing Podium and its peers into $(PEERS) ..."
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check \
+		--requirement benchmarks/orchestration/requirements.txt --editable .
+	@touch $@
+
 clean:  ## remove the environment and what was built
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) $(PEERS) build dist *.egg-info
