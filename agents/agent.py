@@ -19,7 +19,8 @@ from podium.agents.model import Model, Prompt, ToolSchema
 from podium.agents.roles import ROLES, instruction
 from podium.agents.tools import Tool
 from podium.protocols.bus import Card, Delta, Envelope, Send
-from podium.protocols.errors import BudgetExceeded, ModelError, ToolError
+from podium.protocols.errors import BudgetExceeded, ModelError, NobodyAnswered, ToolError
+from podium.protocols.people import Question
 from podium.protocols.record import Begun, Call, Generation, Sampling, ToolCall, ToolResult
 from podium.protocols.task import Message
 
@@ -32,7 +33,7 @@ class Agent:
 
     name: unique in the team. role: a known role or any word, then with a prompt of its own. description: one sentence
     for coordinators. max_tool_rounds: how often the model may ask for tools before it must answer. fallbacks: models
-    that are asked in its place when it fails, in this order.
+    that are asked in its place when it fails, in this order. asks: one of its tools waits for a person.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Agent:
         self._schemas = tuple(tool.schema for tool in tools)
         self._documents = documents
         self._rounds = max_tool_rounds if tools else 0
+        self.asks = any(tool.approve or tool.asks for tool in tools)
         densest = min(each.chars_per_token for each in self._chain)
         self.card = Card(
             name,
@@ -116,7 +118,7 @@ class Agent:
         """One call of the model, sent when it is complete, and taken off the lease."""
         generation: Generation | None = None
         model = self._chain[envelope.rung]
-        prompt, sampling = self._asked(model, envelope, history, schemas)
+        prompt, sampling = self._asked(model, call_id, envelope, history, schemas)
         try:
             async for item in model.generate(prompt, sampling):
                 if isinstance(item, Generation):
@@ -137,7 +139,12 @@ class Agent:
         return generation
 
     def _asked(
-        self, model: Model, envelope: Envelope, history: tuple[Message, ...], schemas: tuple[ToolSchema, ...]
+        self,
+        model: Model,
+        call_id: str,
+        envelope: Envelope,
+        history: tuple[Message, ...],
+        schemas: tuple[ToolSchema, ...],
     ) -> tuple[Prompt, Sampling]:
         """What the model is asked. Raises BudgetExceeded when the lease does not hold the call."""
         compute, lease = envelope.directive.compute, envelope.lease
@@ -161,7 +168,8 @@ class Agent:
             seed=envelope.seed,
         )
         render = partial(self._render, envelope, history)
-        return Prompt(self.card.name, envelope.task[-1].content, render, estimate, schemas), sampling
+        asked, name = envelope.task[-1].content, self.card.name
+        return Prompt(name, asked, render, estimate, schemas, None, envelope.run, call_id, envelope.ask), sampling
 
     async def _used(self, call_id: str, call: ToolCall, envelope: Envelope, send: Send) -> Call:
         """One tool call. One that must not run twice is announced, and runs when that is known to be written."""
@@ -169,13 +177,38 @@ class Agent:
         if tool is None:
             known = ", ".join(self._tools)
             result = ToolResult(f"there is no tool {call.name!r}; you have: {known}", failed=True)
+        elif (refused := tool.wrong(call.arguments) or await self._refused(call_id, tool, call, envelope)) is not None:
+            result = refused
         else:
             if not tool.idempotent:
                 written = send(Begun(envelope.directive.id, call_id, call.name, call.arguments, envelope.sample))
                 if written is not None:
                     await written
             result = await tool.call(call.arguments, timeout=max(0.0, envelope.lease.deadline - time.monotonic()))
+            if tool.asks and not result.failed:
+                result = await self._told(Question(envelope.run, call_id, self.card.name, result.text), envelope)
         return Call(call_id, call.name, result, envelope.attempt)
+
+    async def _refused(self, call_id: str, tool: Tool, call: ToolCall, envelope: Envelope) -> ToolResult | None:
+        """What the model is told of a call that a person had to approve and did not."""
+        if not tool.approve:
+            return None
+        text = f"{self.card.name} wants to use {tool.name}: {call.arguments}"
+        try:
+            word = await envelope.ask(Question(envelope.run, call_id, self.card.name, text, approval=True))
+        except NobodyAnswered as error:
+            return ToolResult(f"{tool.name} needs a person's approval: {error.message}. Go on without it.", failed=True)
+        if word.approved:
+            return None
+        why = f": {word.text}" if word.text else ""
+        return ToolResult(f"A person refused this call of {tool.name}{why}. Do not repeat it.", failed=True)
+
+    async def _told(self, question: Question, envelope: Envelope) -> ToolResult:
+        """What a person answered."""
+        try:
+            return ToolResult((await envelope.ask(question)).text)
+        except NobodyAnswered as error:
+            return ToolResult(f"{error.message}. Go on without an answer.", failed=True)
 
     def _render(self, envelope: Envelope, history: tuple[Message, ...]) -> tuple[Message, ...]:
         """The prompt: role, conversation, passages, visible replies, instruction, and the tool calls made so far."""

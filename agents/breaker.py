@@ -31,6 +31,11 @@ class Breaker:
         self._failed = 0
         self._open_until = 0.0
 
+    @property
+    def open(self) -> bool:
+        """Whether callers are refused now."""
+        return self._failed >= self.failures and time.monotonic() < self._open_until
+
     def wait(self) -> float:
         """Seconds until it may be asked again, 0: now. Who is told 0 while it is open is the one that tries."""
         if self._failed < self.failures:

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from podium.protocols.people import Ask, nobody
 from podium.protocols.record import Generation, Sampling, Usage
 from podium.protocols.task import Message
 
@@ -37,6 +38,7 @@ class Prompt:
     for a long conversation. agent: who asks; task: text of the task, for models that look answers up.
     estimate: size of the rendered prompt in tokens, roughly, known without rendering it.
     response_schema: a JSON Schema that the text has to obey, where the model can enforce one.
+    run, call: for which call of which run this is asked; ask: the way to a person from there.
     """
 
     agent: str
@@ -45,6 +47,9 @@ class Prompt:
     estimate: int = 0
     tools: tuple[ToolSchema, ...] = ()
     response_schema: dict[str, Any] | None = None
+    run: str = ""
+    call: str = ""
+    ask: Ask = nobody
     _messages: tuple[Message, ...] | None = field(default=None, repr=False)
 
     @property

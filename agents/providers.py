@@ -12,6 +12,7 @@ from typing import Any
 
 from podium.agents.model import Model, Price
 from podium.protocols.errors import InputError
+from podium.protocols.people import A_DAY
 
 __all__ = ["PROVIDERS", "build_model"]
 
@@ -76,6 +77,13 @@ def _scripted(name: str, spec: Mapping[str, Any], folder: Path) -> Model:
     return ScriptedModel(script, name, cycle=spec.get("cycle", True), **_common(spec))  # pyright: ignore[reportUnknownArgumentType]
 
 
+def _human(name: str, spec: Mapping[str, Any], folder: Path) -> Model:
+    from podium.agents.human import HumanModel
+
+    common = _common(spec)
+    return HumanModel(name, wait=spec.get("wait", A_DAY), price=common["price"], max_tokens=common["max_tokens"])
+
+
 def _common(spec: Mapping[str, Any]) -> dict[str, Any]:
     price: Any = spec.get("price") or {}
     if not isinstance(price, Price):
@@ -95,5 +103,6 @@ PROVIDERS: dict[str, Callable[[str, Mapping[str, Any], Path], Model]] = {
     "transformers": _transformers,
     "recorded": _recorded,
     "scripted": _scripted,
+    "human": _human,
 }
 """Builders by the team file's word for them."""

@@ -50,7 +50,8 @@ class Tool:
 
     idempotent: calling it twice does no harm, so a call that was in flight when a run broke off may be repeated; true
     for the built-in tools, which only compute (python without a sandbox may do more), and false for functions that
-    nothing was said about. approve: a person should say yes before each call; kept here for whoever asks that person.
+    nothing was said about. approve: a person has to say yes before each call. asks: what the function returns is a
+    question, and a person's answer is the result.
     breaker: opens when the function takes too long, or cannot reach what it needs (OSError), again and again.
     """
 
@@ -62,6 +63,7 @@ class Tool:
     longest_output: int = LONGEST_OUTPUT
     idempotent: bool = False
     approve: bool = False
+    asks: bool = False
     breaker: Breaker = field(default_factory=Breaker, compare=False)
 
     @staticmethod
@@ -111,15 +113,9 @@ class Tool:
         A synchronous function runs in a thread of its own. Python cannot end a thread, so one that outlives its
         timeout is left behind; it cannot keep the process alive.
         """
-        try:
-            checked = self.arguments.model_validate_json(arguments or "{}", strict=False)
-        except ValidationError as error:
-            problems = "; ".join(
-                f"{'.'.join(map(str, problem['loc'])) or 'the arguments'}: {problem['msg']}"
-                for problem in error.errors(include_url=False)
-            )
-            expected = json.dumps(self.schema.parameters.get("properties", {}))
-            return ToolResult(f"Wrong arguments for {self.name}: {problems}. It takes {expected}", failed=True)
+        checked = self._checked(arguments)
+        if isinstance(checked, ToolResult):
+            return checked
         if wait := self.breaker.wait():
             failures = self.breaker.failures
             said = f"{self.name} has failed {failures} times in a row and is not run for another {wait:.0f} s"
@@ -149,6 +145,22 @@ class Tool:
             return ToolResult(self._short(result.text), failed=result.failed)
         return ToolResult(self._short(_as_text(result)))
 
+    def wrong(self, arguments: str) -> ToolResult | None:
+        """What the model is told of arguments that the function does not take; None: it takes them."""
+        checked = self._checked(arguments)
+        return checked if isinstance(checked, ToolResult) else None
+
+    def _checked(self, arguments: str) -> BaseModel | ToolResult:
+        try:
+            return self.arguments.model_validate_json(arguments or "{}", strict=False)
+        except ValidationError as error:
+            problems = "; ".join(
+                f"{'.'.join(map(str, problem['loc'])) or 'the arguments'}: {problem['msg']}"
+                for problem in error.errors(include_url=False)
+            )
+            expected = json.dumps(self.schema.parameters.get("properties", {}))
+            return ToolResult(f"Wrong arguments for {self.name}: {problems}. It takes {expected}", failed=True)
+
     def _short(self, text: str) -> str:
         text = whole_characters(text)
         if len(text) <= self.longest_output:
@@ -161,6 +173,11 @@ def clock() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
+def ask_human(question: str) -> str:
+    """Ask the person whom the team works for, about what only they know or decide. They may take long to answer."""
+    return question
+
+
 def _python(python: Python) -> Tool:
     # The process keeps to its seconds itself and then still says what it wrote; being gone may take a little longer.
     timeout, harmless = python.seconds + LONGEST_END, not python.unsafe
@@ -171,6 +188,7 @@ def _python(python: Python) -> Tool:
 BUILTIN: dict[str, Tool] = {
     "calculator": Tool.from_function(calculator, timeout=5.0, idempotent=True),
     "clock": Tool.from_function(clock, timeout=5.0, idempotent=True),
+    "ask_human": replace(Tool.from_function(ask_human, idempotent=True), asks=True),
     "python": _python(Python()),
 }
 """Tools that a team file may name without a module."""

@@ -140,6 +140,11 @@ class Budget:
         if used > tokens:
             self.overshoot += used - tokens
 
+    def pause(self, seconds: float) -> None:
+        """So many seconds do not count."""
+        self.started += seconds
+        self.deadline += seconds
+
     def spend(self, usage: Usage) -> None:
         """Record what calls used for which nothing was set aside."""
         self.tokens += usage.tokens

@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from podium.orchestrator.budget import Budget, Limits
+from podium.orchestrator.clock import Clock
 from podium.orchestrator.coordinator import Coordinator, Memory, RunState, plurality
 from podium.orchestrator.deciding import Decider
 from podium.orchestrator.journal import ResumeState
@@ -28,6 +29,7 @@ from podium.protocols.bus import Bus
 from podium.protocols.errors import BudgetExceeded, CoordinatorError, DeadlineExceeded, PodiumError, RunError
 from podium.protocols.events import Added, Decided, Ended, Event, Result, Started, Stop
 from podium.protocols.frozen import frozen
+from podium.protocols.people import WayToPeople
 from podium.protocols.record import NO_USAGE, Call, Decision, Directive, Finish, Generation, Kind, Node, Usage
 from podium.protocols.task import Task
 
@@ -56,7 +58,7 @@ class Orchestrator:
     """Runs tasks with one team: a bus with agents on it, a coordinator, a topology and limits.
 
     limits: of each run; shares: the most that an agent may use of them; pool: what all runs together may use;
-    timeouts: seconds that a request to an agent may take.
+    timeouts: seconds that a request to an agent may take. people: the way to a person; None: nobody can be asked.
     Immutable, but for what the pool has paid; any number of runs share it.
     """
 
@@ -74,6 +76,7 @@ class Orchestrator:
         shares: Mapping[str, Limits] = NO_SHARES,
         pool: Budget | None = None,
         timeouts: Mapping[str, float] = NO_TIMEOUTS,
+        people: WayToPeople | None = None,
     ) -> None:
         self.name = name
         self.bus = bus
@@ -86,6 +89,7 @@ class Orchestrator:
         self.shares = shares
         self.pool = pool
         self.timeouts = timeouts
+        self.people = people
         self._decider = Decider(coordinator)
 
     def led_by(self, coordinator: Coordinator) -> Orchestrator:
@@ -102,6 +106,7 @@ class Orchestrator:
             shares=self.shares,
             pool=self.pool,
             timeouts=self.timeouts,
+            people=self.people,
         )
 
     def within(self) -> dict[str, tuple[Budget, ...]]:
@@ -141,7 +146,7 @@ class Orchestrator:
             if seconds == math.inf:
                 result = await work.loop()
             else:
-                clock = asyncio.timeout(seconds)
+                clock = work.clock.timeout = asyncio.timeout(seconds)
                 try:
                     async with clock:
                         result = await work.loop()
@@ -193,6 +198,7 @@ class _Run:
         self.emit = emit
         self.log = log
         self.budget = Budget(settings.limits or team.limits)
+        self.clock = Clock(self.budget)
         self.cards = team.bus.cards()
         self.mode: Literal["sample", "greedy"] = settings.mode or team.mode
         self.preference = team.preference if settings.preference is None else settings.preference
@@ -213,6 +219,8 @@ class _Run:
             reply_seed=settings.reply_seed,
             emit=emit,
             log=log,
+            people=team.people,
+            clock=self.clock,
         )
         self.affordable: tuple[bool, ...] = ()
         self.said: dict[tuple[str, str, str, str], int] = {}  # how often who replied what to which instruction

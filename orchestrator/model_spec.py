@@ -1,4 +1,4 @@
-"""What a team file may say about a model: five providers, one shape each.
+"""What a team file may say about a model: six providers, one shape each.
 
 A discriminated union on `provider`, so that an editor and an error message know which keys belong to which provider.
 Prices are dollars per million tokens, as every vendor's price list states them. Keys are secrets: they are kept as
@@ -13,8 +13,10 @@ from pydantic import Field, SecretStr
 
 from podium.agents.model import Price
 from podium.orchestrator.yaml_file import FilePath, NameOrPath, StrictModel, Words
+from podium.protocols.people import A_DAY
 
 __all__ = [
+    "HumanModel",
     "ModelSpec",
     "OpenAIModel",
     "PriceSpec",
@@ -131,7 +133,19 @@ class ScriptedModel(_Generator):
     """Begin the list again after its last reply; false: asking once more is an error."""
 
 
+class HumanModel(_Generator):
+    """A person, who is asked by the console, the command line or HTTP, and may answer days later."""
+
+    provider: Literal["human"]
+    """A person."""
+    wait: Seconds = A_DAY
+    """Seconds that an answer may take; the run's own seconds stand still meanwhile. Left out: a day."""
+    price: PriceSpec = PriceSpec()
+    """What the words of a person cost, four characters counted as a token; left out: nothing."""
+
+
 ModelSpec = Annotated[
-    OpenAIModel | VllmModel | TransformersModel | RecordedModel | ScriptedModel, Field(discriminator="provider")
+    OpenAIModel | VllmModel | TransformersModel | RecordedModel | ScriptedModel | HumanModel,
+    Field(discriminator="provider"),
 ]
 """One model of a team file."""

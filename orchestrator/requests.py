@@ -14,14 +14,16 @@ from functools import partial
 from typing import Any, TypeVar
 
 from podium.orchestrator.budget import Hold
+from podium.orchestrator.clock import Clock
 from podium.orchestrator.leases import Leases
 from podium.orchestrator.retrying import Retry, recover
 from podium.orchestrator.run_log import RunLog
 from podium.orchestrator.topology import Topology
 from podium.protocols.bus import Bus, Delta, Envelope, Send
 from podium.protocols.errors import CoordinatorError, ModelError, ModelUnreachable, PodiumError, RunError
-from podium.protocols.events import Event, Piece
+from podium.protocols.events import Asked, Event, Piece
 from podium.protocols.noise import seed_of
+from podium.protocols.people import Question, WayToPeople, Word
 from podium.protocols.record import NO_USAGE, Begun, Call, Directive, Generation, Node, Sampling, ToolResult, Usage
 from podium.protocols.task import Message
 
@@ -56,21 +58,24 @@ class Requests:
 
     nodes: the run's record, which grows. reply_seed: keys the seeds of all replies, None leaves them to the models.
     done: calls that earlier lives of the run completed, by directive and sample. cut: requests that were stopped
-    in the middle, with the calls that they had completed.
+    in the middle, with the calls that they had completed. people: the way to a person; None: there is none.
     """
 
     __slots__ = (
         "_asked",
         "_bus",
         "_cards",
+        "_clock",
         "_emit",
         "_leases",
         "_log",
         "_nodes",
+        "_people",
         "_reply_seed",
         "_retry",
         "_run",
         "_task",
+        "_timed",
         "_timeouts",
         "_topology",
         "cut",
@@ -91,6 +96,8 @@ class Requests:
         reply_seed: int | None,
         emit: Callable[[Event], None] | None,
         log: RunLog | None,
+        people: WayToPeople | None,
+        clock: Clock,
     ) -> None:
         self._run = run
         self._task = task
@@ -103,6 +110,9 @@ class Requests:
         self._reply_seed = reply_seed
         self._emit = emit
         self._log = log
+        self._people = people
+        self._clock = clock
+        self._timed: dict[str, asyncio.Timeout] = {}  # requests under way that have a timeout of their own
         self._cards = {card.name: card for card in bus.cards()}
         self._asked = dict.fromkeys(self._cards, 0)  # how often: it keys the seeds of an agent's replies
         self.done: dict[tuple[str, int], tuple[Call, ...]] = {}
@@ -153,6 +163,8 @@ class Requests:
                 seed,
                 self._emit is not None and compute.samples == 1,
             )
+            if self._people is not None:
+                envelope.ask = partial(self._person, envelope, self._people)
             if self.done:
                 envelope.done = self.done.get((directive.id, sample), ())
                 for call in envelope.done:
@@ -198,7 +210,7 @@ class Requests:
         """The reply, within so many seconds. Raises ModelUnreachable when they are over, and what a request raises."""
         lease = envelope.lease
         lease.deadline = min(lease.deadline, time.monotonic() + seconds)
-        clock = asyncio.timeout(seconds)
+        clock = self._timed[envelope.id] = asyncio.timeout(seconds)
         try:
             async with clock:
                 try:
@@ -209,6 +221,18 @@ class Requests:
             if not clock.expired():
                 raise
             raise ModelUnreachable(f"no reply within {seconds:g} seconds") from None
+        finally:
+            del self._timed[envelope.id]
+
+    async def _person(self, envelope: Envelope, people: WayToPeople, question: Question) -> Word:
+        """A person's word. What they take counts neither for the run's seconds nor for the request's."""
+
+        def asked() -> None:
+            if self._emit:
+                self._emit(Asked(self._run, question))
+
+        with self._clock.stopped(envelope.lease, self._timed.get(envelope.id)):
+            return await people(question, asked)
 
     async def _ask_again(self, envelope: Envelope, send: Send, calls: list[Call], first: ModelError) -> str:
         """The reply after a failed attempt. Calls that were completed stand; the failed ones are in the record too."""

@@ -2,7 +2,9 @@
 
 Each team is served as a model under its name. `podium.protocols.openai_api` says which part of the API is spoken,
 `server_request` what its fields may hold, `server_replies` which error has which status, `server_stream` how an answer
-is streamed. A client that hangs up cancels its run. The app closes its teams when it stops.
+is streamed, `server_people` how people are asked. A client that hangs up cancels its run. The app closes its teams
+when it stops. Where a team's telemetry says `metrics: prometheus` there is /metrics too, and a traced run joins the
+trace that its request names.
 
     make_app({"desk": Team.load("team.yaml")})      an ASGI app, for any server
     serve(app, host, port)                          the same under uvicorn, until Ctrl-C or SIGTERM
@@ -17,7 +19,7 @@ import signal
 import socket
 import time
 from collections.abc import AsyncGenerator, Awaitable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from typing import Any, TypeVar
 
 from podium.orchestrator.budget import Limits
@@ -37,6 +39,8 @@ try:
     from starlette.responses import JSONResponse, Response, StreamingResponse
     from starlette.routing import Route
     from starlette.types import Receive, Scope, Send
+
+    from podium.orchestrator.server_people import question_routes
 except ModuleNotFoundError as error:
     raise MissingExtra("serving", "serve", error.name or "starlette") from None
 
@@ -77,7 +81,10 @@ def make_app(teams: Mapping[str, Team], *, max_body: int = MAX_BODY) -> Starlett
         Route("/v1/models", served.models),
         Route("/v1/models/{model:path}", served.model),
         Route("/v1/chat/completions", served.complete, methods=["POST"]),
+        *question_routes(teams),
     ]
+    if served.scrapes:
+        routes.append(Route("/metrics", served.metrics))
     handlers: dict[Any, Any] = {HTTPException: _http_error, RequestError: _request_error}
     return Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers)
 
@@ -126,10 +133,17 @@ class _Served:
         self._max_body = max_body
         started = int(time.time())
         self._entries = {name: ModelEntry(id=name, created=started).model_dump() for name in teams}
+        self.scrapes = [team.telemetry.scrape for team in teams.values() if team.telemetry and team.telemetry.scrape]
         self._fingerprints = {name: f"podium-{team.spec.digest[:12]}" for name, team in teams.items()}
 
     async def health(self, _: Request) -> Response:
         return JSONResponse({"status": "ok", "models": list(self._teams)})
+
+    async def metrics(self, request: Request) -> Response:
+        from podium.orchestrator.telemetry.exporting import scraped
+
+        figures, kind = scraped(self.scrapes, request.headers.get("accept", ""))
+        return Response(figures, headers={"content-type": kind})
 
     async def models(self, _: Request) -> Response:
         return JSONResponse({"object": "list", "data": list(self._entries.values())})
@@ -151,7 +165,8 @@ class _Served:
         limits = tightened(team.orchestrator.limits, asked.podium.budget)
         try:
             answer = self._stream if asked.stream else self._whole
-            return await answer(request, asked, team, limits)
+            with _joined(request, team):
+                return await answer(request, asked, team, limits)
         except ClientDisconnect:
             LOG.info("%s: the client hung up, its run is cancelled", asked.model)
             return Response(status_code=CLIENT_GONE)
@@ -242,6 +257,15 @@ async def _unless_gone(request: Request, work: Awaitable[T]) -> T:
         await asyncio.gather(gone, working, return_exceptions=True)
 
 
+def _joined(request: Request, team: Team) -> AbstractContextManager[None]:
+    """Inside, a traced team's run belongs to the trace that the request names."""
+    if team.telemetry is None:
+        return nullcontext()
+    from podium.orchestrator.telemetry.watch import joined
+
+    return joined(request.headers)
+
+
 async def _hung_up(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
@@ -252,12 +276,13 @@ def _ended(result: Result) -> None:
     LOG.info(
         "%s: run %s %s, %d steps, %d tokens, $%.6f, %.1f s",
         *(result.team, result.run, result.stop, result.steps, usage.tokens, usage.dollars, result.seconds),
+        extra={"event": "request.answered", "run": result.run},
     )
 
 
 def _failed(error: Exception) -> Failure:
     if isinstance(error, RunError):
-        LOG.warning("%s", error)
+        LOG.warning("%s", error, extra={"event": "request.failed", "run": error.run, "agent": error.agent})
     return failure(error)
 
 
@@ -271,6 +296,6 @@ async def _request_error(_: Request, error: RequestError) -> Response:
 
 async def _http_error(request: Request, error: HTTPException) -> Response:
     """404 and 405 of the router."""
-    known = "GET /health, GET /v1/models, POST /v1/chat/completions"
+    known = "GET /health, GET /v1/models, POST /v1/chat/completions, GET /v1/questions"
     message = f"{request.method} {request.url.path}: {error.detail}; this server has: {known}"
     return JSONResponse(error_body(message), status_code=error.status_code, headers=error.headers)

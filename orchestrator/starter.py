@@ -67,6 +67,7 @@ coordinator:                  # single | round_robin | sequential | vote | self_
 budget: {tokens: 20000, calls: 12, seconds: 120}   # what one run may use at most; dollars: works too
 
 # journal: sqlite:///runs.db  # keep every run, to resume and to look at; left out: nothing is kept
+# telemetry: {traces: otlp, metrics: prometheus, logs: json}   # left out: nothing is told or sent
 """
 
 POOL = """

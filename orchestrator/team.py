@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from podium.agents.agent import Agent
 from podium.agents.breaker import Breaker, Guarded
@@ -24,16 +24,22 @@ from podium.orchestrator.budget import Budget, Limits
 from podium.orchestrator.coordinator import Coordinator
 from podium.orchestrator.coordinators import build_coordinator
 from podium.orchestrator.engine import Orchestrator, Settings
-from podium.orchestrator.journal import Head, Journal
-from podium.orchestrator.model_spec import RecordedModel
+from podium.orchestrator.journal import Head, Journal, ResumeState
+from podium.orchestrator.model_spec import HumanModel, RecordedModel
+from podium.orchestrator.people import People
 from podium.orchestrator.retrying import Retry
 from podium.orchestrator.run_log import RunLog
 from podium.orchestrator.team_file import BudgetSpec, ShareSpec, TeamSpec, ToolSpec, load_team
+from podium.orchestrator.telemetry.logs import PLACE, Place, told
 from podium.orchestrator.topology import Topology
 from podium.protocols.bus import MemoryBus
 from podium.protocols.errors import InputError, RunError, ToolError
 from podium.protocols.events import Event, Result
+from podium.protocols.people import Question
 from podium.protocols.task import Message, Task
+
+if TYPE_CHECKING:
+    from podium.orchestrator.telemetry.watch import Telemetry
 
 T = TypeVar("T")
 REMOTE = ("openai", "vllm")
@@ -47,6 +53,7 @@ class Team:
     """A team of agents under a coordinator.
 
     spec: what it was made from. models: by name. journal: where runs are kept as they happen, None keeps none.
+    telemetry: what watches its runs, None: nothing does, and nothing is wrapped.
     """
 
     def __init__(
@@ -56,17 +63,24 @@ class Team:
         *,
         coordinator: Coordinator | None = None,
         journal: Journal | None = None,
+        telemetry: Telemetry | None = None,
     ) -> None:
         if not spec.bus.startswith("memory://"):
             raise InputError(f"bus {spec.bus}: this version runs agents in its own process only; use memory://")
         self.spec = spec
         self.models = models
         self.journal = journal
+        self.telemetry = telemetry
         base = spec.source.parent if spec.source else Path()
         guarded = dict(models)
         for name, model in spec.models.items():
+            if telemetry:
+                guarded[name] = telemetry.model(name, models[name])
             if model.provider in REMOTE:
-                guarded[name] = Guarded(models[name], Breaker(spec.retry.open_after, spec.retry.open_seconds))
+                breaker = Breaker(spec.retry.open_after, spec.retry.open_seconds)
+                guarded[name] = Guarded(guarded[name], breaker)
+                if telemetry:
+                    telemetry.breaker(name, breaker)
         self.agents = {
             name: Agent(
                 name,
@@ -74,7 +88,7 @@ class Team:
                 guarded[agent.model],
                 prompt=agent.prompt,
                 description=agent.description or "",
-                tools=[_tool(tool, base, name) for tool in agent.tools],
+                tools=[_tool(tool, base, name, telemetry) for tool in agent.tools],
                 documents=DocumentIndex.load(agent.documents) if agent.documents else None,
                 max_tool_rounds=agent.max_tool_rounds,
                 fallbacks=[guarded[other] for other in spec.models[agent.model].fallback],
@@ -82,6 +96,8 @@ class Team:
             for name, agent in spec.agents.items()
         }
         names = tuple(self.agents)
+        self.people = People(journal)
+        asks = any(isinstance(model, HumanModel) for model in spec.models.values())
         retry = Retry(spec.retry.attempts, spec.retry.wait, spec.retry.longest)
         learned = spec.coordinator if spec.coordinator.kind == "learned" else None
         self.orchestrator = Orchestrator(
@@ -96,7 +112,9 @@ class Team:
             pool=Budget(limits(spec.pool), shared=True) if spec.pool != ShareSpec() else None,
             retry=retry,
             timeouts={name: agent.timeout for name, agent in spec.agents.items() if agent.timeout is not None},
+            people=self.people.ask if asks or any(agent.asks for agent in self.agents.values()) else None,
         )
+        self._runner = telemetry.watched(self.orchestrator) if telemetry else self.orchestrator
         self._digest = spec.digest if journal else ""
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -115,11 +133,18 @@ class Team:
         spec = _own_voices(spec)
         models = {name: build_model(name, model.model_dump()) for name, model in spec.models.items()}
         url = spec.journal or journal
-        return cls(spec, models, coordinator=coordinator, journal=Journal(url) if url else None)
+        telemetry = None
+        if spec.telemetry.watches:
+            from podium.orchestrator.telemetry.watch import Telemetry
+
+            telemetry = Telemetry(spec)
+        kept = Journal(url) if url else None
+        return cls(spec, models, coordinator=coordinator, journal=kept, telemetry=telemetry)
 
     def led_by(self, coordinator: Coordinator) -> Self:
         """The same team, with the same models, under another coordinator."""
-        return type(self)(self.spec, self.models, coordinator=coordinator, journal=self.journal)
+        kept, watching = self.journal, self.telemetry
+        return type(self)(self.spec, self.models, coordinator=coordinator, journal=kept, telemetry=watching)
 
     @property
     def name(self) -> str:
@@ -157,7 +182,7 @@ class Team:
             log = RunLog(self.journal, run)
             own = settings.seed, settings.reply_seed, settings.mode, settings.preference, settings.limits
             log.add(Head(run, self.spec.name, task.messages, time.time(), *own, self._digest))
-        return await self.orchestrator.run(task, settings, id=run, emit=emit, log=log)
+        return await self._work(task, settings, run, emit, log)
 
     async def aresume(
         self, run: str, *, task: Task | None = None, emit: Callable[[Event], None] | None = None
@@ -185,14 +210,26 @@ class Team:
         if task is not None and task.messages != head.messages:
             raise InputError(f"run {head.run} works on another task: {head.messages[-1].content[:60]!r}")
         settings = Settings(head.seed or 0, head.reply_seed, head.mode, head.preference, head.limits)
-        return await self.orchestrator.run(
-            task or Task("task", head.messages),
-            settings,
-            id=head.run,
-            emit=emit,
-            log=RunLog(self.journal, head.run),
-            before=before,
-        )
+        log = RunLog(self.journal, head.run)
+        return await self._work(task or Task("task", head.messages), settings, head.run, emit, log, before)
+
+    async def _work(
+        self,
+        task: Task,
+        settings: Settings,
+        run: str,
+        emit: Callable[[Event], None] | None,
+        log: RunLog | None,
+        before: ResumeState | None = None,
+    ) -> Result:
+        """One run, whose id is on whatever is logged meanwhile."""
+        if self.spec.telemetry.logs != "none":
+            emit = told(emit, content=self.spec.telemetry.content)
+        place = PLACE.set(Place(run))
+        try:
+            return await self._runner.run(task, settings, id=run, emit=emit, log=log, before=before)
+        finally:
+            PLACE.reset(place)
 
     def resume(self, run: str, *, task: Task | None = None) -> Result:
         """`aresume` without await. Raises RuntimeError inside a running event loop: await `aresume` there."""
@@ -232,6 +269,23 @@ class Team:
             self._loop.run_until_complete(asyncio.wait([task]))
             raise
 
+    def questions(self) -> list[Question]:
+        """What people are asked and have not answered, the oldest first; of the journal's other runs too, if any."""
+        return self.people.questions()
+
+    def answer(
+        self, run: str, text: str = "", *, yes: bool = False, no: bool = False, id: str | None = None
+    ) -> Question:
+        """Answer a question that a run waits with; which one that was. Thread-safe.
+
+        run: its id, or the beginning; id: which question, where several wait. yes, no: whether a tool call that needs
+        a yes has it; the text is then why, and may be left out. A run that is not under way in this process finds the
+        answer within seconds, or when it is resumed.
+
+        Raises InputError when no such question waits or this is no answer to it, JournalError when it is not kept.
+        """
+        return self.people.answer(run, text, yes=yes, no=no, id=id)
+
     async def stream(
         self,
         ask: Ask,
@@ -257,11 +311,13 @@ class Team:
                 await work
 
     async def aclose(self) -> None:
-        """Free the models' sockets, threads and memory, and the journal."""
+        """Free the models' sockets, threads and memory, and the journal; send what telemetry has not sent yet."""
         for model in self.models.values():
             await model.close()
         if self.journal:
             self.journal.close()
+        if self.telemetry:
+            await self.telemetry.close()
 
     def close(self) -> None:
         """`aclose` without await."""
@@ -285,13 +341,14 @@ class Team:
         await self.aclose()
 
 
-def _tool(tool: str | ToolSpec, base: Path, agent: str) -> Tool:
+def _tool(tool: str | ToolSpec, base: Path, agent: str, telemetry: Telemetry | None) -> Tool:
     """A tool of the team file. Raises InputError: a name that leads nowhere is a mistake of the file."""
     spec = ToolSpec(name=tool) if isinstance(tool, str) else tool
     try:
-        return load_tool(folder=base, **spec.model_dump())
+        loaded = load_tool(folder=base, **spec.model_dump())
     except ToolError as error:
         raise InputError(f"agents.{agent}.tools: {error.message}") from None
+    return telemetry.tool(loaded) if telemetry else loaded
 
 
 def limits(budget: BudgetSpec | ShareSpec) -> Limits:

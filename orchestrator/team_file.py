@@ -19,6 +19,7 @@ from pydantic_core import PydanticCustomError
 
 from podium.orchestrator.coordinator_spec import CoordinatorSpec
 from podium.orchestrator.model_spec import Count, ModelSpec, Seconds
+from podium.orchestrator.telemetry.spec import TelemetrySpec
 from podium.orchestrator.yaml_file import Check, FilePaths, FileUrl, StrictModel, Words, load_model, parse_model
 from podium.orchestrator.yaml_problems import Problem, nearest, say
 
@@ -64,7 +65,7 @@ class ToolSpec(StrictModel):
     idempotent: bool | None = None
     """Whether calling it twice does no harm; left out: true for built-in tools unless unsafe, false for functions."""
     approve: bool = False
-    """Whether a person should approve each call. Kept with the tool; this version asks nobody by itself."""
+    """Whether a person has to say yes before each call: on the console, by podium runs answer, or by HTTP."""
     memory_mb: Annotated[int, Field(ge=64)] | None = None
     """Memory of the tool python, in megabytes of 2^20 bytes; left out: 256."""
     unsafe: bool = False
@@ -173,6 +174,8 @@ class TeamSpec(StrictModel):
     """How agents are reached: memory:// in this process, mqtt://HOST:PORT or mqtts://HOST:PORT by a broker."""
     journal: Annotated[FileUrl, Field(pattern=r"^(sqlite|postgresql)(\+[a-z0-9]+)?://.+$")] | None = None
     """Where runs are kept: sqlite:///FILE (relative to this file) or postgresql://...; left out: nothing is kept."""
+    telemetry: TelemetrySpec = TelemetrySpec()
+    """What is told of runs while they go on: traces, figures, logs; left out: nothing."""
     include: str | Words | None = None
     """Files, relative to this one, with models and agents to share; what this file says itself wins."""
 
@@ -185,8 +188,8 @@ class TeamSpec(StrictModel):
 
     @property
     def digest(self) -> str:
-        """sha256 (hex) of the team's canonical JSON, without keys and journal, and with paths relative to its file."""
-        data = self.model_dump(mode="json", exclude={"include", "journal"})
+        """sha256 (hex) of the team's canonical JSON, paths relative to its file; without keys, journal, telemetry."""
+        data = self.model_dump(mode="json", exclude={"include", "journal", "telemetry"})
         text = json.dumps(data, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
         if self._source is not None:
             text = text.replace(json.dumps(f"{self._source.parent}/")[1:-1], "./")
@@ -248,6 +251,8 @@ def references(data: Mapping[str, Any]) -> Iterator[Problem]:
     for where, name in _named(coordinator):
         yield from _unknown("agent", name, agents, ("coordinator", *where))
     yield from _unknown("model", coordinator.get("model"), models, ("coordinator", "model"))
+    if _mapping(models.get(str(coordinator.get("model")))).get("provider") == "human":
+        yield Problem(("coordinator", "model"), "a person cannot lead a team; make them an agent of it", show=False)
     aggregator = coordinator.get("aggregator")
     if isinstance(aggregator, str) and list(agents) == [aggregator] and not coordinator.get("agents"):
         yield Problem(("coordinator",), "the aggregator is the only agent, and nobody is left to propose", show=False)
@@ -282,7 +287,8 @@ def _of_agent(name: str, agent: Mapping[str, Any], models: Mapping[str, Any]) ->
     role = agent.get("role")
     if not isinstance(role, str):
         return
-    if role and role not in ROLES and agent.get("prompt") is None:
+    person = _mapping(models.get(str(agent.get("model")))).get("provider") == "human"
+    if role and role not in ROLES and agent.get("prompt") is None and not person:
         what = "a role of your own needs a prompt, and this agent has none"
         yield Problem(("agents", name, "role"), what, ", ".join(ROLES), nearest(role, ROLES))
     if agent.get("documents") and role != "retriever":

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from podium.protocols.frozen import frozen
+from podium.protocols.people import Ask, nobody
 from podium.protocols.record import Begun, Call, Directive, Node, Usage
 from podium.protocols.task import Message
 
@@ -43,6 +44,7 @@ class Envelope:
     estimate: size of the prompt in tokens, roughly. sample: which of the directive's samples this is, from 0.
     seed: of the model's sampling, None leaves it to the model. attempt: how often this was asked, from 1; rung: which
     model of the agent's chain is asked, 0 is its own. done: calls that earlier attempts completed: their results stand.
+    ask: the way to a person.
     """
 
     id: str
@@ -58,6 +60,7 @@ class Envelope:
     attempt: int = 1
     rung: int = 0
     done: tuple[Call, ...] = ()
+    ask: Ask = nobody
 
 
 @frozen

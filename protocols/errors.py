@@ -11,7 +11,8 @@
         │   └── DeadlineExceeded    the time was up before the first reply
         ├── ModelError          a model failed or returned something that is not an answer
         │   ├── ModelUnreachable    no connection, or no answer in time
-        │   └── ModelGarbage        an answer came, and it is not one
+        │   ├── ModelGarbage        an answer came, and it is not one
+        │   └── NobodyAnswered      a person was asked, and no word came in time
         ├── ToolError           a tool raised, hung or does not exist
         ├── CoordinatorError    a coordinator decided something the team cannot do
         ├── JournalError        what happened in a run could not be written down
@@ -32,6 +33,7 @@ __all__ = [
     "ModelError",
     "ModelGarbage",
     "ModelUnreachable",
+    "NobodyAnswered",
     "PodiumError",
     "PolicyError",
     "RunCancelled",
@@ -137,6 +139,10 @@ class ModelGarbage(ModelError):
     """The endpoint answered, and the answer is not one."""
 
     transient = True
+
+
+class NobodyAnswered(ModelError):
+    """A person was asked, and no word came in time. Asking again would ask the same person the same."""
 
 
 class ToolError(RunError):

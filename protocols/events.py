@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from podium.protocols.frozen import frozen
+from podium.protocols.people import Question
 from podium.protocols.record import Decision, Node, NodeId, Usage
 from podium.protocols.task import Task
 
@@ -39,6 +40,14 @@ class Piece:
 
 
 @frozen
+class Asked:
+    """A person is waited for."""
+
+    run: str
+    question: Question
+
+
+@frozen
 class Added:
     """A node was committed to the record."""
 
@@ -54,7 +63,7 @@ class Ended:
     result: Result
 
 
-Event = Started | Decided | Piece | Added | Ended
+Event = Started | Decided | Piece | Asked | Added | Ended
 
 
 @frozen

@@ -12,15 +12,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Select, select
+from sqlalchemy import ColumnElement, Connection, Select, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from podium.orchestrator.journal import reading
+from podium.orchestrator.journal import questions, reading
 from podium.orchestrator.journal.address import Address, first_line
 from podium.orchestrator.journal.entries import End, Entry, Head, decode
 from podium.orchestrator.journal.reading import ResumeState
@@ -29,7 +29,10 @@ from podium.orchestrator.journal.tables import entries as entry_rows
 from podium.orchestrator.journal.tables import runs as run_rows
 from podium.orchestrator.journal.writer import Tail, Work, Writer
 from podium.protocols.errors import InputError, JournalError
+from podium.protocols.people import Question, Word
 from podium.protocols.saved import SavedRun
+
+T = TypeVar("T")
 
 DEFAULT = "sqlite:///.podium/runs.db"
 """Where the command line keeps runs of a team whose file names no journal; relative to the working directory."""
@@ -204,6 +207,36 @@ class Journal:
         """A run's entries as JSON lines: run, place, kind, form, and the entry itself. Raises as `load`."""
         name = self._find(run)
         return b"".join(_line(name, *row) for row in self._read(_of(name)))
+
+    def ask(self, question: Question) -> Word | None:
+        """Keep a question to a person; its answer, if there is one already. Raises JournalError when it is not kept."""
+        return self._change(question.run, lambda connection: questions.ask(connection, question))
+
+    def word(self, run: str, id: str) -> Word | None:
+        """What a person answered, if anything. Raises JournalError when it cannot be read."""
+        return self._change(run, lambda connection: questions.word(connection, run, id))
+
+    def answer(self, question: Question, word: Word) -> None:
+        """Keep an answer. Raises InputError when the question waits no more, JournalError when it is not kept."""
+        run = question.run
+        if not self._change(run, lambda connection: questions.answer(connection, run, question.id, word)):
+            raise InputError(f"question {question.id} of run {run} waits no more: it was answered, or withdrawn")
+
+    def withdraw(self, run: str, id: str) -> None:
+        """A question that nobody waits with any more. Raises JournalError when that is not kept."""
+        self._change(run, lambda connection: questions.withdraw(connection, run, id))
+
+    def questions(self) -> list[Question]:
+        """Those that wait for an answer, the oldest first."""
+        found = self._read(questions.opened())
+        return [Question(run, call, agent, text, bool(yes), wait) for run, call, agent, text, yes, wait in found]
+
+    def _change(self, run: str, work: Callable[[Connection], T]) -> T:
+        try:
+            with self._engine.begin() as connection:
+                return work(connection)
+        except SQLAlchemyError as error:
+            raise self._error(run, first_line(error)) from None
 
     @property
     def statistics(self) -> dict[str, int]:

@@ -1,8 +1,9 @@
 """The tables of a journal, and the way from those of earlier versions to these.
 
 `podium_entries` is the truth: append-only, one row per entry, in the order they were written. `podium_runs` is what
-lists of runs are sorted and filtered by, and could be made again from it. `podium_journal` says in which form both
-are. Opening a journal brings it to the present form; one transaction, so that it is in one form or the other.
+lists of runs are sorted and filtered by, and could be made again from it. `podium_questions` holds what people are
+asked and what they said, until it is part of an entry. `podium_journal` says in which form all of them are. Opening
+a journal brings it to the present form; one transaction, so that it is in one form or the other.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ from podium.orchestrator.journal.reading import entries_of
 from podium.protocols.errors import InputError
 from podium.protocols.saved import from_json
 
-FORM = 2
-"""Of the tables. 1: a table `runs` with one JSON row per finished run. 2: those below."""
+FORM = 3
+"""Of the tables. 1: a table `runs` with one JSON row per finished run. 2: without questions. 3: those below."""
 
 LOCK = 0x506F6469
 """Key of the PostgreSQL advisory lock under which tables are made."""
@@ -71,6 +72,21 @@ entries = Table(
     Column("kind", Text, nullable=False),
     Column("form", SmallInteger, nullable=False),
     Column("body", Text, nullable=False),
+)
+questions = Table(
+    "podium_questions",
+    tables,
+    Column("run", Text, primary_key=True),
+    Column("id", Text, primary_key=True),
+    Column("agent", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("approval", Integer, nullable=False),
+    Column("wait", Float, nullable=False),
+    Column("asked", Float, nullable=False),
+    Column("answer", Text),
+    Column("approved", Integer),
+    Column("answered", Float),
+    Column("withdrawn", Float),
 )
 
 
@@ -159,4 +175,8 @@ def _from_one_row_per_run(connection: Connection) -> None:
         connection.execute(text("DROP TABLE runs"))
 
 
-_migrations: dict[int, Callable[[Connection], None]] = {1: _from_one_row_per_run}
+def _with_questions(connection: Connection) -> None:
+    """Form 2 to 3: another table, which is there by now."""
+
+
+_migrations: dict[int, Callable[[Connection], None]] = {1: _from_one_row_per_run, 2: _with_questions}

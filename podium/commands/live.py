@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import Self
 
 import typer
 
 from podium.commands.terminal import counted, for_terminal, harmless
-from podium.protocols.events import Added, Decided, Event, Piece, Result, Started
+from podium.protocols.events import Added, Asked, Decided, Event, Piece, Result, Started
+from podium.protocols.people import Question
 from podium.protocols.record import Finish
 
 __all__ = ["Progress"]
@@ -20,11 +23,14 @@ TAIL = 60
 class Progress:
     """Takes a run's events. live: draw a line on standard error; stream: print the answer's pieces.
 
-    run: the run's id, as soon as there is one.
+    run: the run's id, as soon as there is one. ask: takes what people are asked, and what holds the line back.
     """
 
-    def __init__(self, *, live: bool, stream: bool) -> None:
+    def __init__(
+        self, *, live: bool, stream: bool, ask: Callable[[Question, AbstractContextManager[object]], None]
+    ) -> None:
         self.run = ""
+        self._ask = ask
         self._stream = stream
         self._printed = ""
         self._steps = self._tokens = 0
@@ -63,6 +69,9 @@ class Progress:
                     self._printed += event.text
                     typer.echo(for_terminal(event.text), nl=False)
                 self._tail = (self._tail + event.text)[-4 * TAIL :]
+            case Asked():
+                self._ask(event.question, self._held())
+                return
             case Added():
                 self._tokens += event.node.usage.tokens
                 if event.node.kind == "reply" and self._status:
@@ -79,6 +88,15 @@ class Progress:
             typer.echo(for_terminal(result.answer[len(self._printed) :]))
         else:  # another reply than the one that was being written
             typer.echo(f"\n\n{for_terminal(result.answer)}")
+
+    @contextmanager
+    def _held(self) -> Generator[None]:
+        """While somebody types, nothing is drawn."""
+        if self._status:
+            self._status.stop()
+        yield
+        if self._status:
+            self._status.start()
 
     def _say(self, author: str, content: str) -> None:
         from rich.text import Text

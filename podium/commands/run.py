@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from podium.commands.show import opened
+from podium.commands.telling import Trace, begin_logs, told_to
 from podium.protocols.errors import InputError, RunCancelled, RunError
 from podium.protocols.events import Result
 
@@ -59,6 +60,7 @@ def run(
     seconds: Amount = None,
     dollars: Amount = None,
     no_journal: Annotated[bool, typer.Option("--no-journal", help="Do not keep the run.")] = False,
+    trace: Trace = None,
 ) -> None:
     """Have a team work a task. The run is kept in the team's journal, or in .podium/runs.db here."""
     from podium.commands.folders import journal_folder
@@ -72,7 +74,7 @@ def run(
         if value is not None and not 0 < value < float("inf"):
             raise InputError(f"{name} {value:g}: must be more than 0")
     asked = _asked(task)
-    spec = load_team(file)
+    spec = told_to(load_team(file), {"traces": trace})
     if preference is not None and spec.coordinator.kind != "learned":
         raise InputError(f"--preference is for a learned coordinator; that of {file} is {spec.coordinator.kind}")
     url = None if no_journal else spec.journal or DEFAULT
@@ -103,8 +105,12 @@ def resume(file: Path, run: str, *, as_json: bool, stream: bool, quiet: bool) ->
 def _work(team: Team, begin: Begin, url: str | None, *, as_json: bool, stream: bool, quiet: bool) -> None:
     """Await a run and print what came of it."""
     from podium.commands.live import Progress
+    from podium.commands.questions import Console
 
-    progress = Progress(live=not (quiet or stream) and sys.stderr.isatty(), stream=stream)
+    if team.spec.telemetry.logs != "none":
+        begin_logs([team.spec])
+    ask = Console(team, where=None if url is None else _where(url))
+    progress = Progress(live=not (quiet or stream) and sys.stderr.isatty(), stream=stream, ask=ask)
     try:
         result = _worked(team, begin, progress)
     except RunError as error:
@@ -191,15 +197,20 @@ def _as_failure(error: RunError) -> dict[str, Any]:
 
 def _summary(result: Result, url: str | None) -> str:
     """One line under the answer: who, how much, and where to read on."""
-    from sqlalchemy.engine import make_url
-
     from podium.commands.terminal import amounts, counted, seconds
-    from podium.orchestrator.journal import DEFAULT
 
     by = result.nodes[result.node].author
     how = "ended as a loop" if result.stop == "loop" else f"ended by its {result.stop}"
     early = "" if result.stop == "answered" else f" {how},"
     spent = f"{counted(result.steps, 'step')}, {amounts(result.usage)}, {seconds(result.seconds)}"
-    where = "" if url in (None, DEFAULT) else f" --journal {make_url(url).render_as_string(hide_password=True)}"
-    told = f"; why: podium show {result.run}{where}" if url else ""
+    told = f"; why: podium show {result.run}{_where(url)}" if url else ""
     return f"run {result.run}:{early} answered by {by}, {spent}{told}"
+
+
+def _where(url: str) -> str:
+    """How other commands are told the journal."""
+    from sqlalchemy.engine import make_url
+
+    from podium.orchestrator.journal import DEFAULT
+
+    return "" if url == DEFAULT else f" --journal {make_url(url).render_as_string(hide_password=True)}"

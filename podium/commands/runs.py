@@ -1,7 +1,11 @@
-"""`podium runs list | show | resume | export`: what a journal holds. `podium show` is short for the first two."""
+"""`podium runs list | show | resume | export`: what a journal holds; `podium show` is short for the first two.
+
+`podium runs questions | answer`: what runs ask people, and the way to answer.
+"""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +13,7 @@ import typer
 
 from podium.commands import run as running
 from podium.commands.folders import folder_for
+from podium.commands.questions import in_words
 from podium.commands.show import Full, Most, Url, listing, opened, telling
 from podium.protocols.errors import InputError
 
@@ -16,7 +21,7 @@ __all__ = ["register"]
 
 Run = Annotated[str, typer.Argument(help="The run's id, or the beginning of it.")]
 
-runs = typer.Typer(no_args_is_help=True, help="List, tell, resume and export the runs that are kept.")
+runs = typer.Typer(no_args_is_help=True, help="List, tell, resume and export kept runs; answer what they ask.")
 
 
 def register(app: typer.Typer) -> None:
@@ -56,6 +61,41 @@ def resume(
 ) -> None:
     """Go on with a run whose process died. No completed call is made again; the time between does not count."""
     running.resume(file, run, as_json=as_json, stream=stream, quiet=quiet)
+
+
+@runs.command()
+def questions(
+    journal: Url = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the list as JSON.")] = False,
+) -> None:
+    """List what runs ask people, the oldest question first."""
+    from dataclasses import asdict
+
+    with opened(journal) as kept:
+        waiting = kept.questions()
+    if as_json:
+        typer.echo(json.dumps([asdict(question) for question in waiting], indent=2))
+    for question in waiting if not as_json else ():
+        typer.echo(in_words(question) + "\n")
+    if not waiting and not as_json:
+        typer.echo("nobody is asked anything")
+
+
+@runs.command()
+def answer(
+    run: Run,
+    text: Annotated[str, typer.Argument(help="The answer; of a refusal, the reason.")] = "",
+    question: Annotated[str | None, typer.Option(help="Which question, where the run has several.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Approve the tool call that is asked about.")] = False,
+    no: Annotated[bool, typer.Option("--no", help="Refuse it.")] = False,
+    journal: Url = None,
+) -> None:
+    """Answer what a run asks. One that is under way goes on within seconds, another one when it is resumed."""
+    from podium.orchestrator.people import People
+
+    with opened(journal) as kept:
+        answered = People(kept).answer(run, text, yes=yes, no=no, id=question)
+    typer.echo(f"run {answered.run}: answered {answered.agent}", err=True)
 
 
 @runs.command()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from podium.commands.telling import Form, Trace, begin_logs, told_to
 
 if TYPE_CHECKING:
     from podium.orchestrator.team import Team
@@ -27,25 +29,27 @@ def serve(
     journal: Annotated[
         str | None, typer.Option("--journal", metavar="URL", help="Where runs are kept, for teams that name none.")
     ] = None,
+    trace: Trace = None,
+    metrics: Annotated[bool, typer.Option("--metrics", help="Figures for Prometheus at /metrics.")] = False,
+    logs: Annotated[Form | None, typer.Option(help="Log what happens in runs, in this form.")] = None,
 ) -> None:
     """Serve teams to any OpenAI client, until Ctrl-C."""
     from podium.orchestrator.server import listen, make_app
     from podium.orchestrator.server import serve as serve_app
 
-    teams = _teams(files, journal)
+    asked = {"traces": trace, "metrics": "prometheus" if metrics else None, "logs": logs.value if logs else None}
+    teams = _teams(files, journal, asked)
     with listen(host, port) as listening:
         address = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
         typer.echo(
             f"serving {', '.join(teams)} at {address}/v1 (Ctrl-C stops)\n\n{_curl(address, next(iter(teams)))}\n"
         )
-        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-        for talkative in ("httpx", "httpx2", "openai"):
-            logging.getLogger(talkative).setLevel(logging.WARNING)
+        begin_logs([team.spec for team in teams.values()])
         serve_app(make_app(teams), on=listening)
     typer.echo("stopped")
 
 
-def _teams(files: list[Path], journal: str | None) -> dict[str, Team]:
+def _teams(files: list[Path], journal: str | None, asked: Mapping[str, str | None]) -> dict[str, Team]:
     from podium.commands.folders import journal_folder
     from podium.orchestrator.team import Team
     from podium.orchestrator.team_file import load_team
@@ -54,7 +58,7 @@ def _teams(files: list[Path], journal: str | None) -> dict[str, Team]:
     teams: dict[str, Team] = {}
     origins: dict[str, Path] = {}
     for file in files:
-        spec = load_team(file)
+        spec = told_to(load_team(file), asked)
         if url := spec.journal or journal:
             journal_folder(url)
         team = Team.of(spec, journal=journal)

@@ -52,7 +52,7 @@ def missing_files(team: TeamSpec) -> list[str]:
 
 def warnings(team: TeamSpec, *, task_tokens: int = 0, prices: Mapping[str, Price] | None = None) -> list[str]:
     """What loads and runs, and is hardly meant. task_tokens, prices: as in `worst_case`."""
-    missing = [*_without_documents(team), *_without_person(team), *_without_price(team)]
+    missing = [*_without_documents(team), *_without_price(team)]
     return [*missing, *_without_room(team, task_tokens, prices or {})]
 
 
@@ -150,13 +150,6 @@ def _without_documents(team: TeamSpec) -> Iterator[str]:
     for name, agent in team.agents.items():
         if agent.role == "retriever" and not agent.documents:
             yield f"agents.{name}: a retriever without documents has nothing to search; give it documents: [FILE, ...]"
-
-
-def _without_person(team: TeamSpec) -> Iterator[str]:
-    for name, agent in team.agents.items():
-        for tool in agent.tools:
-            if not isinstance(tool, str) and tool.approve:
-                yield f"agents.{name}: the tool {tool.name} says approve: true, and this version asks nobody"
 
 
 def _without_price(team: TeamSpec) -> Iterator[str]:

@@ -148,7 +148,7 @@ def test_tools_are_found_by_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("pyton", "use one of calculator, clock, python, or module:function"),
+        ("pyton", "use one of ask_human, calculator, clock, python, or module:function"),
         ("mine:thrice", "no function thrice; it has: twice"),
         ("absent:f", "cannot be imported: ModuleNotFoundError"),
         ("broken:f", "cannot be imported: ZeroDivisionError"),

@@ -54,7 +54,7 @@ BROKEN: list[tuple[str, str, int, tuple[str, ...]]] = [
         12,
         ('coder: the key "model" is missing; write model: TEXT (',),
     ),
-    ("provider: openai", "provider: opnai", 4, ('found "opnai"', "allowed: openai, recorded", 'mean "openai"?')),
+    ("provider: openai", "provider: opnai", 4, ('found "opnai"', "allowed: human, openai, recorded", 'mean "openai"?')),
     ("    provider: openai\n", "", 3, ('models.small: the key "provider" is missing', "openai, recorded")),
     ("role: solver", "role: sovler", 13, ("agents.coder.role", 'found "sovler"', 'did you mean "solver"?')),
     ("role: solver", "role: wizard", 13, ("a role of your own needs a prompt", "planner, solver")),

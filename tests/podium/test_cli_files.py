@@ -127,8 +127,7 @@ def test_validate_looks_at_the_sandbox(team: Path, monkeypatch: pytest.MonkeyPat
         TEAM.replace("{role: solver,", "{role: solver, tools: [{name: python, unsafe: true, approve: true}],")
     )
     done = RUNNER.invoke(app, ["validate", str(team)])
-    assert done.exit_code == 0
-    assert "warning: agents.coder: the tool python says approve: true, and this version asks nobody" in done.stderr
+    assert (done.exit_code, done.stderr) == (0, "")
 
 
 def test_validate_looks_into_pools(tmp_path: Path) -> None:

@@ -62,7 +62,19 @@ def test_runs_kept_as_one_row_each_are_all_there(tmp_path: Path) -> None:
         assert [(line.run, line.tokens, line.stop) for line in journal.entries()] == [
             (run.run, run.usage.tokens, run.stop) for run in reversed(RUNS)
         ]
-    assert table_names(tmp_path) == {"podium_entries", "podium_journal", "podium_runs"}
+    assert table_names(tmp_path) == {"podium_entries", "podium_journal", "podium_questions", "podium_runs"}
+
+
+def test_a_journal_without_questions_takes_them_when_it_is_opened(tmp_path: Path) -> None:
+    journal = Journal(f"sqlite:///{tmp_path}/old.db")
+    journal.save(RUNS[0])
+    with sqlite3.connect(tmp_path / "old.db") as opened:
+        opened.execute("DROP TABLE podium_questions")
+        opened.execute("UPDATE podium_journal SET form = 2")
+    opened.close()
+    again = Journal(journal.url)
+    assert again.questions() == []
+    assert again.load(RUNS[0].run).run == RUNS[0].run
 
 
 def test_an_old_row_that_cannot_be_read_stays_where_it_was(tmp_path: Path) -> None:
@@ -94,7 +106,7 @@ def test_a_journal_of_a_later_version_is_refused(journal: Journal, tmp_path: Pat
     with opened:
         opened.execute("UPDATE podium_journal SET form = 9")
     opened.close()
-    with pytest.raises(InputError, match=r"runs\.db: it is in form 9; this version of Podium reads form 2"):
+    with pytest.raises(InputError, match=r"runs\.db: it is in form 9; this version of Podium reads form 3"):
         Journal(journal.url)
 
 

@@ -1,0 +1,79 @@
+"""Questions to people, kept beside the runs that ask them.
+
+A question's row is written once, and answered at most once. A question that nobody waits with any more, because it was
+withdrawn or its run has ended, is not open.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from sqlalchemy import Connection, Select, and_, select, text
+
+from podium.orchestrator.journal.tables import questions, runs
+from podium.protocols.people import Question, Word
+
+__all__ = ["answer", "ask", "opened", "withdraw", "word"]
+
+INSERT = text(
+    "INSERT INTO podium_questions (run, id, agent, text, approval, wait, asked)"
+    " VALUES (:run, :id, :agent, :text, :approval, :wait, :asked) ON CONFLICT (run, id) DO NOTHING"
+)
+"""A question that is asked again is there already. The first statement writes: no lock has to be raised later."""
+
+
+def ask(connection: Connection, question: Question) -> Word | None:
+    """Keep a question; its answer, if there is one already. One that was withdrawn is asked again."""
+    row = {
+        "run": question.run,
+        "id": question.id,
+        "agent": question.agent,
+        "text": question.text.replace("\0", "\ufffd"),  # PostgreSQL's text holds no zero
+        "approval": int(question.approval),
+        "wait": question.wait,
+        "asked": time.time(),
+    }
+    connection.execute(INSERT, row)
+    columns = questions.c
+    here = and_(columns.run == question.run, columns.id == question.id)
+    connection.execute(questions.update().where(here, columns.withdrawn.is_not(None)).values(withdrawn=None))
+    return word(connection, question.run, question.id)
+
+
+def word(connection: Connection, run: str, id: str) -> Word | None:
+    """What was answered, if anything was."""
+    columns = questions.c
+    query = select(columns.answer, columns.approved).where(
+        columns.run == run, columns.id == id, columns.answered.is_not(None)
+    )
+    row = connection.execute(query).first()
+    return None if row is None else Word(row.answer, bool(row.approved))
+
+
+def answer(connection: Connection, run: str, id: str, said: Word) -> bool:
+    """Answer a question; False: it is not there, or was answered or withdrawn before."""
+    columns = questions.c
+    change = questions.update().where(
+        columns.run == run, columns.id == id, columns.answered.is_(None), columns.withdrawn.is_(None)
+    )
+    values = {"answer": said.text.replace("\0", "\ufffd"), "approved": int(said.approved), "answered": time.time()}
+    return connection.execute(change.values(**values)).rowcount == 1
+
+
+def withdraw(connection: Connection, run: str, id: str) -> None:
+    """Nobody waits any more; an answer that came at the last moment stands."""
+    columns = questions.c
+    change = questions.update().where(columns.run == run, columns.id == id, columns.answered.is_(None))
+    connection.execute(change.values(withdrawn=time.time()))
+
+
+def opened() -> Select[*tuple[Any, ...]]:
+    """Questions that wait, the oldest first."""
+    columns = questions.c
+    return (
+        select(columns.run, columns.id, columns.agent, columns.text, columns.approval, columns.wait)
+        .join(runs, runs.c.run == columns.run)
+        .where(columns.answered.is_(None), columns.withdrawn.is_(None), runs.c.stop == "unfinished")
+        .order_by(columns.asked)
+    )

@@ -1,0 +1,271 @@
+"""What is wrapped where a team is watched: its bus, its models, its tools and its coordinator, each at its own seam.
+
+    invoke_workflow TEAM            a run
+      plan COORDINATOR              a decision, with the model calls that it takes
+      invoke_agent AGENT            one sample of a directive, with all attempts
+        chat MODEL                  one model call; what was used stands here, and nowhere else
+        execute_tool TOOL
+
+Names and attributes are those of OpenTelemetry's conventions for generative AI, and podium.* where they have none.
+Usage stands on `chat` spans only, so a sum over spans counts every token once. Models and tools that are used outside
+of a watched run, in training for instance, are as they are without all this.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, fields
+
+from opentelemetry.trace import SpanKind
+
+from podium.agents.model import Model, Prompt, Wrapped
+from podium.agents.tools import Tool
+from podium.orchestrator.coordinator import Coordinator, Memory, RunState
+from podium.orchestrator.telemetry.contents import reply_json, said_json
+from podium.orchestrator.telemetry.instruments import AGENT, ERROR, MODEL, TOOL, WORKFLOW, Labels
+from podium.orchestrator.telemetry.logs import PLACE, Place
+from podium.orchestrator.telemetry.operations import LIVE, Live, Operation, Watcher, reason
+from podium.protocols.bus import Bus, Card, Envelope, Send
+from podium.protocols.errors import ModelError
+from podium.protocols.record import Decision, Finish, Generation, Node, Sampling, ToolResult
+from podium.protocols.task import Message
+
+__all__ = ["TracedBus", "TracedCoordinator", "TracedModel", "TracedTool"]
+
+FINISHES = {"tool": "tool_calls"}
+
+
+class TracedBus:
+    """A bus whose requests are spans: one for each sample of a directive, over all attempts to have it answered.
+
+    models: what the conventions want to know of an agent's model, by agent.
+    """
+
+    def __init__(self, bus: Bus, watcher: Watcher, models: Mapping[str, Labels]) -> None:
+        self._bus = bus
+        self._watcher = watcher
+        self._models = models
+        self._cards = {card.name: card for card in bus.cards()}
+
+    def cards(self) -> tuple[Card, ...]:
+        """The agents, as the bus knows them."""
+        return self._bus.cards()
+
+    async def request(self, address: str, envelope: Envelope, send: Send) -> str:
+        """As the bus. An attempt that failed leaves the span open: the orchestrator may ask again."""
+        live = LIVE.get()
+        if live is None:
+            return await self._bus.request(address, envelope, send)
+        before = live.failed.pop(envelope.id, None)
+        operation = self._begin(live, address, envelope) if before is None else before[0]
+        instruments = self._watcher.instruments
+        if envelope.attempt > 1:
+            operation.span.set_attribute("podium.attempts", envelope.attempt)
+            instruments.retries.add(1, {WORKFLOW: self._watcher.team, AGENT: address})
+        place = PLACE.set(Place(live.id, address, live.step, live.trace))
+        try:
+            with operation.current():
+                content = await self._bus.request(address, envelope, send)
+        except ModelError as error:
+            kind, what = reason(error)
+            instruments.failed.add(1, {WORKFLOW: self._watcher.team, AGENT: address, ERROR: kind})
+            live.failed[envelope.id] = (operation, kind, what, time.time_ns())
+            raise
+        except BaseException as error:
+            operation.end(*reason(error, envelope.lease.deadline))
+            raise
+        finally:
+            PLACE.reset(place)
+        operation.end()
+        return content
+
+    def _begin(self, live: Live, address: str, envelope: Envelope) -> Operation:
+        directive, card = envelope.directive, self._cards.get(address)
+        attributes = {
+            **self._models.get(address, {}),
+            "podium.directive": directive.id,
+            "podium.objective": directive.objective,
+            "podium.sample": envelope.sample,
+            "podium.answer": directive.answer,
+        }
+        if card is not None and card.description:
+            attributes["gen_ai.agent.description"] = card.description
+        if live.step is not None:
+            attributes["podium.step"] = live.step
+        labels: Labels = {AGENT: address}
+        return self._watcher.begin(live, "invoke_agent", address, attributes, labels, context=live.context)
+
+
+class TracedModel(Wrapped):
+    """A model whose calls in watched runs are spans. labels: its provider and its name there; remote: so is it."""
+
+    def __init__(self, model: Model, watcher: Watcher, labels: Labels, server: Labels, *, remote: bool) -> None:
+        super().__init__(model)
+        self._watcher = watcher
+        self._labels = labels
+        self._server = server
+        self._kind = SpanKind.CLIENT if remote else SpanKind.INTERNAL
+
+    async def generate(self, prompt: Prompt, sampling: Sampling) -> AsyncIterator[str | Generation]:
+        """As the model."""
+        live = LIVE.get()
+        if live is None:
+            async for item in self.model.generate(prompt, sampling):
+                yield item
+            return
+        labels = {**self._labels, AGENT: prompt.agent}
+        operation, began = self._begin(live, prompt, sampling, labels), time.perf_counter()
+        waited: float | None = None
+        try:
+            async for item in self.model.generate(prompt, sampling):
+                if isinstance(item, Generation):
+                    self._used(operation, item, labels)
+                elif waited is None:
+                    waited = time.perf_counter() - began
+                    operation.span.set_attribute("gen_ai.response.time_to_first_chunk", waited)
+                yield item
+        except BaseException as error:
+            operation.end(*reason(error))
+            raise
+        operation.end()
+
+    def _begin(self, live: Live, prompt: Prompt, sampling: Sampling, labels: Labels) -> Operation:
+        attributes: dict[str, str | int | float] = {
+            **self._server,
+            "podium.model": self.name,
+            "gen_ai.request.max_tokens": sampling.max_tokens,
+            "gen_ai.request.temperature": sampling.temperature,
+        }
+        if sampling.top_p < 1:
+            attributes["gen_ai.request.top_p"] = sampling.top_p
+        if sampling.seed is not None:
+            attributes["gen_ai.request.seed"] = sampling.seed
+        if self._watcher.content:
+            attributes["gen_ai.input.messages"] = self._watcher.mask(said_json(prompt.messages))
+        return self._watcher.begin(live, "chat", str(labels[MODEL]), attributes, labels, kind=self._kind)
+
+    def _used(self, operation: Operation, generation: Generation, labels: Labels) -> None:
+        usage = generation.usage
+        attributes: dict[str, int | float | list[str] | str] = {
+            "gen_ai.usage.input_tokens": usage.input_tokens,
+            "gen_ai.usage.output_tokens": usage.output_tokens,
+            "podium.dollars": usage.dollars,
+            "gen_ai.response.finish_reasons": [FINISHES.get(generation.finish, generation.finish)],
+        }
+        if self._watcher.content:
+            attributes["gen_ai.output.messages"] = self._watcher.mask(reply_json(generation.text, generation))
+        operation.span.set_attributes(attributes)
+        self._watcher.instruments.used(usage, labels)
+
+
+@dataclass(frozen=True, slots=True)
+class TracedTool(Tool):
+    """A tool whose calls in watched runs are spans."""
+
+    watcher: Watcher | None = None
+
+    @classmethod
+    def of(cls, tool: Tool, watcher: Watcher) -> TracedTool:
+        """The same tool, watched."""
+        return cls(**{each.name: getattr(tool, each.name) for each in fields(tool)}, watcher=watcher)
+
+    async def call(self, arguments: str, *, timeout: float = math.inf) -> ToolResult:
+        """As the tool."""
+        live, place, watcher = LIVE.get(), PLACE.get(), self.watcher
+        if live is None or watcher is None:
+            return await Tool.call(self, arguments, timeout=timeout)
+        labels: Labels = {TOOL: self.name, "gen_ai.tool.type": "function", AGENT: place.agent if place else ""}
+        told = {"gen_ai.tool.call.arguments": watcher.mask(arguments)} if watcher.content else {}
+        operation = watcher.begin(live, "execute_tool", self.name, told, labels)
+        try:
+            with operation.current():
+                result = await Tool.call(self, arguments, timeout=timeout)
+        except BaseException as error:
+            operation.end(*reason(error))
+            raise
+        if watcher.content:
+            operation.span.set_attribute("gen_ai.tool.call.result", watcher.mask(result.text))
+        operation.end("ToolError" if result.failed else "")  # its text may repeat arguments: that is content
+        return result
+
+
+class TracedCoordinator:
+    """A coordinator whose decisions are spans. runs: those under way, by id, since some decide for many at once."""
+
+    def __init__(self, coordinator: Coordinator, watcher: Watcher, runs: Mapping[str, Live]) -> None:
+        self.coordinator = coordinator
+        self.name = coordinator.name
+        self.batched = coordinator.batched
+        self._watcher = watcher
+        self._runs = runs
+
+    def begin(self, task: tuple[Message, ...], cards: tuple[Card, ...]) -> Memory:
+        """As the coordinator."""
+        return self.coordinator.begin(task, cards)
+
+    def observe(self, memory: Memory, node: Node) -> Memory:
+        """As the coordinator."""
+        return self.coordinator.observe(memory, node)
+
+    def decide(self, states: Sequence[RunState]) -> list[Decision] | Awaitable[list[Decision]]:
+        """As the coordinator. What it asks of models is inside the span, where it decides for one run alone."""
+        operations = [self._begin(state) for state in states]
+        try:
+            with ExitStack() as inside:
+                if len(operations) == 1:
+                    inside.enter_context(operations[0].current())
+                made = self.coordinator.decide(states)
+        except BaseException as error:
+            self._failed(operations, error)
+            raise
+        if isinstance(made, list):
+            self._decided(operations, states, made)
+            return made
+        return self._awaited(operations, states, made)
+
+    async def _awaited(
+        self, operations: Sequence[Operation], states: Sequence[RunState], work: Awaitable[list[Decision]]
+    ) -> list[Decision]:
+        try:
+            with ExitStack() as inside:
+                if len(operations) == 1:
+                    inside.enter_context(operations[0].current())
+                made = await work
+        except BaseException as error:
+            self._failed(operations, error)
+            raise
+        self._decided(operations, states, made)
+        return made
+
+    def _begin(self, state: RunState) -> Operation:
+        live = self._runs[state.run]
+        live.settle()
+        live.step = state.step
+        return self._watcher.begin(
+            live, "plan", self.name, {"podium.step": state.step}, {AGENT: self.name}, context=live.context
+        )
+
+    def _decided(self, operations: Sequence[Operation], states: Sequence[RunState], made: Sequence[Decision]) -> None:
+        for operation, decision in zip(operations, made, strict=True):
+            action = decision.action
+            agents = [] if isinstance(action, Finish) else [directive.agent for directive in action]
+            operation.span.set_attributes(
+                {
+                    "podium.decision": decision.id,
+                    "podium.agents": agents,
+                    "podium.finish": isinstance(action, Finish),
+                    "podium.mode": decision.mode,
+                    "podium.log_prob": decision.log_prob,
+                }
+            )
+            if decision.value is not None:
+                operation.span.set_attribute("podium.value", decision.value)
+            operation.end()
+            self._watcher.instruments.decisions.add(1, {WORKFLOW: self._watcher.team, AGENT: self.name})
+
+    def _failed(self, operations: Sequence[Operation], error: BaseException) -> None:
+        for operation in operations:
+            operation.end(*reason(error))
