@@ -1,7 +1,8 @@
 """What a run's journal consists of: one head, then nodes, decisions and calls as they happen, then one end.
 
 Each entry is one row of versioned JSON, dumped from the frozen dataclass itself. No entry repeats another, so a step
-costs the same however long the run is. A number that JSON lacks (an infinite limit) is written as a string.
+costs the same however long the run is. Fields that have their default are left out, which halves an entry and what
+it costs. A number that JSON lacks (an infinite limit) is written as a string.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from podium.protocols.record import Begun, Call, Decision, Node, NodeId, Usage
 from podium.protocols.task import Message
 
 FORM = 1
-"""Of an entry's JSON; raised when a field changes its meaning."""
+"""Of an entry's JSON; raised when a field changes its meaning or its default."""
 
 
 @frozen
@@ -87,9 +88,9 @@ _adapters = {name: _adapter(kind) for name, kind in KINDS.items()}
 def encode(entry: Entry) -> tuple[str, str]:
     """Kind and JSON of an entry. Raises ValueError for text that is not Unicode, such as half a character."""
     name = NAMES[type(entry)]
-    if isinstance(entry, Decision):
+    if isinstance(entry, Decision) and entry.reasons:
         entry = replace(entry, reasons=dict(entry.reasons))  # JSON knows no read-only mapping
-    return name, _adapters[name].dump_json(entry).decode()
+    return name, _adapters[name].dump_json(entry, exclude_defaults=True).decode()
 
 
 def decode(kind: str, form: int, text: str) -> Entry:
@@ -97,7 +98,8 @@ def decode(kind: str, form: int, text: str) -> Entry:
     if form > FORM or kind not in _adapters:
         raise InputError(f"a {kind} in form {form}; this version of Podium reads form {FORM}: install a newer one")
     try:
-        return _adapters[kind].validate_json(text)
+        entry = _adapters[kind].validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         raise InputError(f"not a {kind}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    return entry if not isinstance(entry, Decision) or entry.reasons else replace(entry, reasons={})

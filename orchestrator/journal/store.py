@@ -63,6 +63,29 @@ class Listed:
     dollars: float
 
 
+@dataclass(slots=True)
+class _Written:
+    """An append that is under way. last: the run takes no more after it."""
+
+    tail: Tail
+    future: asyncio.Future[None]
+    last: bool
+    timer: asyncio.TimerHandle | None = None
+
+    def done(self, error: JournalError | None) -> None:
+        """It is written, or it cannot be."""
+        if self.timer is not None:
+            self.timer.cancel()
+        if self.future.done():
+            return
+        if error is None:
+            self.future.set_result(None)
+            return
+        self.future.set_exception(error)
+        if not self.last:
+            self.future.exception()  # if nobody awaits it, the next append will say so, and not the event loop
+
+
 class Journal:
     """The runs kept behind one URL (see `address` for the settings it may hold). Thread-safe.
 
@@ -96,31 +119,20 @@ class Journal:
         if end is not None:
             del self._tails[run]
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[None] = loop.create_future()
-
-        def done(error: JournalError | None) -> None:
-            timer.cancel()
-            if future.done():
-                return
-            if error is None:
-                future.set_result(None)
-                return
-            future.set_exception(error)
-            if end is None:
-                future.exception()  # if nobody awaits it, the next append will say so, and not the event loop
-
-        def late() -> None:
-            tail.error = tail.error or self._late(run)
-            done(tail.error)
-
-        timer = loop.call_later(self._deadline, late)
+        written = _Written(tail, loop.create_future(), last=end is not None)
+        written.timer = loop.call_later(self._deadline, self._overdue, run, written)
         rows = self._rows(run, tail, entries)
         if tail.error is None:
             line = listed(head) if head else None
-            self._writer.put(Work(run, tail, rows, done, loop, line, ended(end) if end else None))
+            self._writer.put(Work(run, tail, rows, written.done, loop, line, ended(end) if end else None))
         else:
-            done(tail.error)
-        return future
+            written.done(tail.error)
+        return written.future
+
+    def _overdue(self, run: str, written: _Written) -> None:
+        """It was not written in time, and counts as not written."""
+        written.tail.error = written.tail.error or self._late(run)
+        written.done(written.tail.error)
 
     def _open(self, run: str, head: Head | None) -> Tail:
         """Where the run's next entry goes."""
