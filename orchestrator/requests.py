@@ -244,7 +244,7 @@ class Requests:
             return self._bus.request(agent, again, send)
 
         def failed(error: ModelError, attempt: int) -> None:
-            nothing = Generation("", NO_USAGE, Sampling(), "cancelled")
+            nothing = Generation("", error.usage, Sampling(), "cancelled")
             calls.append(Call(f"{envelope.id}.failed.{attempt}", error.model, nothing, attempt, error.message))
 
         return await recover(self._retry, first, self._cards[agent].rungs, ask, failed)

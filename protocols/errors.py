@@ -23,6 +23,8 @@
 
 from __future__ import annotations
 
+from podium.protocols.record import NO_USAGE
+
 __all__ = [
     "BudgetExceeded",
     "CoordinatorError",
@@ -107,7 +109,7 @@ class ModelError(RunError):
     """A model failed.
 
     transient: asking the same again may help; after: seconds that the endpoint asks to wait before that. model: its
-    name, where known.
+    name, where known. usage: what the call used all the same, where known.
     """
 
     transient = False
@@ -125,6 +127,7 @@ class ModelError(RunError):
         super().__init__(message, run=run, agent=agent, kept=kept)
         self.after = after
         self.model = ""
+        self.usage = NO_USAGE
         if transient is not None:
             self.transient = transient
 

@@ -147,6 +147,21 @@ def test_a_fallback_answers_where_the_first_model_fails_for_good() -> None:
     assert [call.attempt for call in result.nodes[1].calls] == [1, 2, 3]
 
 
+def test_what_a_failed_call_used_is_paid_for_and_in_the_record() -> None:
+    wants = Generation("", Usage(7, 3, 1, 0.5), Sampling(), "tool", tool_calls=(ToolCall("c", "shop", "{}"),))
+    agent = Agent("ann", "solver", ScriptedModel(wants, "first"), fallbacks=[ScriptedModel("12", "second")])
+    orchestrator = Orchestrator(
+        "desk", MemoryBus({"ann": agent}), Single("ann"), Topology.full(("ann",)), Limits(), retry=SOON
+    )
+    result = asyncio.run(orchestrator.run(Task.of("how much?"), id="r"))
+    failed, answered = result.nodes[-1].calls
+    assert (failed.target, failed.error, result.answer) == ("first", "asked for the tool 'shop', and was given none", "12")
+    assert isinstance(failed.result, Generation)
+    assert isinstance(answered.result, Generation)
+    assert failed.result.usage == Usage(7, 3, 1, 0.5)
+    assert result.usage == failed.result.usage + answered.result.usage
+
+
 def test_one_attempt_means_one() -> None:
     with pytest.raises(ModelUnreachable):
         ask(refusing(503), well, retry=Retry(1))
