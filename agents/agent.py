@@ -131,12 +131,12 @@ class Agent:
             raise
         if generation is None:
             raise ModelError("the model ended without an answer", run=envelope.run, agent=self.card.name)
-        envelope.lease.pay(generation.usage)
         if generation.tool_calls and not self._tools:
             name, agent = generation.tool_calls[0].name, self.card.name
             wrong = ModelError(f"asked for the tool {name!r}, and was given none", run=envelope.run, agent=agent)
             wrong.model, wrong.usage = model.name, generation.usage
             raise wrong
+        envelope.lease.pay(generation.usage)
         send(Call(call_id, model.name, generation, envelope.attempt))
         return generation
 

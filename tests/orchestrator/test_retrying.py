@@ -155,7 +155,8 @@ def test_what_a_failed_call_used_is_paid_for_and_in_the_record() -> None:
     )
     result = asyncio.run(orchestrator.run(Task.of("how much?"), id="r"))
     failed, answered = result.nodes[-1].calls
-    assert (failed.target, failed.error, result.answer) == ("first", "asked for the tool 'shop', and was given none", "12")
+    assert (failed.target, result.answer) == ("first", "12")
+    assert failed.error == "asked for the tool 'shop', and was given none"
     assert isinstance(failed.result, Generation)
     assert isinstance(answered.result, Generation)
     assert failed.result.usage == Usage(7, 3, 1, 0.5)
