@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from email.utils import parsedate_to_datetime
@@ -27,7 +28,7 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from podium.agents.model import FREE, Price, Prompt, usage_of, whole_characters
 from podium.agents.rendering import merged
-from podium.protocols.errors import ModelError, ModelGarbage, ModelUnreachable
+from podium.protocols.errors import ModelError, ModelGarbage, ModelUnreachable, PromptTooLong
 from podium.protocols.record import Generation, Sampling, StopReason, ToolCall
 
 __all__ = ["EndpointModel"]
@@ -37,6 +38,10 @@ CHARS_PER_TOKEN = 3.0
 """Careful guess for English and code with today's vocabularies (3.5 to 4.5 measured in the wild)."""
 SHOWN = 200
 """Characters of a foreign text that an error message quotes."""
+TOO_LONG = re.compile(
+    r"context.{0,20}(length|window|size|too long)|(prompt|input).{0,40}too long|maximum.{0,20}tokens", re.IGNORECASE
+)
+"""How endpoints that have no code for it (OpenAI's is context_length_exceeded) say that a prompt does not fit."""
 FINISHES: dict[str, StopReason] = {"stop": "stop", "length": "length", "tool_calls": "tool", "function_call": "tool"}
 
 
@@ -104,7 +109,7 @@ class EndpointModel:
                 if kind.startswith("text/event-stream"):
                     chunks = aiter(response.parse())
                 else:
-                    answer.takewhole_characters(await response.http_response.aread(), kind)
+                    answer.take_whole(await response.http_response.aread(), kind)
             while chunks is not None:
                 async with asyncio.timeout(self._wait(started)):
                     chunk = await anext(chunks, None)
@@ -237,6 +242,9 @@ class EndpointModel:
             return ModelUnreachable(f"{self._where} is not available (HTTP {status}): {said}", after=after)
         if status >= 500:
             return ModelError(f"{self._where} failed (HTTP {status}): {said}", transient=True)
+        if error.code == "context_length_exceeded" or (status in (400, 413, 422) and TOO_LONG.search(said)):
+            hint = "show its agent less, lower max_tokens, or name a fallback with a longer context"
+            return PromptTooLong(f"{self._where} takes no prompt of this length (HTTP {status}): {said}; {hint}")
         return ModelError(f"{self._where} refused the request (HTTP {status}): {said}")
 
     async def _served(self) -> str:
@@ -297,7 +305,7 @@ class _Answer:
                     mine["arguments"] += whole_characters(call.function.arguments or "")
         return piece
 
-    def takewhole_characters(self, body: bytes, kind: str) -> None:
+    def take_whole(self, body: bytes, kind: str) -> None:
         """Take an answer that came in one piece from a server that does not stream."""
         shown = body[:SHOWN].decode("utf-8", "replace")
         if "json" not in kind:

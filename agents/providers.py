@@ -40,6 +40,7 @@ def _endpoint(name: str, spec: Mapping[str, Any], folder: Path) -> Model:
         api_key=_secret(spec.get("api_key", "none")),
         key_setting=f"models.{name}.api_key",
         timeout=spec.get("timeout", 60.0),
+        idle_timeout=spec.get("idle_timeout"),
         vllm=spec["provider"] == "vllm",
         **_common(spec),
     )

@@ -72,6 +72,8 @@ class _Endpoint(_Generator):
     """What its tokens cost; left out: nothing."""
     timeout: Seconds = 60.0
     """Seconds to wait for one answer."""
+    idle_timeout: Seconds | None = None
+    """Seconds without a new piece of an answer after which it is given up; left out: as long as timeout."""
     context: Count | None = None
     """Longest prompt and completion together, in tokens, that the model takes; left out: not checked."""
 

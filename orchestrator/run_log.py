@@ -8,9 +8,11 @@ must not run twice) goes to the journal at once.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
 
 from podium.orchestrator.journal import Completed, End, Entry, Journal
-from podium.protocols.errors import RunError
+from podium.protocols.errors import JournalError, RunError
 from podium.protocols.events import Result
 from podium.protocols.record import Begun, Call
 
@@ -18,12 +20,13 @@ from podium.protocols.record import Begun, Call
 class RunLog:
     """What one run has to write."""
 
-    __slots__ = ("_journal", "_run", "_waiting")
+    __slots__ = ("_broken", "_journal", "_run", "_waiting")
 
     def __init__(self, journal: Journal, run: str) -> None:
         self._journal = journal
         self._run = run
         self._waiting: list[Entry] = []
+        self._broken: JournalError | None = None  # why the run can be written no more; whoever tries is told the same
 
     def add(self, entry: Entry) -> None:
         """Have it written with what comes next."""
@@ -32,21 +35,22 @@ class RunLog:
     async def commit(self) -> None:
         """Have all that waits written. Raises JournalError when it, or what came before it, was not."""
         waiting, self._waiting = self._waiting, []
-        await self._journal.append(self._run, waiting)
+        await self._append(waiting)
 
     def completed(self, directive: str, sample: int, call: Call) -> None:
         """A call of a request that goes on, or whose step does; if it cannot be written, the next commit says so."""
-        self._journal.append(self._run, (Completed(directive, call, sample),))
+        with suppress(JournalError):
+            self._append((Completed(directive, call, sample),))
 
     def begun(self, tool: Begun) -> asyncio.Future[None]:
         """A tool that must not run twice; it may run when this is done."""
-        return self._journal.append(self._run, (tool,))
+        return self._append((tool,))
 
     def end(self, result: Result) -> asyncio.Future[None]:
         """The run ended; done when that is written. Raises JournalError where nothing can be written any more."""
         waiting, self._waiting = self._waiting, []
         end = End(result.stop, result.node, result.usage, result.seconds, result.refused, result.overshoot)
-        return self._journal.append(self._run, (*waiting, end))
+        return self._append((*waiting, end))
 
     async def give_up(self, error: RunError, result: Result) -> None:
         """The run failed. That it could not be written either is said beside what went wrong first."""
@@ -55,3 +59,13 @@ class RunLog:
         except RunError as unwritten:
             if unwritten is not error:
                 error.kept = unwritten.message
+
+    def _append(self, entries: Sequence[Entry]) -> asyncio.Future[None]:
+        """Have entries written. Raises JournalError when something before them was not."""
+        if self._broken is not None:
+            raise self._broken
+        try:
+            return self._journal.append(self._run, entries)
+        except JournalError as error:
+            self._broken = error
+            raise

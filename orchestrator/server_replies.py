@@ -30,6 +30,7 @@ from podium.protocols.errors import (
     ModelError,
     ModelGarbage,
     ModelUnreachable,
+    PromptTooLong,
     RunError,
     ToolError,
 )
@@ -156,6 +157,8 @@ def _run_failure(error: RunError) -> tuple[int, str]:
             return 502, "model_unreachable"
         case ModelGarbage():
             return 502, "model_garbage"
+        case PromptTooLong():
+            return 400, "context_length_exceeded"
         case ModelError():
             return 502, "model_error"
         case ToolError():

@@ -12,7 +12,8 @@
         ├── ModelError          a model failed or returned something that is not an answer
         │   ├── ModelUnreachable    no connection, or no answer in time
         │   ├── ModelGarbage        an answer came, and it is not one
-        │   └── NobodyAnswered      a person was asked, and no word came in time
+        │   ├── NobodyAnswered      a person was asked, and no word came in time
+        │   └── PromptTooLong       the prompt does not fit the model's context
         ├── ToolError           a tool raised, hung or does not exist
         ├── CoordinatorError    a coordinator decided something the team cannot do
         ├── JournalError        what happened in a run could not be written down
@@ -38,6 +39,7 @@ __all__ = [
     "NobodyAnswered",
     "PodiumError",
     "PolicyError",
+    "PromptTooLong",
     "RunCancelled",
     "RunError",
     "TaskError",
@@ -146,6 +148,10 @@ class ModelGarbage(ModelError):
 
 class NobodyAnswered(ModelError):
     """A person was asked, and no word came in time. Asking again would ask the same person the same."""
+
+
+class PromptTooLong(ModelError):
+    """The prompt does not fit the model's context. Asking again would not shorten it; another model may take it."""
 
 
 class ToolError(RunError):

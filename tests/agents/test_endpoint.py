@@ -11,7 +11,7 @@ import pytest
 
 from podium.agents.endpoint import EndpointModel
 from podium.agents.model import Prompt, ToolSchema, complete
-from podium.protocols.errors import ModelError, ModelGarbage, ModelUnreachable
+from podium.protocols.errors import ModelError, ModelGarbage, ModelUnreachable, PromptTooLong
 from podium.protocols.record import Generation, Sampling, ToolCall
 from podium.protocols.task import Message
 from tests.agents.endpoint_server import GOOD, KEY, USAGE, Server, chunk, endpoint
@@ -138,7 +138,10 @@ def test_an_endpoint_that_does_not_stream_is_understood() -> None:
         (404, {"error": {"message": "no such model"}}, ModelError, "it serves: qwen-large, qwen-small"),
         (429, {"error": {"message": "slow down"}}, ModelError, "asks to wait 7 s"),
         (500, {"error": {"message": "exploded"}}, ModelError, "(HTTP 500): exploded"),
-        (400, {"object": "error", "message": "context too long"}, ModelError, "context too long"),
+        (400, {"object": "error", "message": "no such parameter"}, ModelError, "no such parameter"),
+        (400, {"object": "error", "message": "context too long"}, PromptTooLong, "a fallback with a longer context"),
+        (400, {"error": {"message": "no", "code": "context_length_exceeded"}}, PromptTooLong, "show its agent less"),
+        (400, {"message": "This model's maximum context length is 64 tokens."}, PromptTooLong, "is 64 tokens"),
         (503, "<html>busy</html>", ModelUnreachable, "HTTP 503"),
     ],
 )
@@ -149,6 +152,7 @@ def test_refusals_are_told_in_the_endpoints_words(status: int, body: Any, error:
 
     with pytest.raises(error) as caught:
         ask(arrange)
+    assert type(caught.value) is error
     assert said in str(caught.value)
     assert KEY not in str(caught.value)
 
