@@ -17,6 +17,9 @@ import platform
 import shutil
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -44,18 +47,20 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--tasks", type=int, default=300, help="held-out tasks")
     parser.add_argument("--iterations", type=int, help="instead of the training file's")
+    parser.add_argument("--jobs", type=int, default=1, help="seeds worked on at once, one process each")
     parser.add_argument("--output", type=Path, default=HERE / "results")
     arguments = parser.parse_args()
     began = time.monotonic()
     arguments.output.mkdir(parents=True, exist_ok=True)
     per_seed: list[Evaluation] = []
     known_words: list[Evaluation] = []
-    for seed in range(arguments.seeds):
-        unseen, known = asyncio.run(one(seed, arguments.tasks, arguments.iterations, arguments.output))
-        per_seed.append(unseen)
-        known_words.append(known)
-        print(f"seed {seed}, {(time.monotonic() - began) / 60:.1f} minutes so far", flush=True)
-        print(markdown_table(unseen.rows), markdown_table(known.rows), sep="\n\n", flush=True)
+    work = partial(alone, tasks=arguments.tasks, iterations=arguments.iterations, output=arguments.output)
+    with ProcessPoolExecutor(arguments.jobs, mp_context=get_context("spawn")) as pool:
+        for seed, (unseen, known) in enumerate(pool.map(work, range(arguments.seeds))):
+            per_seed.append(unseen)
+            known_words.append(known)
+            print(f"seed {seed}, {(time.monotonic() - began) / 60:.1f} minutes so far", flush=True)
+            print(markdown_table(unseen.rows), markdown_table(known.rows), sep="\n\n", flush=True)
     whole, known = merged(per_seed), merged(known_words)
     said = verdicts(whole)
     gap = known.difference(TRAINED, ROUTER)
@@ -79,6 +84,11 @@ def main() -> None:
         "per seed": [json.loads(each.to_json()) for each in per_seed],
     }
     (arguments.output / "figures.json").write_text(json.dumps(made, indent=1) + "\n")
+
+
+def alone(seed: int, tasks: int, iterations: int | None, output: Path) -> tuple[Evaluation, Evaluation]:
+    """`one`, in a process of its own."""
+    return asyncio.run(one(seed, tasks, iterations, output))
 
 
 async def in_known_words(team: Team, policy: Policy, tasks: int, seed: int) -> Evaluation:
