@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -30,7 +31,6 @@ from podium.orchestrator.telemetry.secrets import mask_of
 from podium.protocols.errors import MissingExtra, RunError
 from podium.protocols.events import Event, Result
 from podium.protocols.task import Task
-from podium.version import VERSION
 
 try:
     from opentelemetry import context, metrics, propagate, trace
@@ -69,8 +69,8 @@ class Telemetry:
         meters = meters or self._meters()
         self.watcher = Watcher(
             spec.name,
-            tracers.get_tracer("podium", VERSION),
-            Instruments(meters.get_meter("podium", VERSION), spec.name, self._open),
+            tracers.get_tracer("podium", version("podium")),
+            Instruments(meters.get_meter("podium", version("podium")), spec.name, self._open),
             spec.telemetry.content,
             mask_of(spec),
         )

@@ -1,0 +1,370 @@
+"""The run loop: state, decision, directives, replies, state, until there is an answer.
+
+One loop serves and trains: what is trained is what is served. It owns the record, the budget and the deadline of a
+run; coordinators only decide, agents only answer. Replies are committed in the order of their directives, not of
+their arrival, so a run is the same whatever the weather on the network.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Literal
+
+from podium.orchestrator.budget import Budget
+from podium.orchestrator.clock import Clock
+from podium.orchestrator.coordinator import Memory, RunState, plurality
+from podium.orchestrator.deciding import Decider
+from podium.orchestrator.journal import ResumeState
+from podium.orchestrator.leases import Leases
+from podium.orchestrator.requests import Answered, Failed, Outcome, Request, Requests
+from podium.orchestrator.run_log import RunLog
+from podium.protocols.errors import BudgetExceeded, CoordinatorError, DeadlineExceeded, PodiumError, RunError
+from podium.protocols.events import Added, Decided, Ended, Event, Result, Started, Stop
+from podium.protocols.record import NO_USAGE, Call, Decision, Directive, Finish, Generation, Kind, Node, Usage
+from podium.protocols.task import Task
+
+if TYPE_CHECKING:
+    from podium.orchestrator.engine import Orchestrator, Settings
+
+__all__ = ["Run"]
+
+NO_ANSWERS: tuple[Kind, ...] = ("decision", "failure")
+"""Kinds of nodes that no run can end with."""
+
+
+class Run:
+    """One run under way."""
+
+    def __init__(
+        self,
+        team: Orchestrator,
+        decider: Decider,
+        task: Task,
+        settings: Settings,
+        id: str,
+        emit: Callable[[Event], None] | None,
+        log: RunLog | None,
+    ) -> None:
+        self.team = team
+        self.decider = decider
+        self.task = task
+        self.settings = settings
+        self.id = id
+        self.emit = emit
+        self.log = log
+        self.budget = Budget(settings.limits or team.limits)
+        self.clock = Clock(self.budget)
+        self.cards = team.bus.cards()
+        self.mode: Literal["sample", "greedy"] = settings.mode or team.mode
+        self.preference = team.preference if settings.preference is None else settings.preference
+        self.nodes: list[Node] = []
+        self.decisions: list[Decision] = []
+        self.memory: Memory = None
+        size = sum(len(message.content) for message in task.messages)
+        self.leases = Leases(self.budget, self.cards, size, team.within())
+        self.requests = Requests(
+            id,
+            task.messages,
+            self.nodes,
+            bus=team.bus,
+            topology=team.topology,
+            retry=team.retry,
+            timeouts=team.timeouts,
+            leases=self.leases,
+            reply_seed=settings.reply_seed,
+            emit=emit,
+            log=log,
+            people=team.people,
+            clock=self.clock,
+        )
+        self.affordable: tuple[bool, ...] = ()
+        self.said: dict[tuple[str, str, str, str], int] = {}  # how often who replied what to which instruction
+        self.loop_of = ""  # who did so too often
+        self.unfinished: tuple[Directive, ...] = ()  # what an earlier life of the run decided and did not do
+
+    def restore(self, before: ResumeState) -> None:
+        """Go back to where an earlier life of the run ended: record, memory, budget and clock, without a call."""
+        self._begin(before.nodes[0])
+        actions = [each.action for each in before.decisions if not isinstance(each.action, Finish)]
+        told = {directive.id: directive for action in actions for directive in action}
+        for node in before.nodes[1:]:
+            self._add(node, known=True)
+            self.leases.spend(node.author, node.usage)
+            if node.kind == "reply" and node.directive in told:
+                self._heard(told[node.directive], node.content)
+        self.budget.started -= before.nodes[-1].clock
+        self.budget.deadline -= before.nodes[-1].clock
+        self.decisions.extend(before.decisions)
+        spoken = {node.directive for node in before.nodes}
+        for action in actions:
+            if any(directive.id in spoken for directive in action):
+                self.requests.replay(action)
+            else:
+                self.unfinished = action
+        self.requests.done = before.calls()
+
+    async def loop(self) -> Result:
+        """Decide and act until there is an answer.
+
+        When nothing more fits the budget the coordinator is asked once more: finishing is free, and which reply is
+        the answer is its choice (the run counts as stopped by the budget). If it would rather go on, the run winds
+        down.
+        """
+        task = self.task
+        coordinator, decider, log = self.team.coordinator, self.decider, self.log
+        batched = coordinator.batched
+        if self.emit:
+            self.emit(Started(self.id, task.text))
+        if not self.nodes:
+            self._begin(Node(0, (), "task", "user", task.text))
+            if log:
+                log.add(self.nodes[0])
+            if self.emit:
+                self.emit(Added(self.id, self.nodes[0]))
+        if self.unfinished:
+            ended = await self._act(self.unfinished)
+            if ended is not None:
+                return ended
+        while True:
+            if self.loop_of:
+                return self.wind_down("loop", f"{self.loop_of} gives the same reply again and again")
+            self.affordable = self.leases.affordable()
+            if len(self.nodes) == 1 and not any(self.affordable):
+                return self.wind_down("budget", "the budget does not hold one call")
+            state = RunState(
+                self.id,
+                task.messages,
+                self.cards,
+                self.nodes,
+                len(self.decisions),
+                self.budget.left(),
+                self.affordable,
+                self.memory,
+                self.settings.seed,
+                self.mode,
+                self.preference,
+            )
+            try:
+                if batched:
+                    decision = await decider.decide(state)
+                else:
+                    made = coordinator.decide((state,))
+                    decision = (made if isinstance(made, list) else await made)[0]
+            except Exception as error:
+                raise self._blame("decide", error) from error
+            self.decisions.append(decision)
+            if self.emit:
+                self.emit(Decided(self.id, decision))
+            if log:
+                log.add(decision)
+            if decision.calls:
+                self._charge(decision, coordinator.name)
+            action = decision.action
+            if isinstance(action, Finish):
+                return self._finish(action)
+            if not action:
+                raise CoordinatorError(f"{coordinator.name} decided nothing: no directive and no finish", run=self.id)
+            if log:
+                await log.commit()
+            ended = await self._act(action)
+            if ended is not None:
+                return ended
+
+    async def _act(self, directives: tuple[Directive, ...]) -> Result | None:
+        """Carry directives out in parallel; the result, if that ends the run."""
+        work = self.requests.of(directives)
+        if not work:
+            return self.wind_down("budget", "the budget does not hold the calls that were decided")
+        done: Sequence[Outcome]
+        if len(work) == 1:
+            try:
+                came, stopped = await self.requests.ask(*work[0], alone=True), None
+            except BaseException:
+                self._cut_off()
+                raise
+            if not isinstance(came, Failed):  # the usual step, by the shortest way
+                directive = work[0][0].directive
+                node = self._reply(directive, *came, (len(self.nodes) - 1,))
+                return self.result("answered", node) if directive.answer else None
+            done = (came,)
+        else:
+            done, stopped = await self.requests.all(work)
+        answer = self._gather(work, done)
+        if stopped:
+            self._cut_off()
+            raise stopped
+        failed = [each for each in done if isinstance(each, Failed)]
+        if failed and (len(failed) == len(done) or (answer is None and any(each.answer for each in directives))):
+            return self._given_up(failed[0].error)
+        return None if answer is None else self.result("answered", answer)
+
+    def _cut_off(self) -> None:
+        """Requests that were stopped in the middle stay in the record, with what they had done and what that cost."""
+        for directive, cut in self.requests.cut:
+            parents = (len(self.nodes) - 1,)
+            self._add(self._node("failure", directive, cut.error.message, None, cut.calls, cut.usage, parents))
+
+    def _given_up(self, error: RunError) -> Result:
+        """The run's end when nothing came of a step: a budget that was used up still leaves the best answer so far."""
+        if isinstance(error, BudgetExceeded):
+            return self.wind_down("budget", error.message)
+        raise error
+
+    def _gather(self, work: Sequence[Request], done: Sequence[Outcome]) -> Node | None:
+        """Commit what came back, in the order of the directives; the run's answer, if it is among it."""
+        answer: Node | None = None
+        parents, last = (len(self.nodes) - 1,), len(work) - 1
+        drawn: list[Answered] = []
+        for place, came in enumerate(done):
+            directive = work[place][0].directive
+            if isinstance(came, Failed):
+                self._add(self._node("failure", directive, came.error.message, None, came.calls, came.usage, parents))
+            elif came is not None:
+                drawn.append(came)
+            if drawn and (place == last or work[place + 1][0].directive is not directive):
+                node = self._reduce(directive, drawn, parents)
+                answer = node if directive.answer else answer
+                drawn = []
+        return answer
+
+    def _reduce(self, directive: Directive, drawn: list[Answered], parents: tuple[int, ...]) -> Node:
+        """One reply from a directive's samples; where there are several, they stay in the record as candidates."""
+        if len(drawn) == 1:
+            return self._reply(directive, *drawn[0], parents)
+        candidates = [
+            self._add(self._node("candidate", directive, content, self._answer(content), calls, usage, parents))
+            for content, calls, usage in drawn
+        ]
+        best = plurality(candidates) if directive.compute.reduce == "vote" else candidates[0]
+        return self._reply(directive, best.content, (), NO_USAGE, tuple(node.id for node in candidates))
+
+    def _reply(
+        self, directive: Directive, content: str, calls: tuple[Call, ...], usage: Usage, parents: tuple[int, ...]
+    ) -> Node:
+        node = self._node("reply", directive, content, self._answer(content), calls, usage, parents)
+        self._heard(directive, content)
+        return self._add(node)
+
+    def _heard(self, directive: Directive, content: str) -> None:
+        """A reply is there, for those to be shown who may be; whether it was there before is counted."""
+        agent = directive.agent
+        self.leases.heard(self.team.topology.viewers(agent), len(content) + len(agent) + 4)
+        key = agent, directive.objective, directive.instruction, content
+        self.said[key] = often = self.said.get(key, 0) + 1
+        if often > self.budget.limits.repeats:
+            self.loop_of = agent
+
+    def _answer(self, content: str) -> str | None:
+        """The part of a reply that votes compare, as the task tells it apart."""
+        try:
+            return self.task.answer(content)
+        except Exception as error:
+            what = f"the answer function of task {self.task.id} failed with {type(error).__name__}: {error}"
+            raise RunError(what, run=self.id) from error
+
+    def _node(
+        self,
+        kind: Kind,
+        directive: Directive,
+        content: str,
+        answer: str | None,
+        calls: tuple[Call, ...],
+        usage: Usage,
+        parents: tuple[int, ...],
+    ) -> Node:
+        """The next node: what came of a directive."""
+        clock = time.monotonic() - self.budget.started
+        return Node(len(self.nodes), parents, kind, directive.agent, content, answer, calls, usage, clock, directive.id)
+
+    def _begin(self, node: Node) -> None:
+        """The record begins with the task, and the coordinator with it."""
+        self.nodes.append(node)
+        try:
+            self.memory = self.team.coordinator.begin(self.task.messages, self.cards)
+        except Exception as error:
+            raise self._blame("begin", error) from error
+
+    def _add(self, node: Node, *, known: bool = False) -> Node:
+        """One more node of the record. known: from an earlier life of the run, which wrote and told it."""
+        self.nodes.append(node)
+        try:
+            self.memory = self.team.coordinator.observe(self.memory, node)
+        except Exception as error:
+            raise self._blame("observe", error) from error
+        if self.log and not known:
+            self.log.add(node)
+        if self.emit and not known:
+            self.emit(Added(self.id, node))
+        return node
+
+    def _blame(self, verb: str, error: Exception) -> PodiumError:
+        """A coordinator's own error as it is, anything else as a CoordinatorError that says where it happened."""
+        if isinstance(error, PodiumError):
+            return error
+        what = f"{self.team.coordinator.name} failed to {verb} at step {len(self.decisions)}"
+        return CoordinatorError(f"{what}: {type(error).__name__}: {error}", run=self.id)
+
+    def _charge(self, decision: Decision, name: str) -> None:
+        """Calls that the coordinator made to decide become a node of the record, and the run pays for them."""
+        usage = Usage.total(call.result.usage for call in decision.calls if isinstance(call.result, Generation))
+        self.budget.spend(usage)
+        if self.team.pool:
+            self.team.pool.spend(usage)
+        text = decision.calls[-1].result.text
+        clock = time.monotonic() - self.budget.started
+        self._add(
+            Node(len(self.nodes), (len(self.nodes) - 1,), "decision", name, text, None, decision.calls, usage, clock)
+        )
+
+    def _finish(self, action: Finish) -> Result:
+        if not 0 < action.answer < len(self.nodes) or self.nodes[action.answer].kind in NO_ANSWERS:
+            raise CoordinatorError(
+                f"finished with node {action.answer}, which is not an answer; replies so far: "
+                + (", ".join(str(node.id) for node in self.nodes if node.kind == "reply") or "none"),
+                run=self.id,
+            )
+        return self.result("answered" if any(self.affordable) else "budget", self.nodes[action.answer])
+
+    def wind_down(self, stop: Stop, why: str) -> Result:
+        """End early with the best answer so far: what most replies agree on, else the newest reply.
+
+        Raises BudgetExceeded when there is no reply at all, DeadlineExceeded when it is the time that was up.
+        """
+        replies = [node for node in self.nodes if node.kind == "reply"]
+        if not replies:
+            exceeded = DeadlineExceeded if stop == "deadline" else BudgetExceeded
+            raise exceeded(f"{why}; raise the budget of the team file", run=self.id)
+        answers = [node.answer for node in replies if node.answer is not None]
+        agreed = len(set(answers)) < len(answers)
+        return self.result(stop, plurality(replies) if agreed else replies[-1])
+
+    def result(self, stop: Stop, node: Node | None) -> Result:
+        """The run as it stands."""
+        usage = Usage.total(node.usage for node in self.nodes if node.usage is not NO_USAGE)
+        seconds = time.monotonic() - self.budget.started
+        result = Result(
+            self.id,
+            self.team.name,
+            self.task,
+            "" if node is None else node.content,
+            0 if node is None else node.id,
+            stop,
+            usage,
+            tuple(self.nodes),
+            tuple(self.decisions),
+            self.settings.seed,
+            self.leases.refused,
+            self.budget.overshoot,
+            seconds,
+        )
+        if self.emit:
+            self.emit(Ended(self.id, result))
+        return result
+
+    def kept(self) -> str:
+        """What a failed run leaves behind, in words."""
+        replies = sum(node.kind == "reply" for node in self.nodes)
+        if not replies:
+            return "no reply had arrived"
+        return f"{replies} {'reply' if replies == 1 else 'replies'} kept in the record"
