@@ -196,7 +196,7 @@ class CoordinatorTrainer:
             self._credited(result, verdict, knob)
             for result, verdict, knob in zip(results, verdicts, preferences, strict=True)
         ]
-        advantages = np.concatenate(self.accountant.advantages(credited))
+        advantages = np.concatenate(self.accountant.advantages(credited, self.iteration / spec.iterations))
         returns = np.concatenate(
             [
                 np.full(len(run.agents), verdict.score - (run.rewards["cost"].sum() if run.passed else 0.0))

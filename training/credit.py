@@ -22,6 +22,21 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Key = Literal["batch", "task", "agent", "role", "turn"]
 
 
+class Ramp(BaseModel):
+    """A number that goes from one value to another in a straight line, while a training does."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    first: float
+    """At the beginning."""
+    last: float
+    """At the end."""
+
+    def at(self, progress: float) -> float:
+        """Its value. progress: 0 to 1."""
+        return self.first + (self.last - self.first) * progress
+
+
 class Stream(BaseModel):
     """One reward channel on its way to an advantage."""
 
@@ -45,8 +60,8 @@ class Stream(BaseModel):
     """What a decision gets that has no other to be compared with: nothing, its raw reward, or a refusal."""
     scale: Literal["none", "std"] = "none"
     """Whether to divide by the key's standard deviation (ddof 0, plus 1e-4)."""
-    weight: float = 1.0
-    """Factor of this stream in the sum."""
+    weight: float | Ramp = 1.0
+    """Factor of this stream in the sum; {first: A, last: B} goes from A to B while the training does."""
 
     @model_validator(mode="after")
     def _costs_keep_their_unit(self) -> Stream:
@@ -91,15 +106,16 @@ class Accountant:
         self.credit = credit
         self.averages: dict[str, float] = {}
 
-    def advantages(self, runs: Sequence[Credited]) -> list[NDArray[np.float64]]:
-        """Advantages of each run's decisions: arrays (T,), in the order given.
+    def advantages(self, runs: Sequence[Credited], progress: float = 0.0) -> list[NDArray[np.float64]]:
+        """Advantages of each run's decisions: arrays (T,), in the order given. progress: of the training, 0 to 1.
 
         Raises ValueError for an unknown channel, or a singleton where the stream refuses them.
         """
         total = [np.zeros(len(run.agents)) for run in runs]
         for number, stream in enumerate(self.credit.streams):
+            weight = stream.weight.at(progress) if isinstance(stream.weight, Ramp) else stream.weight
             for run, part in enumerate(self._stream(number, stream, runs)):
-                total[run] += stream.weight * part
+                total[run] += weight * part
         return total
 
     def _stream(self, number: int, stream: Stream, runs: Sequence[Credited]) -> list[NDArray[np.float64]]:

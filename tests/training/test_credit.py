@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from podium.training.credit import Accountant, Credit, Credited, Stream
+from podium.training.credit import Accountant, Credit, Credited, Ramp, Stream
 
 AGENTS = {"a": "solver", "b": "solver", "c": "verifier", "": ""}
 
@@ -125,6 +125,17 @@ def test_streams_are_summed() -> None:
     apart = zip(by_hand(first, RUNS), by_hand(second, RUNS), strict=True)
     for mine, (one, two) in zip(both, apart, strict=True):
         np.testing.assert_allclose(mine, np.add(one, two))
+
+
+@pytest.mark.parametrize(("progress", "weight"), [(0.0, -0.5), (0.25, -1.0), (1.0, -2.5)])
+def test_a_weight_may_change_while_a_training_does(progress: float, weight: float) -> None:
+    def of(given: object) -> list[float]:
+        credit = Credit.model_validate({"streams": [{"channel": "cost", "where": "passed", "weight": given}]})
+        return np.concatenate(Accountant(credit).advantages(RUNS, progress)).tolist()
+
+    ramp = Ramp(first=-0.5, last=-2.5)
+    assert of(ramp.model_dump()) == pytest.approx(of(weight))
+    assert ramp.at(progress) == weight
 
 
 def test_a_moving_average_runs_over_updates() -> None:
