@@ -10,13 +10,17 @@ BENCH ?=
 WORKERS ?= 2
 
 .PHONY: demo test bubblewrap postgresql lint format types check clean comparison gsm8k bench-loop bench-journal bench-telemetry bench-peers \
-	embedded
+	embedded fault-matrix chaos
 
 demo: $(USE)  ## train the embedded team's coordinator, compare it, and say how to serve it
 	$(BIN)/podium demo
 
 test: $(STAMP) bubblewrap postgresql  ## every test
 	$(BIN)/python -m pytest -n $(WORKERS)
+
+fault-matrix: $(STAMP) postgresql  ## every fault under every coordinator; writes docs/fault-matrix.md, two minutes
+	$(BIN)/python -m pytest -n $(WORKERS) tests/faults --junitxml=build/fault-matrix.xml --deselect tests/faults/test_report.py
+	$(BIN)/python -m tests.faults.report build/fault-matrix.xml docs/fault-matrix.md
 
 bubblewrap:  ## what the sandbox of the python tool is made with; without it, its tests say that they are skipped
 	@command -v bwrap >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get -qq update \
@@ -57,6 +61,9 @@ bench-peers: $(PEERS)/.installed  ## what a step costs beside LangGraph and Auto
 
 bench-telemetry: $(USE)  ## what traces and metrics cost
 	$(BIN)/python benchmarks/telemetry/run.py
+
+chaos: $(USE)  ## ten thousand runs through one process, with faults: nothing may be lost, left over or growing
+	$(BIN)/python benchmarks/chaos/run.py --results benchmarks/chaos --grown 1000 $(BENCH)
 
 embedded: $(USE)  ## train the embedded team's specialists again
 	$(BIN)/python examples/embedded/train_specialists.py

@@ -152,7 +152,11 @@ class Orchestrator:
             error.kept = error.kept or work.kept()
             error.partial = work.result("failed", None)
             if log:
-                await log.give_up(error, error.partial)
+                try:
+                    await log.give_up(error, error.partial)
+                except asyncio.CancelledError as cancelled:
+                    cancelled.args = (error.partial,)
+                    raise
             raise
         except asyncio.CancelledError as error:
             result = work.result("cancelled", None)
@@ -166,5 +170,8 @@ class Orchestrator:
                 await log.end(result)
             except RunError as error:
                 error.partial, error.kept = result, "the answer is on the error, as `partial`"
+                raise
+            except asyncio.CancelledError as error:  # too late: it has ended, and its end is written all the same
+                error.args = (result,)
                 raise
         return result

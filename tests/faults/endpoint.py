@@ -1,0 +1,95 @@
+"""A real HTTP endpoint of OpenAI's protocol that keeps count of what it answered, and refuses when told to.
+
+Its answers depend on all that it is asked, so a run that takes another course ends with another answer. One connection
+carries one request: what a proxy does to a connection happens to one call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import zlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tests.agents.endpoint_server import USAGE, chunk
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A request that was answered in full. key: what was asked; port: where the connection came from."""
+
+    agent: str
+    key: str
+    port: int
+
+
+class Endpoint:
+    """The models are named after the agents.
+
+    refuse: agent -> (HTTP status, how often). meanwhile: what happens between a request of an agent and its answer.
+    """
+
+    def __init__(self) -> None:
+        self.answered: list[Answered] = []
+        self.refuse: dict[str, tuple[int, int]] = {}
+        self.refused = 0
+        self.meanwhile: Callable[[str], Awaitable[None]] | None = None
+        self.longest = 0  # bytes of a request
+        self.port = 0
+        self._listener: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        """Listen on a free port."""
+        self._listener = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = self._listener.sockets[0].getsockname()[1]
+
+    def stop(self) -> None:
+        """Listen no more."""
+        if self._listener is not None:
+            self._listener.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+            length = next(int(x.split(":")[1]) for x in head.splitlines() if x.lower().startswith("content-length"))
+            body: dict[str, Any] = json.loads(await reader.readexactly(length))
+            self.longest = max(self.longest, length)
+            agent = str(body["model"])
+            if self.meanwhile is not None:
+                await self.meanwhile(agent)
+            status, times = self.refuse.get(agent, (0, 0))
+            if times:
+                self.refuse[agent] = status, times - 1
+                self.refused += 1
+                said = b'{"error": {"message": "not now"}}'
+                writer.write(_head(status, "application/json", f"content-length: {len(said)}\r\n") + said)
+            else:
+                key, events = _reply(agent, body)
+                writer.write(_head(200, "text/event-stream", "") + events)
+                self.answered.append(Answered(agent, key, writer.get_extra_info("peername")[1]))
+            await writer.drain()
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+
+def _head(status: int, kind: str, more: str) -> bytes:
+    return f"HTTP/1.1 {status} X\r\ncontent-type: {kind}\r\nconnection: close\r\n{more}\r\n".encode()
+
+
+def _reply(agent: str, body: dict[str, Any]) -> tuple[str, bytes]:
+    """What was asked, in a word, and the events of the answer: a tool call first, where there is a tool."""
+    asked = json.dumps(body["messages"], sort_keys=True).encode()
+    key = f"{agent}-{zlib.crc32(asked) % 10**6}-{body.get('seed', 0) % 10**6}"
+    if body.get("tools") and not any(message["role"] == "tool" for message in body["messages"]):
+        call = {"id": key, "index": 0, "type": "function", "function": {"name": "look", "arguments": ""}}
+        call["function"] = {"name": "look", "arguments": json.dumps({"key": key})}
+        pieces, finish = [{"tool_calls": [call]}], "tool_calls"
+    else:
+        pieces, finish = [{"content": "it is "}, {"content": key}], "stop"
+    used: dict[str, Any] = {**chunk({}), "choices": [], "usage": USAGE}
+    events = [chunk({"role": "assistant", "content": ""}), *map(chunk, pieces), chunk({}, finish), used]
+    return key, b"".join(f"data: {json.dumps(event)}\n\n".encode() for event in events) + b"data: [DONE]\n\n"

@@ -1,0 +1,97 @@
+"""The fault matrix as a page: from a whole run's JUnit XML, in which every cell left what came of it.
+
+Written by `python -m tests.faults.report JUNIT.xml docs/fault-matrix.md`, which `make fault-matrix` does.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from xml.etree import ElementTree
+
+from tests.faults.matrix import COLUMNS, ROWS, Cell
+
+BEGINNING = """# What breaks, and what is left
+
+What happens to a run when a model's endpoint, a tool, the journal or the process itself fails in the middle of it:
+{cells} cells, {faults} faults under {coordinators} coordinators. In no cell was a completed call lost, and in none was
+one made again that had been written. The page is written by the tests themselves: `make fault-matrix`.
+
+**Method.** Each cell is a test in [tests/faults](../tests/faults). A team of three (ann, bob and cyd) works one task
+twice, first unharmed, which is the reference, and then with the fault, which always hits bob or happens at bob's
+request. The models are a real HTTP endpoint, asked by the official client through a TCP proxy that cuts, garbles or
+silences connections in the middle of an answer; tools are processes that die, sleep or write 20 MiB; the disk
+is a file system of 1 MiB that is filled to the last byte; the lock is held by another process; PostgreSQL is a server
+that is shut down as by a crash; processes are killed with SIGKILL, at every step in turn, and another process goes on
+with the run. The endpoint's own list of what it answered is compared with the journal's. A cell fails where its fault
+did not strike, by the count of whatever caused it.
+
+**How to read it.** Each cell says how the run ended, and then:
+
+- *struck*: how often the fault did
+- *lost*: calls that were completed and are not in the journal
+- *repeated*: calls that were completed, written, and made again
+- *unwritten*: calls that were made again when the run was resumed, because the place that they were to be written to
+  had failed (left out where there were none)
+
+"As without it" means: the same nodes with the same words in the same order. An endpoint that *always* fails is given
+up after three attempts; the run then fails with the error named, its earlier replies kept, or is answered by the
+others, where the step had others. *Breaker open*: it failed five times in a row, so the last attempts were not made.
+"""
+
+
+def cells_of(junit: Path) -> list[Cell]:
+    """What the tests left."""
+    found: list[Cell] = []
+    for case in ElementTree.parse(junit).getroot().iter("testcase"):
+        kept = {each.get("name", ""): each.get("value", "") for each in case.iter("property")}
+        if "row" in kept:
+            numbers = {name: int(kept[name]) for name in ("fired", "lost", "repeated", "again")}
+            found.append(Cell(kept["row"], kept["column"], kept["ended"], **numbers))
+    return found
+
+
+def page(cells: list[Cell]) -> str:
+    """The report. Raises KeyError where a cell is missing."""
+    by_name = {(cell.row, cell.column): cell for cell in cells}
+    beginning = BEGINNING.format(cells=len(ROWS) * len(COLUMNS), faults=len(ROWS), coordinators=len(COLUMNS))
+    return beginning + "".join(_table(group, by_name) for group in dict.fromkeys(row.split(":")[0] for row in ROWS))
+
+
+def _table(group: str, cells: dict[tuple[str, str], Cell]) -> str:
+    lines = [f"| {group} | {' | '.join(COLUMNS)} |", "|---" * (len(COLUMNS) + 1) + "|"]
+    for row in ROWS:
+        own, _, fault = row.partition(": ")
+        if own == group:
+            lines.append(f"| {fault} | " + " | ".join(_words(cells[row, column]) for column in COLUMNS) + " |")
+    return "\n" + "\n".join(lines) + "\n"
+
+
+def _words(cell: Cell) -> str:
+    unwritten = f", unwritten {cell.again}" if cell.again else ""
+    return f"{cell.ended}<br>struck {cell.fired}, lost {cell.lost}, repeated {cell.repeated}{unwritten}"
+
+
+def rows_of(text: str) -> Iterator[tuple[str, int]]:
+    """The rows of a report, and how many of their cells are filled."""
+    group = ""
+    for line in text.splitlines():
+        fields = [field.strip() for field in line.strip("|").split("|")]
+        if line.startswith("| ") and fields[1:] == list(COLUMNS):
+            group = fields[0]
+        elif line.startswith("| "):
+            yield f"{group}: {fields[0]}", sum("lost 0, repeated 0" in field for field in fields[1:])
+
+
+def main(junit: str, report: str) -> None:
+    """Write the report; exits with a word where a cell is missing, and leaves the old report."""
+    try:
+        text = page(cells_of(Path(junit)))
+    except KeyError as error:
+        sys.exit(f"no result of the cell {error}: it failed, or was skipped; the report stays as it was")
+    Path(report).write_text(text)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
