@@ -76,6 +76,7 @@ def by_hand(stream: Stream, runs: Sequence[Credited]) -> list[list[float]]:
         else:
             baseline = statistics.fmean(everybody if stream.estimator == "mean" else others)
         scale = statistics.pstdev(everybody) + 1e-4 if stream.scale == "std" else 1.0
+        assert isinstance(stream.weight, float)
         out[index][turn] = stream.weight * (value - baseline) / scale
     return out
 
