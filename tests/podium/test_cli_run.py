@@ -295,7 +295,11 @@ def test_ctrl_c_ends_the_run_in_one_line_and_keeps_it(here: Path) -> None:
         text = (here / "team.yaml").read_text().replace("timeout: 5", "timeout: 60")
         (here / "team.yaml").write_text(text)
         process = subprocess.Popen(
-            [*PODIUM, "run", "team.yaml", "x"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [*PODIUM, "run", "team.yaml", "x"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # what nohup ignores is inherited
         )
         assert asked.wait(30)
         process.send_signal(signal.SIGINT)
