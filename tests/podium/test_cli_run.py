@@ -294,9 +294,7 @@ def test_ctrl_c_ends_the_run_in_one_line_and_keeps_it(here: Path) -> None:
         endpoint_team(here, url)
         text = (here / "team.yaml").read_text().replace("timeout: 5", "timeout: 60")
         (here / "team.yaml").write_text(text)
-        heard = (
-            "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # nohup is inherited
-        )
+        heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # nohup is inherited
         command = [sys.executable, "-c", f"{heard}; from podium.cli import main; main()", "run", "team.yaml", "x"]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert asked.wait(30)
