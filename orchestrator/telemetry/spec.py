@@ -31,9 +31,9 @@ class TelemetrySpec(StrictModel):
     """What is told of runs while they go on, by OpenTelemetry's conventions for generative AI."""
 
     traces: Destination = "none"
-    """Where spans go: none, console (standard error), otlp, a file that ends in .jsonl, or application: its tracer."""
+    """none, console (standard error), otlp, a file that ends in .jsonl, or application (its tracer): where spans go."""
     metrics: Literal["none", "prometheus", "otlp", "application"] = "none"
-    """Where figures go: none, prometheus (/metrics of podium serve), otlp, or application: the application's meter."""
+    """none, prometheus (/metrics of podium serve), otlp, or application (its meter): where figures go."""
     endpoint: Annotated[str, Field(pattern=r"^https?://[^\s/]+")] | None = None
     """Where otlp is sent, as in http://localhost:4318; left out: OTEL_EXPORTER_OTLP_ENDPOINT and its relatives."""
     content: bool = False

@@ -144,7 +144,9 @@ def _notes(team: TeamSpec, case: WorstCase) -> list[str]:
     if math.inf in (case.total.calls, case.total.tokens):
         lines.append("Nothing bounds a run: give the budget tokens or calls.")
     if team.budget.seconds is not None:
-        lines.append(f"A run ends after {team.budget.seconds:g} seconds at the latest.")
+        people = any(model.provider == "human" for model in team.models.values())
+        besides = "; what a person takes to answer does not count" if people else ""
+        lines.append(f"A run ends after {team.budget.seconds:g} seconds at the latest{besides}.")
     return lines
 
 
