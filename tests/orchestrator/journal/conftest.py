@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -22,6 +22,9 @@ from podium.orchestrator.journal import Journal
 
 USERS = ("postgres", "nobody")
 """Who the server runs as where the tests run as root, which it refuses."""
+PORTS = 4096
+"""Of which a server gets one: the highest below those that the system hands out."""
+TRIES = 20
 
 
 @dataclass(slots=True)
@@ -36,15 +39,27 @@ class Server:
 
     def start(self) -> None:
         """Start it and wait until it answers, at most half a minute."""
+        assert self.up(), (self.home / "log").read_text()
+
+    @property
+    def down(self) -> bool:
+        """Whether it was stopped, or ended by itself."""
+        return self.process is None or self.process.poll() is not None
+
+    def up(self) -> bool:
+        """Start it; False where it ended instead of answering, as where its port is taken."""
         options = ["-D", str(self.home / "data"), "-p", str(self.port), "-k", str(self.home), "-c", "fsync=off"]
         command = [str(self.bin / "postgres"), *options, "-c", "listen_addresses=127.0.0.1"]
         log = (self.home / "log").open("ab")
         with log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.home, user=self.user)
         deadline = time.monotonic() + 30
-        while self.sql("SELECT 1", check=False).returncode:
+        while self.sql("SHOW data_directory", check=False).stdout.strip() != str(self.home / "data"):
             assert time.monotonic() < deadline, (self.home / "log").read_text()
+            if self.down:
+                return False
             time.sleep(0.1)
+        return True
 
     def sql(self, statement: str, check: bool = True, database: str = "postgres") -> subprocess.CompletedProcess[str]:
         """Run a statement as the superuser."""
@@ -96,31 +111,81 @@ def running(place: Path) -> Generator[Server]:
 
         user = next(name for name in USERS if name in {each.pw_name for each in pwd.getpwall()})
         shutil.chown(home, user)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     (home / "password").write_text("sesame")
     (home / "password").chmod(0o644)
-    server = Server(place, home, port, user)
+    server = Server(place, home, 0, user)
     try:
         made = ["-D", str(home / "data"), "-U", "podium", "-A", "scram-sha-256", "--no-sync", "--encoding=UTF8"]
         command = [str(place / "initdb"), *made, f"--pwfile={home / 'password'}", "--locale=C"]
         subprocess.run(command, check=True, capture_output=True, cwd=home, user=user, timeout=100)
-        server.start()
+        for _ in range(TRIES):
+            server.port = quiet_port()
+            if server.up():
+                break
+        else:
+            raise AssertionError((home / "log").read_text())
         yield server
     finally:
         server.stop()
         shutil.rmtree(home, ignore_errors=True)
 
 
+def quiet_port() -> int:
+    """A port that the system gives to no connection, so that it stays free while its server is down.
+
+    Whether it is free at all shows when the server starts.
+    """
+    given = Path("/proc/sys/net/ipv4/ip_local_port_range")
+    lowest = int(given.read_text().split()[0]) if given.exists() else 49152
+    return random.SystemRandom().randrange(max(1024, lowest - PORTS), max(1025, lowest))
+
+
 @pytest.fixture(scope="session")
-def server(request: pytest.FixtureRequest) -> Generator[Server]:
+def postgres_bin(request: pytest.FixtureRequest) -> Path:
+    """Where PostgreSQL's programs are."""
     place = binaries()
     if place is None or find_spec("psycopg") is None:
         lacking(request, "PostgreSQL and its driver (apt-get install postgresql; pip install 'podium[postgres]')")
     assert place is not None
-    with running(place) as server:
+    return place
+
+
+@pytest.fixture(scope="session")
+def server(postgres_bin: Path) -> Generator[Server]:
+    with running(postgres_bin) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def victim(postgres_bin: Path) -> Generator[Server]:
+    with running(postgres_bin) as server:
+        yield server
+
+
+@pytest.fixture
+def doomed_server(victim: Server) -> Generator[Server]:
+    """A server to ill-treat. However a test leaves it, the next one finds it up."""
+    yield victim
+    if victim.down:
+        victim.start()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path, request: pytest.FixtureRequest) -> Generator[Path]:
+    """A file system of 1 MiB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "podium-test", str(place)]
+    try:
+        mounted = subprocess.run(command, capture_output=True, timeout=10, check=False).returncode == 0
+    except FileNotFoundError:
+        mounted = False
+    if not mounted:
+        lacking(request, "the right to mount a small file system (root has it)", fatal=False)
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "--lazy", str(place)], check=True, timeout=10)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

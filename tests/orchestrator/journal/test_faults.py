@@ -10,14 +10,13 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 
 from podium.orchestrator.journal import Journal
 from podium.protocols.errors import InputError, JournalError
-from tests.orchestrator.journal.conftest import Server, lacking, running
+from tests.orchestrator.journal.conftest import Server
 from tests.orchestrator.journal.runs import beginning, ending, step
 
 PATIENCE = 3
@@ -65,24 +64,6 @@ def test_a_locked_database_is_waited_for_and_then_told(tmp_path: Path) -> None:
     asyncio.run(patient())
     other.close()
     journal.close()
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path, request: pytest.FixtureRequest) -> Generator[Path]:
-    """A file system of 1 MiB."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "podium-test", str(place)]
-    try:
-        mounted = subprocess.run(command, capture_output=True, timeout=10, check=False).returncode == 0
-    except FileNotFoundError:
-        mounted = False
-    if not mounted:
-        lacking(request, "the right to mount a small file system (root has it)", fatal=False)
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", "--lazy", str(place)], check=True, timeout=10)
 
 
 def test_a_full_disk_tears_nothing_and_is_over_when_there_is_room(small_disk: Path) -> None:
@@ -159,39 +140,30 @@ def test_a_killed_process_leaves_whole_steps_and_all_it_was_promised(url: str, c
     journal.close()
 
 
-@pytest.fixture(scope="module")
-def own_server(server: Server) -> Generator[Server]:
-    """A server to ill-treat."""
-    with running(server.bin) as own:
-        yield own
-
-
-def test_a_server_that_dies_is_told_and_found_again_when_it_is_back(own_server: Server) -> None:
-    url = own_server.database("dying") + "?timeout=2"
+def test_a_server_that_dies_is_told_and_found_again_when_it_is_back(doomed_server: Server) -> None:
+    url = doomed_server.database("dying") + "?timeout=2"
     journal = Journal(url)
     asyncio.run(works(journal, "before"))
-    own_server.stop()
-    try:
-        asyncio.run(fails(journal, "r1", "the run was not written: .*(refused|terminating|closed)"))
-        with pytest.raises(InputError, match="cannot be read") as caught:
-            journal.entries()
-        assert "sesame" not in str(caught.value)
-        with pytest.raises(InputError, match=r"podium:\*\*\*@.*cannot be opened") as caught:
-            Journal(url)
-        assert "sesame" not in str(caught.value)
-    finally:
-        own_server.start()
+    doomed_server.stop()
+    asyncio.run(fails(journal, "r1", "the run was not written: .*(refused|terminating|closed)"))
+    with pytest.raises(InputError, match="cannot be read") as caught:
+        journal.entries()
+    assert "sesame" not in str(caught.value)
+    with pytest.raises(InputError, match=r"podium:\*\*\*@.*cannot be opened") as caught:
+        Journal(url)
+    assert "sesame" not in str(caught.value)
+    doomed_server.start()
     asyncio.run(works(journal, "after"))
     assert [line.run for line in journal.entries()] in (["before", "after"], ["after", "before"])
     journal.close()
 
 
-def test_a_connection_that_was_closed_while_nobody_wrote_is_replaced(own_server: Server) -> None:
-    journal = Journal(own_server.database("reaped"))
+def test_a_connection_that_was_closed_while_nobody_wrote_is_replaced(doomed_server: Server) -> None:
+    journal = Journal(doomed_server.database("reaped"))
 
     async def work() -> None:
         await journal.append("r", beginning("r"))
-        closed = own_server.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'reaped'")
+        closed = doomed_server.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'reaped'")
         assert closed.stdout.count("t") == 1
         await journal.append("r", [*step("r", 1), *ending(1)])
 
@@ -200,10 +172,10 @@ def test_a_connection_that_was_closed_while_nobody_wrote_is_replaced(own_server:
     journal.close()
 
 
-def test_a_server_that_falls_silent_is_not_waited_for(own_server: Server) -> None:
-    journal = Journal(own_server.database("silent") + "?timeout=0.5")
+def test_a_server_that_falls_silent_is_not_waited_for(doomed_server: Server) -> None:
+    journal = Journal(doomed_server.database("silent") + "?timeout=0.5")
     asyncio.run(works(journal, "before"))
-    (session,) = own_server.sql("SELECT pid FROM pg_stat_activity WHERE datname = 'silent'").stdout.split()
+    (session,) = doomed_server.sql("SELECT pid FROM pg_stat_activity WHERE datname = 'silent'").stdout.split()
     os.kill(int(session), signal.SIGSTOP)
     began = time.monotonic()
     try:
@@ -215,21 +187,21 @@ def test_a_server_that_falls_silent_is_not_waited_for(own_server: Server) -> Non
     journal.close()
 
 
-def test_a_row_that_somebody_holds_is_not_waited_for(own_server: Server) -> None:
-    url = own_server.database("held")
+def test_a_row_that_somebody_holds_is_not_waited_for(doomed_server: Server) -> None:
+    url = doomed_server.database("held")
     journal = Journal(url + "?timeout=0.3")
     hold = "BEGIN; LOCK TABLE podium_entries; SELECT pg_sleep(60)"
-    command = [str(own_server.bin / "psql"), "-X", f"{url}?application_name=holder", "-c", hold]
+    command = [str(doomed_server.bin / "psql"), "-X", f"{url}?application_name=holder", "-c", hold]
     holder = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 20
         locks = "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND relation IS NOT NULL"
-        while own_server.sql(locks, database="held").stdout.strip() == "0":
+        while doomed_server.sql(locks, database="held").stdout.strip() == "0":
             assert time.monotonic() < deadline
             time.sleep(0.05)
         asyncio.run(fails(journal, "r1", "lock timeout|statement timeout"))
     finally:
-        own_server.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'holder'")
+        doomed_server.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'holder'")
         holder.wait(10)
     asyncio.run(works(journal, "after"))
     journal.close()
