@@ -65,7 +65,7 @@ class Server:
         """Run a statement as the superuser."""
         where = ["-h", "127.0.0.1", "-p", str(self.port), "-U", "podium", "-d", database]
         command = [str(self.bin / "psql"), *where, "-X", "-A", "-t", "-c", statement]
-        environment = {**os.environ, "PGPASSWORD": "sesame"}
+        environment = {**os.environ, "PGPASSWORD": "sesame", "PGCONNECT_TIMEOUT": "5"}
         return subprocess.run(command, capture_output=True, text=True, check=check, timeout=30, env=environment)
 
     def stop(self) -> None:
