@@ -2,6 +2,9 @@
 
 What is known is taken out by value: the keys of the team's models, the password of its journal. What only looks like a
 secret is taken out by form: `Bearer ...`, `sk-...`, `api_key=...`, `"password": "..."`, a password in a URL.
+
+Texts are long and anybody's, and all of this happens on the event loop: no form may try the same characters again from
+each place that they hold, or its time grows with their square.
 """
 
 from __future__ import annotations
@@ -21,9 +24,11 @@ Mask = Callable[[str], str]
 SECRET_NAME = (
     r"[\w-]*(?:api[-_]?key|secret|password|passwd|authorization|credential|(?:access|auth|id|refresh)[-_]token)"
 )
-NAMED = rf"""\b({SECRET_NAME}\\?["']?\s*[:=]\s*\\?["']?)(?!(?:bearer|basic)\s)[^\s"'\\,;&}})\]]+"""
+NAMED = rf"""(?<![\w-])({SECRET_NAME}\\?["']?\s*[:=]\s*\\?["']?(?:(?:bearer|basic)\s+)?)[^\s"'\\,;&}})\]]+"""
 FORMS: tuple[tuple[re.Pattern[str], str], ...] = (
-    (re.compile(r"\b(bearer|basic)\s+[\w.~+/-]{6,}=*", re.I), rf"\1 {MASK}"),
+    (re.compile(r"\b(bearer)\s+[\w.~+/-]{6,}=*", re.I), rf"\1 {MASK}"),
+    # "basic" is an English word, too: what follows has to look like base64
+    (re.compile(r"\b(basic)\s+(?=[\w+/-]*[\d=])[\w+/-]{6,}=*", re.I), rf"\1 {MASK}"),
     (re.compile(r"\b(?:sk|pk|rk|ghp|gho|hf|xox[abp])[-_][\w-]{8,}"), MASK),
     (re.compile(r"(://[^/\s:@]*):[^/\s@]+@"), rf"\1:{MASK}@"),
     (re.compile(NAMED, re.I), rf"\1{MASK}"),

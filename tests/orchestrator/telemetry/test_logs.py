@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import logging
+import subprocess
+import sys
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -208,9 +210,29 @@ def test_the_mask_of_a_team_knows_its_keys(tmp_path: Path) -> None:
         ("postgresql://me:word@host/db", "postgresql://me:***@host/db"),
         ("Incorrect API key provided: sk-abcdefghijkl", "Incorrect API key provided: ***"),
         ("access_token=abc&x=1", "access_token=***&x=1"),
+        ("run --my-api-key=abc next", "run --my-api-key=*** next"),
+        ("Authorization: Basic dXNlcjpwYXNz", "Authorization: Basic ***"),
+        ("sent Basic dXNlcjpwYXNzMQ== to it", "sent Basic *** to it"),
+        ("basic research shows a basic understanding of Basic English", None),
         ("180 tokens: fine, a secret garden, 12:30, the password is lost", None),
         ("http://localhost:8000/v1 at 10:20", None),
     ],
 )
 def test_what_looks_like_a_secret_is_masked(text: str, masked: str | None) -> None:
     assert masking([])(text) == (text if masked is None else masked)
+
+
+HOSTILE = ("a-", "x", "|---", "secret", "secret-", "password ", "api-key=", "://", "://a:", "bearer ", "basic a", "sk-")
+"""What a pattern may begin to match again and again."""
+
+
+def test_the_time_that_masking_takes_does_not_grow_with_the_square_of_a_text() -> None:
+    """In a process of its own, since nothing can interrupt a pattern. What was quadratic took an hour for this."""
+    program = f"""
+from podium.orchestrator.telemetry.secrets import masking
+mask = masking([])
+for piece in {HOSTILE!r}:
+    for end in ("", " ", "\\n", ":", "="):
+        mask(piece * (200_000 // len(piece)) + end)
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
