@@ -103,6 +103,24 @@ class Leases:
             lease.dollars = lease.dollars if not self._plain or limits.dollars < math.inf else math.inf
         return lease, hold
 
+    def extend(self, agent: str, lease: Lease, hold: Hold, usage: Usage) -> Hold:
+        """A failed attempt used something: as much is set aside for the next one, as far as the budgets hold it.
+
+        The request's hold by then; its lease has lost what they do not hold.
+        """
+        under = self.under[agent]
+        left = [budget.left() for budget in under]
+        tokens = max(0, int(min(usage.tokens, *(each.tokens for each in left))))
+        calls = max(0, int(min(usage.calls, *(each.calls for each in left))))
+        dollars = max(0.0, min(usage.dollars, *(each.dollars for each in left)))
+        for budget in under:
+            budget.reserve((tokens, calls, dollars))
+        lease.pay(usage)
+        lease.tokens += tokens
+        lease.calls += calls
+        lease.dollars += dollars
+        return hold[0] + tokens, hold[1] + calls, hold[2] + dollars
+
     def spend(self, agent: str, usage: Usage) -> None:
         """What an earlier life of the run used of this agent; the pool paid for that then."""
         for budget in self.under.get(agent, (self.budget,)):

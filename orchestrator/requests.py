@@ -57,7 +57,7 @@ class Requests:
     """The requests of one run.
 
     nodes: the run's record, which grows. reply_seed: keys the seeds of all replies, None leaves them to the models.
-    done: calls that earlier lives of the run completed, by directive and sample. cut: requests that were stopped
+    done: calls that earlier lives of the run made, by directive and sample. cut: requests that were stopped
     in the middle, with the calls that they had completed. people: the way to a person; None: there is none.
     """
 
@@ -67,6 +67,7 @@ class Requests:
         "_cards",
         "_clock",
         "_emit",
+        "_held",
         "_leases",
         "_log",
         "_nodes",
@@ -113,6 +114,7 @@ class Requests:
         self._people = people
         self._clock = clock
         self._timed: dict[str, asyncio.Timeout] = {}  # requests under way that have a timeout of their own
+        self._held: dict[str, Hold] = {}  # for requests under way whose failed attempts used something
         self._cards = {card.name: card for card in bus.cards()}
         self._asked = dict.fromkeys(self._cards, 0)  # how often: it keys the seeds of an agent's replies
         self.done: dict[tuple[str, int], tuple[Call, ...]] = {}
@@ -165,28 +167,37 @@ class Requests:
             )
             if self._people is not None:
                 envelope.ask = partial(self._person, envelope, self._people)
+            hold = leased[1]
             if self.done:
-                envelope.done = self.done.get((directive.id, sample), ())
+                known = self._known(envelope)
+                envelope.done = tuple(call for call in known if call.error is None)
                 for call in envelope.done:
                     if isinstance(call.result, Generation):
                         envelope.lease.pay(call.result.usage)
-            out.append((envelope, leased[1]))
+                for call in known:
+                    if call.error is not None and isinstance(call.result, Generation):
+                        hold = self._leases.extend(agent, envelope.lease, hold, call.result.usage)
+            out.append((envelope, hold))
+
+    def _known(self, envelope: Envelope) -> tuple[Call, ...]:
+        """Calls that earlier lives of the run made for a request, those that failed included."""
+        return self.done.get((envelope.directive.id, envelope.sample), ())
 
     async def ask(self, envelope: Envelope, hold: Hold, *, alone: bool = False) -> Answered | Failed:
         """One request over the bus, asked again where that may help: what came of it. alone: in its step."""
         agent = envelope.directive.agent
-        calls = list(envelope.done)
+        calls = list(self._known(envelope)) if self.done else []
         content, error = "", None
         usage, stopped = NO_USAGE, True
         try:
             send = self._listener(envelope, calls, alone)
             if self._timeouts and agent in self._timeouts:
-                content = await self._in_time(envelope, send, calls, self._timeouts[agent])
+                content = await self._in_time(envelope, hold, send, calls, self._timeouts[agent])
             else:
                 try:
                     content = await self._bus.request(agent, envelope, send)
                 except ModelError as first:
-                    content = await self._ask_again(envelope, send, calls, first)
+                    content = await self._ask_again(envelope, hold, send, calls, first)
             stopped = False
         except RunError as raised:
             error, stopped = raised, False
@@ -200,13 +211,15 @@ class Requests:
             for call in calls:
                 if isinstance(call.result, Generation):
                     usage = call.result.usage if usage is NO_USAGE else usage + call.result.usage
+            if self._held:
+                hold = self._held.pop(envelope.id, hold)
             for budget in self._leases.under[agent]:
                 budget.settle(hold, usage)
             if stopped and calls:
                 self.cut.append((envelope.directive, Failed(RunError(STOPPED), _closed(calls), usage)))
         return (content, tuple(calls), usage) if error is None else Failed(error, _closed(calls), usage)
 
-    async def _in_time(self, envelope: Envelope, send: Send, calls: list[Call], seconds: float) -> str:
+    async def _in_time(self, envelope: Envelope, hold: Hold, send: Send, calls: list[Call], seconds: float) -> str:
         """The reply, within so many seconds. Raises ModelUnreachable when they are over, and what a request raises."""
         lease = envelope.lease
         lease.deadline = min(lease.deadline, time.monotonic() + seconds)
@@ -216,7 +229,7 @@ class Requests:
                 try:
                     return await self._bus.request(envelope.directive.agent, envelope, send)
                 except ModelError as first:
-                    return await self._ask_again(envelope, send, calls, first)
+                    return await self._ask_again(envelope, hold, send, calls, first)
         except TimeoutError:
             if not clock.expired():
                 raise
@@ -234,9 +247,12 @@ class Requests:
         with self._clock.stopped(envelope.lease, self._timed.get(envelope.id)):
             return await people(question, asked)
 
-    async def _ask_again(self, envelope: Envelope, send: Send, calls: list[Call], first: ModelError) -> str:
-        """The reply after a failed attempt. Calls that were completed stand; the failed ones are in the record too."""
-        agent = envelope.directive.agent
+    async def _ask_again(self, envelope: Envelope, hold: Hold, send: Send, calls: list[Call], first: ModelError) -> str:
+        """The reply after a failed attempt. Calls that were completed stand; the failed ones are in the record too.
+
+        What a failed attempt used is set aside anew where the budgets hold as much, and where not it is off the lease.
+        """
+        agent, directive = envelope.directive.agent, envelope.directive
 
         def ask(attempt: int, rung: int) -> Coroutine[Any, Any, str]:
             done = tuple(call for call in calls if call.error is None)
@@ -245,7 +261,14 @@ class Requests:
 
         def failed(error: ModelError, attempt: int) -> None:
             nothing = Generation("", error.usage, Sampling(), "cancelled")
-            calls.append(Call(f"{envelope.id}.failed.{attempt}", error.model, nothing, attempt, error.message))
+            number = 1 + sum(call.error is not None for call in calls)  # in all lives of the run
+            call = Call(f"{envelope.id}.failed.{number}", error.model, nothing, number, error.message)
+            calls.append(call)
+            if self._log is not None:
+                self._log.completed(directive.id, envelope.sample, call)
+            if error.usage is not NO_USAGE:
+                held = self._held.get(envelope.id, hold)
+                self._held[envelope.id] = self._leases.extend(agent, envelope.lease, held, error.usage)
 
         return await recover(self._retry, first, self._cards[agent].rungs, ask, failed)
 

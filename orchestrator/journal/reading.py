@@ -36,7 +36,7 @@ class ResumeState:
     begun: tuple[Begun, ...]
 
     def calls(self) -> dict[tuple[str, int], tuple[Call, ...]]:
-        """Calls that are not to be made again, by directive and sample.
+        """Calls that were made, by directive and sample; what was completed is not to be made again.
 
         A tool that was in flight and must not run twice is one of them: its result says that nobody knows.
         """

@@ -201,6 +201,34 @@ def test_calls_of_an_earlier_life_are_off_the_lease(tmp_path: Path) -> None:
     assert after == (calls - 1, tokens - 15)
 
 
+def test_what_failed_attempts_of_an_earlier_life_used_is_counted(tmp_path: Path) -> None:
+    wants = Generation("", Usage(7, 3, 1, 0.5), Sampling(), "tool", tool_calls=(ToolCall("c", "shop", "{}"),))
+
+    def shopping(journal: Journal) -> Team:
+        agent = Agent("ann", "solver", ScriptedModel(wants, "first"), fallbacks=[ScriptedModel("12", "second")])
+        return with_tools(journal, agent)
+
+    whole = Journal(f"sqlite:///{tmp_path}/whole.db")
+    noted = Recorded(whole)
+    with shopping(whole) as first:
+        run = first.run("how much?", seed=1).run
+    failed = [each for each in noted.transactions if any(isinstance(entry, Completed) for entry in each)]
+    assert len(failed) == 1
+    cut = Journal(f"sqlite:///{tmp_path}/cut.db")
+    asyncio.run(cut_after(cut, noted.transactions[: noted.transactions.index(failed[0]) + 1]))
+    assert cut.load(run).usage == Usage(7, 3, 1, 0.5)
+    with shopping(Journal(cut.url)) as second:
+        result = second.resume(run)
+    assert [(call.id, call.error is None) for call in result.nodes[-1].calls] == [
+        (f"{run}.0.0.failed.1", False),
+        (f"{run}.0.0.failed.2", False),
+        (f"{run}.0.0.0", True),
+    ]
+    assert result.answer == "12"
+    assert result.usage.calls == 3
+    assert result.usage.dollars == pytest.approx(1.0)
+
+
 def unfinished(tmp_path: Path) -> Journal:
     journal = Journal(f"sqlite:///{tmp_path}/runs.db")
     task = Node(0, (), "task", "user", "how much?")

@@ -14,7 +14,7 @@ from podium.agents.agent import Agent
 from podium.agents.model import Model
 from podium.agents.scripted import ScriptedModel
 from podium.agents.tools import Tool
-from podium.orchestrator.budget import Limits
+from podium.orchestrator.budget import Budget, Limits
 from podium.orchestrator.coordinator import Coordinator
 from podium.orchestrator.coordinators.fixed import Single
 from podium.orchestrator.engine import Orchestrator
@@ -26,7 +26,7 @@ from podium.orchestrator.retrying import Retry
 from podium.orchestrator.team_file import parse_team
 from podium.orchestrator.topology import Topology
 from podium.protocols.bus import MemoryBus
-from podium.protocols.errors import ModelError, ModelGarbage, ModelUnreachable, RunError, TeamFileError
+from podium.protocols.errors import BudgetExceeded, ModelError, ModelGarbage, ModelUnreachable, RunError, TeamFileError
 from podium.protocols.events import Event, Piece, Result
 from podium.protocols.record import Generation, Sampling, ToolCall, Usage
 from podium.protocols.task import Task
@@ -161,6 +161,44 @@ def test_what_a_failed_call_used_is_paid_for_and_in_the_record() -> None:
     assert isinstance(answered.result, Generation)
     assert failed.result.usage == Usage(7, 3, 1, 0.5)
     assert result.usage == failed.result.usage + answered.result.usage
+
+
+def overspender(limits: Limits) -> tuple[Orchestrator, ScriptedModel]:
+    """An agent whose first model uses 70 tokens and one call for nothing, and the fallback that has to pay for it."""
+    wants = Generation("", Usage(10, 60, 1, 7e-5), Sampling(), "tool", tool_calls=(ToolCall("c", "shop", "{}"),))
+    second = ScriptedModel("12", "second", max_tokens=60)
+    agent = Agent("ann", "own", ScriptedModel(wants, "first", max_tokens=60), prompt="p", fallbacks=[second])
+    bus, full = MemoryBus({"ann": agent}), Topology.full(("ann",))
+    return Orchestrator("desk", bus, Single("ann"), full, limits, retry=SOON), second
+
+
+@pytest.mark.parametrize("limits", [Limits(tokens=100, calls=1), Limits(calls=1), Limits(tokens=72)])
+def test_no_budget_is_overspent_for_what_a_failed_call_used(limits: Limits) -> None:
+    orchestrator, second = overspender(limits)
+    with pytest.raises(BudgetExceeded) as caught:
+        asyncio.run(orchestrator.run(Task.of("how much?"), id="r"))
+    assert second.calls == 0
+    assert isinstance(caught.value.partial, Result)
+    assert caught.value.partial.usage == Usage(10, 60, 1, 7e-5)
+    assert caught.value.partial.overshoot == 0
+
+
+def test_what_a_failed_call_leaves_of_a_budget_is_there_for_the_next() -> None:
+    orchestrator, _ = overspender(Limits(tokens=100, calls=2))
+    result = asyncio.run(orchestrator.run(Task.of("how much?"), id="r"))
+    assert result.answer == "12"
+    answered = result.nodes[-1].calls[-1].result
+    assert isinstance(answered, Generation)
+    assert answered.sampling.max_tokens < 30, "the first model used 70 of the 100"
+
+
+def test_of_what_a_failed_call_used_nothing_stays_set_aside() -> None:
+    orchestrator, _ = overspender(Limits())
+    pool = orchestrator.pool = Budget(Limits(tokens=10_000, calls=10), shared=True)
+    result = asyncio.run(orchestrator.run(Task.of("how much?"), id="r"))
+    assert (pool.held_tokens, pool.held_calls) == (0, 0)
+    assert pool.held_dollars == pytest.approx(0)
+    assert (pool.tokens, pool.calls) == (result.usage.tokens, 2)
 
 
 def test_one_attempt_means_one() -> None:
