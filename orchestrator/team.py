@@ -210,6 +210,7 @@ class Team:
         if task is not None and task.messages != head.messages:
             raise InputError(f"run {head.run} works on another task: {head.messages[-1].content[:60]!r}")
         settings = Settings(head.seed or 0, head.reply_seed, head.mode, head.preference, head.limits)
+        self.journal.go_on(before)
         log = RunLog(self.journal, head.run)
         return await self._work(task or Task("task", head.messages), settings, head.run, emit, log, before)
 

@@ -26,7 +26,7 @@ class ResumeState:
     """A run that has no end, as far as it was written.
 
     completed: calls of requests that have no reply yet. begun: tools that must not run twice, were about to, and did
-    not report back: whether they ran is not known.
+    not report back: whether they ran is not known. place: of its next entry.
     """
 
     head: Head
@@ -34,6 +34,7 @@ class ResumeState:
     decisions: tuple[Decision, ...]
     completed: tuple[Completed, ...]
     begun: tuple[Begun, ...]
+    place: int
 
     def calls(self) -> dict[tuple[str, int], tuple[Call, ...]]:
         """Calls that were made, by directive and sample; what was completed is not to be made again.
@@ -59,7 +60,7 @@ def resume_state(entries: Sequence[Entry]) -> ResumeState:
     completed = tuple(each for each in _only(Completed, entries) if each.directive not in answered)
     returned = {each.call.id for each in completed}
     begun = (each for each in _only(Begun, entries) if each.directive not in answered and each.call not in returned)
-    return ResumeState(entries[0], nodes, _only(Decision, entries), completed, tuple(begun))
+    return ResumeState(entries[0], nodes, _only(Decision, entries), completed, tuple(begun), len(entries))
 
 
 def saved_run(entries: Sequence[Entry]) -> SavedRun:

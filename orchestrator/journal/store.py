@@ -110,7 +110,7 @@ class Journal:
 
         Nothing to write is written after what came before, so that awaiting it awaits that too.
 
-        run: began in this journal with a Head, or was resumed by `resume_state`, and did not end. One event loop
+        run: began in this journal with a Head, or goes on in it by `go_on`, and did not end. One event loop
         appends to one run. Raises JournalError where that is not so, and when an earlier entry was not written.
         """
         head = entries[0] if entries and isinstance(entries[0], Head) else None
@@ -192,21 +192,27 @@ class Journal:
         return reading.saved_run(self._entries(self._find(run)))
 
     def resume_state(self, run: str) -> ResumeState:
-        """What is needed to go on with a run that has no end; from here on `append` writes behind it.
+        """What is needed to go on with a run that has no end. It is only read; `go_on` takes the run over.
 
         Raises InputError as `load`, and for a run that has ended or is under way in this process. One that is under
         way in another process cannot be told from one that was cut off; of the two, the one that writes later is told.
         """
         name = self._find(run)
-        tail = self._tails.get(name)
-        if tail is not None and tail.error is None:
-            raise InputError(f"run {name} is under way in this process")
+        self._not_under_way(name)
         found = self._entries(name)
         if isinstance(found[-1], End):
             raise InputError(f"run {name} has ended ({found[-1].stop}); only a run without an end can be resumed")
-        state = reading.resume_state(found)
-        self._tails[name] = Tail(len(found))
-        return state
+        return reading.resume_state(found)
+
+    def go_on(self, state: ResumeState) -> None:
+        """From here on `append` writes behind what was read. Raises InputError for a run that is under way here."""
+        self._not_under_way(state.head.run)
+        self._tails[state.head.run] = Tail(state.place)
+
+    def _not_under_way(self, run: str) -> None:
+        tail = self._tails.get(run)
+        if tail is not None and tail.error is None:
+            raise InputError(f"run {run} is under way in this process")
 
     def entries(self, most: int = 20, unfinished: bool = False) -> list[Listed]:
         """The newest runs first. unfinished: only those that have no end."""
@@ -231,16 +237,19 @@ class Journal:
     def answer(self, question: Question, word: Word) -> None:
         """Keep an answer. Raises InputError when the question waits no more, JournalError when it is not kept."""
         run = question.run
-        if not self._change(run, lambda connection: questions.answer(connection, run, question.id, word)):
+        if not self._change(run, lambda connection: questions.answer(connection, question, word)):
             raise InputError(f"question {question.id} of run {run} waits no more: it was answered, or withdrawn")
 
-    def withdraw(self, run: str, id: str) -> None:
-        """A question that nobody waits with any more. Raises JournalError when that is not kept."""
-        self._change(run, lambda connection: questions.withdraw(connection, run, id))
+    def withdraw(self, run: str, id: str) -> Word | None:
+        """Nobody waits with a question any more; its answer, if there is one all the same.
 
-    def questions(self) -> list[Question]:
-        """Those that wait for an answer, the oldest first."""
-        found = self._read(questions.opened())
+        Raises JournalError when that is not kept.
+        """
+        return self._change(run, lambda connection: questions.withdraw(connection, run, id))
+
+    def questions(self, team: str | None = None) -> list[Question]:
+        """Those that wait for an answer, the oldest first. team: whose; None: all."""
+        found = self._read(questions.opened(team))
         return [Question(run, call, agent, text, bool(yes), wait) for run, call, agent, text, yes, wait in found]
 
     def _change(self, run: str, work: Callable[[Connection], T]) -> T:

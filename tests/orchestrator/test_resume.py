@@ -269,6 +269,17 @@ def test_what_cannot_be_resumed_is_told(tmp_path: Path) -> None:
         without.resume("r1")
 
 
+def test_a_resume_that_is_refused_does_not_stand_in_the_way_of_the_right_one(tmp_path: Path) -> None:
+    journal = unfinished(tmp_path)
+    other, (same, _) = team(voices(), "sequential", name="other", journal=journal), desk("sequential", journal)
+    with other, same:
+        with pytest.raises(InputError, match="this is team other"):
+            other.resume("r1")
+        with pytest.raises(InputError, match="works on another task"):
+            same.resume("r1", task=Task.of("how little?"))
+        assert same.resume("r1").stop == "answered"
+
+
 def test_a_team_whose_file_changed_does_not_take_its_runs_over(tmp_path: Path) -> None:
     journal = Journal(f"sqlite:///{tmp_path}/runs.db")
     noted = Recorded(journal)

@@ -55,6 +55,7 @@ def test_when_every_run_has_ended_the_list_says_so(url: str) -> None:
     journal = Journal(url)
     state = journal.resume_state(CUT_OFF)
     assert state.nodes[-1].id == 1
+    journal.go_on(state)
     asyncio.run(finish(journal))
     journal.close()
     assert podium("list", "--unfinished").stdout == "every run has ended\n"

@@ -66,6 +66,9 @@ def test_a_run_that_was_cut_off_is_resumed_elsewhere(journal: Journal) -> None:
     other = Journal(journal.url)
     assert other.load("r").usage.tokens == 38 + 10  # what no reply came of counts too
     state = other.resume_state("r")
+    other.go_on(state)
+    with pytest.raises(InputError, match="run r is under way in this process"):
+        other.go_on(state)
     assert state.head == beginning("r")[0]
     assert state.head.messages[0] == Message("system", "be brief")
     assert (len(state.nodes), [each.step for each in state.decisions]) == (2, [0, 1])

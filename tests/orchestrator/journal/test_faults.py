@@ -87,7 +87,9 @@ def test_a_full_disk_tears_nothing_and_is_over_when_there_is_room(small_disk: Pa
     assert len(journal.load("r").nodes) == len(journal.load("r").decisions) == written + 1
     subprocess.run(["mount", "-o", "remount,size=8m", str(small_disk)], check=True, timeout=10)
     asyncio.run(works(journal, "after"))
-    assert journal.resume_state("r").nodes[-1].id == written
+    state = journal.resume_state("r")
+    assert state.nodes[-1].id == written
+    journal.go_on(state)
     asyncio.run(goes_on(journal, "r", written))
     journal.close()
 
