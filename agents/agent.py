@@ -9,8 +9,8 @@ happens; no call is started that the envelope's lease does not hold.
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from heapq import nlargest
 
@@ -136,6 +136,8 @@ class Agent:
             wrong = ModelError(f"asked for the tool {name!r}, and was given none", run=envelope.run, agent=agent)
             wrong.model, wrong.usage = model.name, generation.usage
             raise wrong
+        if generation.tool_calls:
+            generation = replace(generation, tool_calls=_told_apart(generation.tool_calls))
         envelope.lease.pay(generation.usage)
         send(Call(call_id, model.name, generation, envelope.attempt))
         return generation
@@ -186,9 +188,11 @@ class Agent:
                 written = send(Begun(envelope.directive.id, call_id, call.name, call.arguments, envelope.sample))
                 if written is not None:
                     await written
-            result = await tool.call(call.arguments, timeout=max(0.0, envelope.lease.deadline - time.monotonic()))
+            result = await tool.call(call.arguments)
             if tool.asks and not result.failed:
-                result = await self._told(Question(envelope.run, call_id, self.card.name, result.text), envelope)
+                name = self.card.name
+                question = Question(envelope.run, f"{call_id}.said", name, result.text, wait=tool.wait)
+                result = await self._told(question, envelope)
         return Call(call_id, call.name, result, envelope.attempt)
 
     async def _refused(self, call_id: str, tool: Tool, call: ToolCall, envelope: Envelope) -> ToolResult | None:
@@ -196,8 +200,9 @@ class Agent:
         if not tool.approve:
             return None
         text = f"{self.card.name} wants to use {tool.name}: {call.arguments}"
+        question = Question(envelope.run, call_id, self.card.name, text, approval=True, wait=tool.wait)
         try:
-            word = await envelope.ask(Question(envelope.run, call_id, self.card.name, text, approval=True))
+            word = await envelope.ask(question)
         except NobodyAnswered as error:
             return ToolResult(f"{tool.name} needs a person's approval: {error.message}. Go on without it.", failed=True)
         if word.approved:
@@ -230,6 +235,20 @@ class Agent:
         if messages and messages[-1].role == "system":
             raise ModelError("there is nothing to answer: the task is empty", run=envelope.run, agent=name)
         return tuple(messages)
+
+
+def _told_apart(calls: Sequence[ToolCall]) -> tuple[ToolCall, ...]:
+    """Tool calls with an id each, by which results and people's words find them; models may give two the same."""
+    taken: set[str] = set()
+    out: list[ToolCall] = []
+    for call in calls:
+        name, count = call.id, 1
+        while name in taken:
+            count += 1
+            name = f"{call.id}.{count}"
+        taken.add(name)
+        out.append(replace(call, id=name))
+    return tuple(out)
 
 
 def _characters(message: Message) -> int:

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from podium.protocols.people import Ask, nobody
+from podium.protocols.people import AskPerson, nobody
 from podium.protocols.record import Generation, Sampling, Usage
 from podium.protocols.task import Message
 
@@ -49,7 +49,7 @@ class Prompt:
     response_schema: dict[str, Any] | None = None
     run: str = ""
     call: str = ""
-    ask: Ask = nobody
+    ask: AskPerson = nobody
     _messages: tuple[Message, ...] | None = field(default=None, repr=False)
 
     @property

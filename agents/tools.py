@@ -18,7 +18,6 @@ import importlib
 import importlib.util
 import inspect
 import json
-import math
 import sys
 import threading
 from collections.abc import Callable
@@ -34,6 +33,7 @@ from podium.agents.calculator import calculator
 from podium.agents.model import ToolSchema, whole_characters
 from podium.agents.python_tool import LONGEST_END, MEMORY_MB, SECONDS, Python
 from podium.protocols.errors import ToolError
+from podium.protocols.people import A_DAY
 from podium.protocols.record import ToolResult
 
 __all__ = ["BUILTIN", "Tool", "clock", "load_tool"]
@@ -51,7 +51,7 @@ class Tool:
     idempotent: calling it twice does no harm, so a call that was in flight when a run broke off may be repeated; true
     for the built-in tools, which only compute (python without a sandbox may do more), and false for functions that
     nothing was said about. approve: a person has to say yes before each call. asks: what the function returns is a
-    question, and a person's answer is the result.
+    question, and a person's answer is the result. wait: seconds that a person's yes or answer may take.
     breaker: opens when the function takes too long, or cannot reach what it needs (OSError), again and again.
     """
 
@@ -64,6 +64,7 @@ class Tool:
     idempotent: bool = False
     approve: bool = False
     asks: bool = False
+    wait: float = A_DAY
     breaker: Breaker = field(default_factory=Breaker, compare=False)
 
     @staticmethod
@@ -103,12 +104,10 @@ class Tool:
         schema.pop("title", None)
         return ToolSchema(self.name, self.description, schema)
 
-    async def call(self, arguments: str, *, timeout: float = math.inf) -> ToolResult:
+    async def call(self, arguments: str) -> ToolResult:
         """Run the tool on the arguments that a model wrote: a JSON object. Never raises; cancelling gives up waiting.
 
         A function that returns a ToolResult says itself whether it failed.
-
-        timeout: seconds that the caller has left, where that is less than the tool's own.
 
         A synchronous function runs in a thread of its own. Python cannot end a thread, so one that outlives its
         timeout is left behind; it cannot keep the process alive.
@@ -121,9 +120,8 @@ class Tool:
             said = f"{self.name} has failed {failures} times in a row and is not run for another {wait:.0f} s"
             return ToolResult(f"{said}; the last time: {self.breaker.why}\nGo on without it.", failed=True)
         named = {key.removeprefix("field_"): getattr(checked, key) for key in type(checked).model_fields}
-        limit = min(self.timeout, timeout)
         try:
-            async with asyncio.timeout(limit):
+            async with asyncio.timeout(self.timeout):
                 if inspect.iscoroutinefunction(self.function):
                     result = await self.function(**named)
                 else:
@@ -131,9 +129,8 @@ class Tool:
                     if inspect.isawaitable(result):
                         result = await result
         except TimeoutError:
-            said = f"{self.name} gave no result within {limit:g} seconds."
-            if limit == self.timeout:
-                self.breaker.failed(said)
+            said = f"{self.name} gave no result within {self.timeout:g} seconds."
+            self.breaker.failed(said)
             return ToolResult(said, failed=True)
         except Exception as error:  # a user's function may raise anything; the model is told
             said = self._short(f"{self.name} failed: {type(error).__name__}: {error}")
@@ -201,14 +198,15 @@ def load_tool(
     seconds: float | None = None,
     idempotent: bool | None = None,
     approve: bool = False,
+    wait: float | None = None,
     memory_mb: int | None = None,
     unsafe: bool = False,
 ) -> Tool:
     """A built-in tool by name, or `module:function` with the module looked for in `folder` first.
 
-    seconds: its timeout; idempotent, approve: as in `Tool`. memory_mb: megabytes of 2^20 bytes, and unsafe: without a
-    sandbox, both of the tool `python` only. None leaves a setting as it is. Raises ToolError when there is no such
-    tool, or no sandbox for it.
+    seconds: its timeout; idempotent, approve, wait: as in `Tool`. memory_mb: megabytes of 2^20 bytes, and unsafe:
+    without a sandbox, both of the tool `python` only. None leaves a setting as it is. Raises ToolError when there is no
+    such tool, or no sandbox for it.
     """
     if name == "python":
         if not unsafe and (problem := sandbox.problem()):
@@ -218,7 +216,8 @@ def load_tool(
         tool = BUILTIN.get(name) or _own(name, folder)
         tool = tool if seconds is None else replace(tool, timeout=seconds)
     known = tool.idempotent if idempotent is None else idempotent
-    return replace(tool, idempotent=known, approve=tool.approve or approve, breaker=Breaker())
+    patience = tool.wait if wait is None else wait
+    return replace(tool, idempotent=known, approve=tool.approve or approve, wait=patience, breaker=Breaker())
 
 
 def _own(name: str, folder: Path) -> Tool:

@@ -7,7 +7,8 @@ take is said with the question.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator
+import math
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 
 from podium.orchestrator.budget import Budget
@@ -17,20 +18,22 @@ __all__ = ["Clock"]
 
 
 class Clock:
-    """Of one run. timeout: ends the run when its time is up; None: nothing does."""
+    """Of one run. timeout: ends the run when its time is up; None: nothing does. leases: of requests under way."""
 
-    __slots__ = ("_asked", "_budget", "_ends", "_since", "timeout")
+    __slots__ = ("_asked", "_budget", "_deadlines", "_ends", "_since", "leases", "timeout")
 
     def __init__(self, budget: Budget) -> None:
         self.timeout: asyncio.Timeout | None = None
+        self.leases: Sequence[Lease] = ()
         self._budget = budget
         self._asked = 0  # people who are waited for
         self._since = 0.0
         self._ends: float | None = None
+        self._deadlines: list[float] = []
 
     @contextmanager
-    def stopped(self, lease: Lease, own: asyncio.Timeout | None) -> Generator[None]:
-        """While a request waits for a person. lease: of that request; own: its own timeout, if it has one.
+    def stopped(self, own: asyncio.Timeout | None) -> Generator[None]:
+        """While a request waits for a person. own: its own timeout, if it has one.
 
         Where several requests wait, the run's time goes on when the last of them has its answer.
         """
@@ -38,17 +41,21 @@ class Clock:
         began, ends = loop.time(), _stop(own)
         if not self._asked:
             self._since, self._ends = began, _stop(self.timeout)
+            self._deadlines = [lease.deadline for lease in self.leases]
+            for lease in self.leases:
+                lease.deadline = math.inf
         self._asked += 1
         try:
             yield
         finally:
             now = loop.time()
-            lease.deadline += now - began
             _go_on(own, ends, now - began)
             self._asked -= 1
             if not self._asked:
                 self._budget.pause(now - self._since)
                 _go_on(self.timeout, self._ends, now - self._since)
+                for lease, deadline in zip(self.leases, self._deadlines, strict=True):
+                    lease.deadline = deadline + now - self._since
 
 
 def _stop(timeout: asyncio.Timeout | None) -> float | None:

@@ -125,6 +125,8 @@ class Requests:
         work: list[Request] = []
         for directive in directives:
             self._lease(directive, work)
+        if self._people is not None:
+            self._clock.leases = [envelope.lease for envelope, _ in work]
         return work
 
     async def all(self, work: Sequence[Request]) -> tuple[Sequence[Outcome], BaseException | None]:
@@ -244,7 +246,7 @@ class Requests:
             if self._emit:
                 self._emit(Asked(self._run, question))
 
-        with self._clock.stopped(envelope.lease, self._timed.get(envelope.id)):
+        with self._clock.stopped(self._timed.get(envelope.id)):
             return await people(question, asked)
 
     async def _ask_again(self, envelope: Envelope, hold: Hold, send: Send, calls: list[Call], first: ModelError) -> str:

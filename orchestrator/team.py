@@ -96,7 +96,7 @@ class Team:
             for name, agent in spec.agents.items()
         }
         names = tuple(self.agents)
-        self.people = People(journal)
+        self.people = People(journal, spec.name)
         asks = any(isinstance(model, HumanModel) for model in spec.models.values())
         retry = Retry(spec.retry.attempts, spec.retry.wait, spec.retry.longest)
         learned = spec.coordinator if spec.coordinator.kind == "learned" else None
@@ -271,7 +271,7 @@ class Team:
             raise
 
     def questions(self) -> list[Question]:
-        """What people are asked and have not answered, the oldest first; of the journal's other runs too, if any."""
+        """What people are asked and have not answered, the oldest first; with a journal, also by other processes."""
         return self.people.questions()
 
     def answer(

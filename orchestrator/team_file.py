@@ -66,6 +66,8 @@ class ToolSpec(StrictModel):
     """Whether calling it twice does no harm; left out: true for built-in tools unless unsafe, false for functions."""
     approve: bool = False
     """Whether a person has to say yes before each call: on the console, by podium runs answer, or by HTTP."""
+    wait: Seconds | None = None
+    """Seconds that the person's yes may take, or the answer to ask_human; left out: a day."""
     memory_mb: Annotated[int, Field(ge=64)] | None = None
     """Memory of the tool python, in megabytes of 2^20 bytes; left out: 256."""
     unsafe: bool = False
@@ -284,6 +286,11 @@ def _of_agent(name: str, agent: Mapping[str, Any], models: Mapping[str, Any]) ->
         for key in PYTHON_ONLY:
             if _mapping(tool).get(key) and _mapping(tool).get("name") not in ("python", None):
                 yield Problem(("agents", name, "tools", place, key), "only the tool python takes this", show=False)
+        given = _mapping(tool)
+        asks = given.get("approve") or given.get("name") == "ask_human" or ":" in str(given.get("name"))
+        if given.get("wait") is not None and not asks:
+            what = "no person is waited for: this goes with approve: true, or with ask_human"
+            yield Problem(("agents", name, "tools", place, "wait"), what, show=False)
     role = agent.get("role")
     if not isinstance(role, str):
         return

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from podium.protocols.frozen import frozen
-from podium.protocols.people import Ask, nobody
+from podium.protocols.people import AskPerson, nobody
 from podium.protocols.record import Begun, Call, Directive, Node, Usage
 from podium.protocols.task import Message
 
@@ -60,7 +60,7 @@ class Envelope:
     attempt: int = 1
     rung: int = 0
     done: tuple[Call, ...] = ()
-    ask: Ask = nobody
+    ask: AskPerson = nobody
 
 
 @frozen

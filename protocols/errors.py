@@ -6,6 +6,7 @@
     │   ├── TaskError           a task source: unknown, empty, or with a broken line
     │   ├── PolicyError         a saved policy: missing, unreadable, or made for another architecture
     │   └── MissingExtra        a part of Podium that needs packages which are not installed
+    ├── RunPaused               the process stops while a run waits for a person; the run has no end, and can go on
     └── RunError                the work failed (exit code 1); carries the run id and what was kept
         ├── BudgetExceeded      a call was refused before it started
         │   └── DeadlineExceeded    the time was up before the first reply
@@ -42,6 +43,7 @@ __all__ = [
     "PromptTooLong",
     "RunCancelled",
     "RunError",
+    "RunPaused",
     "TaskError",
     "TeamFileError",
     "ToolError",
@@ -77,6 +79,17 @@ class MissingExtra(InputError):
 
     def __init__(self, what: str, extra: str, missing: str) -> None:
         super().__init__(f'{what} needs the package {missing}; install it with: pip install "podium[{extra}]"')
+
+
+class RunPaused(PodiumError):
+    """The process stops while a run waits for a person. run: its id.
+
+    It is no RunError, because nothing failed: it passes by whoever would try again, or write down an end.
+    """
+
+    def __init__(self, message: str, run: str) -> None:
+        self.run = run
+        super().__init__(message)
 
 
 class RunError(PodiumError):

@@ -1,8 +1,9 @@
 """What a person is asked in the middle of a run, and what comes back.
 
-A request asks through its envelope; who waits, and where question and answer are kept, is not its business. A question
-has the id of the model or tool call that waits for it. So whoever asks again, because an attempt failed or a process
-died, asks the same question, and an answer that is there already is the answer.
+A request asks through its envelope; who waits, and where question and answer are kept, is not its business. The id of a
+question comes from the model or tool call that waits for it. So whoever asks again, because an attempt failed or a
+process died, asks under the same id, and where the question is the same too, an answer that is there already is the
+answer.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ A_DAY = 86_400.0
 
 @frozen
 class Question:
-    """run, id: together they name it; id is that of the call that waits. agent: who asks. text: what the person reads.
+    """run, id: together they name it; id is that of the call that waits, with `.said` where a tool itself asks.
 
-    approval: a tool call needs a yes; otherwise any text is an answer. wait: seconds.
+    agent: who asks. text: what the person reads. approval: a tool call needs a yes; otherwise any text is an answer.
+    wait: seconds.
     """
 
     run: str
@@ -39,8 +41,11 @@ class Word:
     approved: bool = True
 
 
-Ask = Callable[[Question], Awaitable[Word]]
-"""Waits for a person's word. Raises NobodyAnswered when none came in time, or when nobody can be asked."""
+AskPerson = Callable[[Question], Awaitable[Word]]
+"""Waits for a person's word.
+
+Raises NobodyAnswered when none came in time or nobody can be asked, RunPaused when the process stops meanwhile.
+"""
 
 
 WayToPeople = Callable[[Question, Callable[[], None]], Awaitable[Word]]

@@ -1,7 +1,8 @@
 """Questions to people, kept beside the runs that ask them.
 
-A question's row is written once, and answered at most once. A question that nobody waits with any more, because it was
-withdrawn or its run has ended, is not open.
+A question's row is answered at most once. A run that asks again under the same id asks the same question, and has its
+answer, or another one: what was said to the old one is no answer to it. A question that nobody waits with any more,
+because it was withdrawn or its run has ended, is not open.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, select, text
+from sqlalchemy import Connection, Select, and_, or_, select, text
 
 from podium.orchestrator.journal.tables import questions, runs
 from podium.protocols.people import Question, Word
@@ -25,11 +26,11 @@ INSERT = text(
 
 def ask(connection: Connection, question: Question) -> Word | None:
     """Keep a question; its answer, if there is one already. One that was withdrawn is asked again."""
-    row = {
+    row: dict[str, Any] = {
         "run": question.run,
         "id": question.id,
         "agent": question.agent,
-        "text": question.text.replace("\0", "\ufffd"),  # PostgreSQL's text holds no zero
+        "text": _storable(question.text),
         "approval": int(question.approval),
         "wait": question.wait,
         "asked": time.time(),
@@ -37,6 +38,9 @@ def ask(connection: Connection, question: Question) -> Word | None:
     connection.execute(INSERT, row)
     columns = questions.c
     here = and_(columns.run == question.run, columns.id == question.id)
+    other = or_(*(columns[name] != row[name] for name in ("agent", "text", "approval")))
+    unsaid = {"answer": None, "approved": None, "answered": None, "withdrawn": None}
+    connection.execute(questions.update().where(here, other).values(row | unsaid))
     connection.execute(questions.update().where(here, columns.withdrawn.is_not(None)).values(withdrawn=None))
     return word(connection, question.run, question.id)
 
@@ -51,29 +55,40 @@ def word(connection: Connection, run: str, id: str) -> Word | None:
     return None if row is None else Word(row.answer, bool(row.approved))
 
 
-def answer(connection: Connection, run: str, id: str, said: Word) -> bool:
-    """Answer a question; False: it is not there, or was answered or withdrawn before."""
+def answer(connection: Connection, question: Question, said: Word) -> bool:
+    """Answer a question; False: it is not there, or no longer this one, or was answered or withdrawn before."""
     columns = questions.c
     change = questions.update().where(
-        columns.run == run, columns.id == id, columns.answered.is_(None), columns.withdrawn.is_(None)
+        columns.run == question.run,
+        columns.id == question.id,
+        columns.text == _storable(question.text),
+        columns.answered.is_(None),
+        columns.withdrawn.is_(None),
     )
-    values = {"answer": said.text.replace("\0", "\ufffd"), "approved": int(said.approved), "answered": time.time()}
-    return connection.execute(change.values(**values)).rowcount == 1
+    values = {"answer": _storable(said.text), "approved": int(said.approved), "answered": time.time()}
+    return connection.execute(change.values(values)).rowcount == 1
 
 
-def withdraw(connection: Connection, run: str, id: str) -> None:
-    """Nobody waits any more; an answer that came at the last moment stands."""
+def withdraw(connection: Connection, run: str, id: str) -> Word | None:
+    """Nobody waits any more; an answer that came at the last moment stands, and is returned."""
     columns = questions.c
     change = questions.update().where(columns.run == run, columns.id == id, columns.answered.is_(None))
     connection.execute(change.values(withdrawn=time.time()))
+    return word(connection, run, id)
 
 
-def opened() -> Select[*tuple[Any, ...]]:
-    """Questions that wait, the oldest first."""
+def opened(team: str | None) -> Select[*tuple[Any, ...]]:
+    """Questions that wait, of one team or (None) of all, the oldest first."""
     columns = questions.c
-    return (
+    query = (
         select(columns.run, columns.id, columns.agent, columns.text, columns.approval, columns.wait)
         .join(runs, runs.c.run == columns.run)
         .where(columns.answered.is_(None), columns.withdrawn.is_(None), runs.c.stop == "unfinished")
         .order_by(columns.asked)
     )
+    return query if team is None else query.where(runs.c.team == team)
+
+
+def _storable(text: str) -> str:
+    """PostgreSQL's text holds no zero."""
+    return text.replace("\0", "\ufffd")

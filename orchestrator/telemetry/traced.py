@@ -13,7 +13,6 @@ of a watched run, in training for instance, are as they are without all this.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import ExitStack
@@ -172,17 +171,17 @@ class TracedTool(Tool):
         """The same tool, watched."""
         return cls(**{each.name: getattr(tool, each.name) for each in fields(tool)}, watcher=watcher)
 
-    async def call(self, arguments: str, *, timeout: float = math.inf) -> ToolResult:
+    async def call(self, arguments: str) -> ToolResult:
         """As the tool."""
         live, place, watcher = LIVE.get(), PLACE.get(), self.watcher
         if live is None or watcher is None:
-            return await Tool.call(self, arguments, timeout=timeout)
+            return await Tool.call(self, arguments)
         labels: Labels = {TOOL: self.name, "gen_ai.tool.type": "function", AGENT: place.agent if place else ""}
         told = {"gen_ai.tool.call.arguments": watcher.mask(arguments)} if watcher.content else {}
         operation = watcher.begin(live, "execute_tool", self.name, told, labels)
         try:
             with operation.current():
-                result = await Tool.call(self, arguments, timeout=timeout)
+                result = await Tool.call(self, arguments)
         except BaseException as error:
             operation.end(*reason(error))
             raise

@@ -266,18 +266,6 @@ def test_the_dollars_of_a_lease_cap_each_call_of_a_tool_user() -> None:
     assert [sampling.max_tokens for sampling in script.samplings] == [60, 55]
 
 
-def test_a_tool_gets_no_more_time_than_the_run_has() -> None:
-    async def slow() -> str:
-        """Never ends."""
-        await asyncio.sleep(60)
-        return ""
-
-    script = Script(use("slow", "{}"), "late")
-    agent = Agent("ann", "solver", script.model, prompt="", tools=[Tool.from_function(slow)])
-    (result,) = results(work(agent, envelope(lease=Lease(9999, 9, 9, 0.0))))
-    assert result.text == "slow gave no result within 0 seconds."
-
-
 def test_a_models_error_says_whose_it_was() -> None:
     for stream in (False, True):
         script = Script(ModelUnreachable("down"))
