@@ -86,8 +86,9 @@ async def compare(
     for name, candidate in NAMES.items():
         starts(name)
         if name == "untrained":
-            fresh = Policy.fresh(policy.card.options, policy.identities, scale=policy.card.scale)
-            fresh.card.preference = policy.card.preference
+            card = policy.card
+            fresh = Policy.fresh(card.options, card.identities, words=policy.words, scale=card.scale)
+            fresh.card.preference = card.preference
             await one(name, Chosen(LearnedCoordinator(fresh, name)))
         else:
             await one(name, await resolve(candidate, fitting))

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from podium.orchestrator.engine import Orchestrator, Settings
 from podium.orchestrator.learned.policy import LearnedCoordinator
 from podium.orchestrator.learned.saved import Policy, PolicyCard
+from podium.orchestrator.learned.text import telling_words
 from podium.protocols.errors import RunError
 from podium.protocols.events import Result
 from podium.protocols.noise import seed_of, uniform
@@ -80,7 +81,8 @@ class CoordinatorTrainer:
         self.scale = scale
         self.cards = team.bus.cards()
         identities = tuple(card.name for card in self.cards)
-        self.policy = Policy.fresh(spec.options, identities, scale=scale, seed=spec.seed)
+        words = telling_words(task.text for task in self.tasks) if spec.options.reads else None
+        self.policy = Policy.fresh(spec.options, identities, words=words, scale=scale, seed=spec.seed)
         self.weights: dict[str, torch.Tensor] = {
             name: torch.nn.Parameter(torch.from_numpy(w)) for name, w in self.policy.weights.items()
         }
@@ -206,8 +208,7 @@ class CoordinatorTrainer:
         counts = np.array([len(run.agents) for run in credited])
         alike = spec.credit.aggregate == "per_unit"
         of_run = np.ones(counts.sum()) if alike else np.repeat(1.0 / np.maximum(counts, 1), counts)
-        identities = {name: row for row, name in enumerate(self.policy.identities, start=1)}
-        whole = replay(results, preferences, self.cards, spec.options, identities, self.scale, self.judged.worth)
+        whole = replay(results, preferences, self.cards, self.policy.card, self.judged.worth)
         with _one_thread():
             reports = self._update(whole, advantages, returns, of_run)
         groups = np.array([verdict.score for verdict in verdicts]).reshape(-1, spec.group)

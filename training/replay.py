@@ -6,7 +6,7 @@ Rows that are not there are 0, choices that were not made are -1. Texts are kept
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from podium.orchestrator.learned import facts as features
 from podium.orchestrator.learned.facts import Facts
-from podium.orchestrator.learned.options import Options
+from podium.orchestrator.learned.saved import PolicyCard
 from podium.orchestrator.learned.text import SHAPE, WIDTH
 from podium.protocols.bus import Card
 from podium.protocols.events import Result
@@ -85,16 +85,17 @@ def replay(
     results: Sequence[Result],
     preferences: Sequence[float | None],
     cards: tuple[Card, ...],
-    options: Options,
-    identities: Mapping[str, int],
-    scale: float,
+    policy: PolicyCard,
     worth: Callable[[Result, str], float],
 ) -> Replay:
     """Arrays of finished runs.
 
-    preferences: the knob of each run. identities: agent name -> row of the identity table. worth: (run, content of a
-    reply) -> its score, for the beliefs' targets.
+    preferences: the knob of each run. policy: what made them. worth: (run, content of a reply) -> its score, for the
+    beliefs' targets.
     """
+    options, scale = policy.options, policy.scale
+    identities = {name: row for row, name in enumerate(policy.identities, start=1)}
+    told_apart = None if policy.words is None else frozenset(policy.words)
     texts: dict[str, int] = {}
     vectors: list[tuple[Floats, Floats]] = []
 
@@ -142,7 +143,7 @@ def replay(
     )
     row = 0
     for index, (result, preference) in enumerate(zip(results, preferences, strict=True)):
-        facts = Facts.of(result.task.messages, cards, reads=options.reads)
+        facts = Facts.of(result.task.messages, cards, reads=options.reads, words=told_apart)
         words = "\n".join(message.content for message in result.task.messages) if options.reads else ""
         out.task[index] = text_id("task:" + words, facts.task)
         place = {card.name: number for number, card in enumerate(cards)}

@@ -66,7 +66,10 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Everything a policy knows of a run besides its own beliefs. Immutable."""
+    """Everything a policy knows of a run besides its own beliefs. Immutable.
+
+    reads: False keeps the words of task and replies out; words: those that it tells apart, None: all.
+    """
 
     task: tuple[Array, Array]
     cards: tuple[Card, ...]
@@ -76,16 +79,24 @@ class Facts:
     dollars: float = 0.0
     chars: int = 0
     reads: bool = True
+    words: frozenset[str] | None = None
 
     @staticmethod
-    def of(task: tuple[Message, ...], cards: tuple[Card, ...], *, reads: bool = True) -> Facts:
-        """The facts of a run that has not started. reads: False keeps the words of task and replies out."""
+    def of(
+        task: tuple[Message, ...],
+        cards: tuple[Card, ...],
+        *,
+        reads: bool = True,
+        words: frozenset[str] | None = None,
+    ) -> Facts:
+        """The facts of a run that has not started."""
         return Facts(
-            encode("\n".join(message.content for message in task) if reads else ""),
+            encode("\n".join(message.content for message in task) if reads else "", words),
             cards,
             {card.name: place for place, card in enumerate(cards)},
             chars=sum(len(message.content) for message in task),
             reads=reads,
+            words=words,
         )
 
     def after(self, node: Node) -> tuple[Facts, Event | None]:
@@ -133,7 +144,7 @@ class Facts:
                 view[3] = 1
             view[4] = agent in last
         views[:, 5] = new.author in last
-        return Event(encode(new.content if self.reads else ""), figures, new.author, views)
+        return Event(encode(new.content if self.reads else "", self.words), figures, new.author, views)
 
 
 def card_figures(cards: Sequence[Card]) -> Array:

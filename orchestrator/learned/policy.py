@@ -73,13 +73,14 @@ class LearnedCoordinator:
         self.name = name
         self.policy = policy
         self._identity = {agent: row for row, agent in enumerate(policy.identities, start=1)}
+        self._words = policy.words
         self._spans = policy.card.options.heads.spans()
         self._cards: dict[tuple[Card, ...], Array] = {}
 
     def begin(self, task: tuple[Message, ...], cards: tuple[Card, ...]) -> Memory:
         """The memory of a run in which nobody has spoken."""
         w = self.policy.weights
-        facts = Facts.of(task, cards, reads=self.policy.card.options.reads)
+        facts = Facts.of(task, cards, reads=self.policy.card.options.reads, words=self._words)
         embedded = self._cards.get(cards)
         if embedded is None:
             texts = [card_text(card) for card in cards]

@@ -20,7 +20,7 @@ from podium.orchestrator.learned import network
 from podium.orchestrator.learned.options import Options
 from podium.protocols.errors import PolicyError
 
-FORMAT = 2
+FORMAT = 3
 """Version of the card and of the network's layout; raised whenever either changes."""
 
 WEIGHTS = "policy.safetensors"
@@ -38,6 +38,8 @@ class PolicyCard(BaseModel):
     """The action space."""
     identities: tuple[str, ...] = ()
     """Agents it knows by name, in the order of its identity table; others are told apart by their cards alone."""
+    words: tuple[str, ...] | None = None
+    """Words that it tells apart, in the order of the alphabet; None: all of them."""
     scale: float = Field(default=1e-6, gt=0, allow_inf_nan=False)
     """Dollars of a typical reply in training: the unit of the price knob inside the network."""
     preference: float | None = Field(default=None, gt=0, allow_inf_nan=False)
@@ -63,14 +65,27 @@ class Policy:
         return self.card.identities
 
     @property
+    def words(self) -> frozenset[str] | None:
+        """Words that the policy tells apart; None: all of them."""
+        return None if self.card.words is None else frozenset(self.card.words)
+
+    @property
     def parameters(self) -> int:
         """How many numbers were learned."""
         return sum(weight.size for weight in self.weights.values())
 
     @staticmethod
-    def fresh(options: Options, identities: tuple[str, ...] = (), *, scale: float = 1e-6, seed: int = 0) -> Policy:
+    def fresh(
+        options: Options,
+        identities: tuple[str, ...] = (),
+        *,
+        words: frozenset[str] | None = None,
+        scale: float = 1e-6,
+        seed: int = 0,
+    ) -> Policy:
         """An untrained policy."""
-        card = PolicyCard(options=options, identities=identities, scale=scale)
+        told_apart = None if words is None else tuple(sorted(words))
+        card = PolicyCard(options=options, identities=identities, words=told_apart, scale=scale)
         return Policy(card, network.initial(options.heads, len(identities), seed))
 
 

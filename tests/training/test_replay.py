@@ -27,9 +27,8 @@ def arrays(
     knobs: Sequence[float | None] | None = None,
     cards: tuple[object, ...] = (),
 ) -> Replay:
-    rows = {name: row for row, name in enumerate(policy.identities, start=1)}
     given = [None] * len(results) if knobs is None else knobs
-    return replay(results, given, CARDS, WIDE, rows, policy.card.scale, lambda run, said: run.task.score(said).score)
+    return replay(results, given, CARDS, policy.card, lambda run, said: run.task.score(said).score)
 
 
 def weights_of(policy: Policy) -> dict[str, torch.Tensor]:
@@ -41,6 +40,17 @@ def replayed(policy: Policy, whole: Replay) -> tuple[np.ndarray, np.ndarray]:
     weights = weights_of(policy)
     out = unrolled(weights, whole)
     return decided(weights, out, whole, WIDE)[0].numpy(), out.value.numpy()
+
+
+def test_a_policy_that_tells_some_words_apart_is_replayed_as_it_served() -> None:
+    policy = loud()
+    told_apart = policy.card.model_copy(update={"words": ("is", "it", "so")})
+    some = Policy(told_apart, policy.weights)
+    results = play(some, TASKS)
+    decisions = [decision for result in results for decision in result.decisions]
+    logged = [decision.log_prob for decision in decisions]
+    np.testing.assert_allclose(replayed(some, arrays(results, some))[0], logged, atol=2e-5)
+    assert not np.allclose(replayed(some, arrays(results, policy))[0], logged, atol=2e-5)
 
 
 @pytest.mark.parametrize("limits", [None, Limits(calls=7), Limits(tokens=130), Limits(calls=9, dollars=3e-4)])
@@ -68,7 +78,7 @@ def test_at_the_step_limit_a_poor_run_is_replayed_too() -> None:
     results = play(policy, TASKS, limits=Limits(calls=4))
     last = [decision for result in results for decision in result.decisions if decision.step == 2]
     assert last
-    whole = replay(results, [None] * 16, CARDS, policy.card.options, {n: r + 1 for r, n in enumerate(NAMES)}, 1e-5, _no)
+    whole = replay(results, [None] * 16, CARDS, policy.card, _no)
     log_probs, values = replayed(policy, whole)
     logged = [decision for result in results for decision in result.decisions]
     np.testing.assert_allclose(log_probs, [decision.log_prob for decision in logged], atol=2e-5)

@@ -8,19 +8,19 @@ import sys
 import numpy as np
 import pytest
 
-from podium.orchestrator.learned.text import LONGEST, SHAPE, WIDTH, encode
+from podium.orchestrator.learned.text import LONGEST, SHAPE, WIDTH, encode, telling_words
 
 HALF = WIDTH // 2
 
 
 @pytest.mark.parametrize("text", ["What is 17 + 5?", "short", "Ünïcode: каша, 数学, ²", "a" * 9999, "emoji 🙂🙃"])
-def test_words_have_unit_length_and_trigrams_half_of_it(text: str) -> None:
+def test_words_have_unit_length_and_trigrams_a_quarter_of_it(text: str) -> None:
     vector, shape = encode(text)
     assert vector.shape == (WIDTH,)
     assert shape.shape == (SHAPE,)
     assert vector.dtype == shape.dtype == np.float32
     assert np.linalg.norm(vector[:HALF]) == pytest.approx(1, abs=1e-5)
-    assert np.linalg.norm(vector[HALF:]) == pytest.approx(0.5, abs=1e-5)
+    assert np.linalg.norm(vector[HALF:]) == pytest.approx(0.25, abs=1e-5)
     assert np.isfinite(shape).all()
     assert not vector.flags.writeable
 
@@ -38,6 +38,24 @@ def test_digits_count_by_their_length() -> None:
     assert (words[0] != words[2]).any()
     letters = [encode(text)[0][HALF:] for text in ("17 + 5 = x", "82 + 3 = x")]
     assert (letters[0] != letters[1]).any()
+
+
+def test_a_word_that_is_not_told_apart_counts_by_its_length() -> None:
+    words, nothing = frozenset({"spell", "backwards"}), frozenset[str]()
+    one, same, longer = (encode(f"Spell {word} backwards", words)[0][:HALF] for word in ("tree", "bird", "trees"))
+    assert (one == same).all()
+    assert (one != longer).any()
+    assert (one != encode("Write tree backwards", words)[0][:HALF]).any()
+    assert (encode("Spell tree backwards")[0][:HALF] != encode("Spell bird backwards")[0][:HALF]).any()
+    assert (encode("a 1 + b?", nothing)[0][:HALF] != encode("a 12 + b?", nothing)[0][:HALF]).any()
+
+
+def test_telling_words_come_back() -> None:
+    texts = [f"Spell the word {'abcdefghij'[number]}xyz, number {number}" for number in range(10)]
+    assert telling_words(texts) == {"spell", "the", "word", "number"}
+    assert telling_words([]) == frozenset()
+    thousand = [f"count {'rare' if number < 9 else 'common'} things" for number in range(1000)]
+    assert telling_words(thousand) == {"count", "common", "things"}
 
 
 def test_order_and_case() -> None:
