@@ -24,7 +24,7 @@ from podium.orchestrator.run_loop import Run
 from podium.orchestrator.topology import Topology
 from podium.protocols.bus import Bus
 from podium.protocols.errors import RunError
-from podium.protocols.events import Event, Result
+from podium.protocols.events import Event, Result, Stop
 from podium.protocols.frozen import frozen
 from podium.protocols.people import WayToPeople
 from podium.protocols.task import Task
@@ -129,7 +129,8 @@ class Orchestrator:
 
         Raises RunError (or a kind of it) with the run's id when there is no answer to give; the record up to there is
         on the error as `partial`. When the caller cancels, it is the only argument of the CancelledError. What could
-        not be written is a JournalError; where there is an answer all the same, it is on the error as `partial`.
+        not be written is a JournalError; where there is an answer all the same, it is on the error as `partial`. What
+        `emit` raises ends the run, too.
         """
         work = Run(self, self._decider, task, settings, id, emit, log)
         try:
@@ -147,23 +148,25 @@ class Orchestrator:
                     if not clock.expired():
                         raise
                     result = work.wind_down("deadline", f"no reply within {work.budget.limits.seconds:g} seconds")
-        except RunError as error:
-            error.run = error.run or id
-            error.kept = error.kept or work.kept()
-            error.partial = work.result("failed", None)
-            if log:
-                try:
-                    await log.give_up(error, error.partial)
-                except asyncio.CancelledError as cancelled:
-                    cancelled.args = (error.partial,)
-                    raise
-            raise
         except asyncio.CancelledError as error:
-            result = work.result("cancelled", None)
+            result = _broken_off(work, "cancelled")
             if log:
                 with suppress(RunError):
                     log.end(result)  # who is cancelled should not wait again: the journal writes it all the same
             error.args = (result,)
+            raise
+        except Exception as error:  # a RunError, or whatever a watcher or a model raises: the run has ended in any case
+            result = _broken_off(work, "failed")
+            if isinstance(error, RunError):
+                error.run = error.run or id
+                error.kept = error.kept or work.kept()
+                error.partial = result
+            if log:
+                try:
+                    await log.give_up(error, result)
+                except asyncio.CancelledError as cancelled:
+                    cancelled.args = (result,)
+                    raise
             raise
         if log:
             try:
@@ -175,3 +178,12 @@ class Orchestrator:
                 error.args = (result,)
                 raise
         return result
+
+
+def _broken_off(work: Run, stop: Stop) -> Result:
+    """A run that breaks off, as it stands. Who watches it is told, unless that is what fails."""
+    try:
+        return work.result(stop, None)
+    except Exception:
+        work.emit = None
+        return work.result(stop, None)

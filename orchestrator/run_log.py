@@ -52,13 +52,15 @@ class RunLog:
         end = End(result.stop, result.node, result.usage, result.seconds, result.refused, result.overshoot)
         return self._append((*waiting, end))
 
-    async def give_up(self, error: RunError, result: Result) -> None:
+    async def give_up(self, error: Exception, result: Result) -> None:
         """The run failed. That it could not be written either is said beside what went wrong first."""
         try:
             await self.end(result)
         except RunError as unwritten:
-            if unwritten is not error:
+            if isinstance(error, RunError) and unwritten is not error:
                 error.kept = unwritten.message
+            elif unwritten is not error:
+                error.add_note(unwritten.message)
 
     def _append(self, entries: Sequence[Entry]) -> asyncio.Future[None]:
         """Have entries written. Raises JournalError when something before them was not."""
