@@ -47,7 +47,7 @@ class Breaker:
         return 0.0
 
     def worked(self) -> None:
-        """A call came back."""
+        """A call came back, be it with a word that the call itself was wrong."""
         self._failed = 0
 
     def failed(self, why: str) -> None:
@@ -79,5 +79,7 @@ class Guarded(Wrapped):
         except ModelError as error:
             if error.transient:
                 self.breaker.failed(error.message)
+            else:  # the endpoint is there: it is this request that it refuses
+                self.breaker.worked()
             raise
         self.breaker.worked()

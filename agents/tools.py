@@ -136,6 +136,8 @@ class Tool:
             said = self._short(f"{self.name} failed: {type(error).__name__}: {error}")
             if isinstance(error, OSError):  # what it needs is not there; other errors may be about these arguments
                 self.breaker.failed(said)
+            else:
+                self.breaker.worked()
             return ToolResult(said, failed=True)
         self.breaker.worked()
         if isinstance(result, ToolResult):

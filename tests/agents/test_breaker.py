@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from podium.agents.breaker import Breaker, Guarded
 from podium.agents.model import Prompt, complete
 from podium.agents.scripted import ScriptedModel
 from podium.agents.tools import Tool, load_tool
-from podium.protocols.errors import ModelError, ModelUnreachable
+from podium.protocols.errors import ModelError, ModelUnreachable, PromptTooLong
 from podium.protocols.record import Sampling
 
 PROMPT = Prompt("ann", "?", tuple)
@@ -52,6 +53,44 @@ def test_what_is_refused_for_good_is_no_failure_of_the_endpoint() -> None:
         with pytest.raises(ModelError, match="no such model"):
             ask(model)
     assert inner.calls == 5
+
+
+@pytest.mark.parametrize("refusal", [ModelError("HTTP 400"), PromptTooLong("too long")])
+def test_an_endpoint_that_refuses_the_one_that_tries_is_there_again(refusal: ModelError) -> None:
+    down = ModelUnreachable("down")
+    model = Guarded(ScriptedModel([down, down, refusal, "yes"]), Breaker(2, 0.05))
+    for _ in range(2):
+        with pytest.raises(ModelUnreachable):
+            ask(model)
+    time.sleep(0.06)
+    with pytest.raises(type(refusal), match=refusal.message):
+        ask(model)
+    assert ask(model) == "yes"
+
+
+def test_a_refusal_between_failures_starts_the_count_again() -> None:
+    model = Guarded(ScriptedModel([ModelUnreachable("down"), ModelError("HTTP 400")], cycle=True), Breaker(2, 60))
+    for error in ("down", "HTTP 400") * 4:
+        with pytest.raises(ModelError, match=error):
+            ask(model)
+
+
+def test_a_tool_that_refuses_its_arguments_is_there_again() -> None:
+    raising: list[Exception] = [OSError("no"), ValueError("not that one"), OSError("no"), ValueError("nor that one")]
+
+    def look() -> str:
+        """Look."""
+        raise raising.pop(0)
+
+    tool = replace(Tool.from_function(look), breaker=Breaker(2, 60))
+    told = [asyncio.run(tool.call("{}")).text for _ in range(4)]
+    assert [each.split(": ")[-1] for each in told] == ["no", "not that one", "no", "nor that one"]
+    tool = replace(tool, breaker=Breaker(1, 0.05))
+    raising[:] = [OSError("no"), ValueError("not that one"), ValueError("nor that one")]
+    asyncio.run(tool.call("{}"))
+    time.sleep(0.06)
+    assert "not that one" in asyncio.run(tool.call("{}")).text
+    assert "nor that one" in asyncio.run(tool.call("{}")).text
 
 
 def test_when_its_time_is_over_one_caller_tries() -> None:
@@ -101,8 +140,14 @@ def test_a_caller_without_time_is_no_failure_of_the_tool() -> None:
         return ""
 
     tool = replace(Tool.from_function(slow), breaker=Breaker(1, 60))
-    for _ in range(2):
-        assert "within 0.01 seconds" in asyncio.run(tool.call("{}", timeout=0.01)).text
+
+    async def given_up() -> None:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await tool.call("{}")
+
+    asyncio.run(given_up())
+    assert tool.breaker.wait() == 0
 
 
 def test_cancelling_a_call_is_no_failure_of_the_endpoint() -> None:
