@@ -23,7 +23,7 @@ from podium.orchestrator.run_log import RunLog
 from podium.orchestrator.run_loop import Run
 from podium.orchestrator.topology import Topology
 from podium.protocols.bus import Bus
-from podium.protocols.errors import RunError
+from podium.protocols.errors import RunError, RunPaused
 from podium.protocols.events import Event, Result, Stop
 from podium.protocols.frozen import frozen
 from podium.protocols.people import WayToPeople
@@ -130,7 +130,7 @@ class Orchestrator:
         Raises RunError (or a kind of it) with the run's id when there is no answer to give; the record up to there is
         on the error as `partial`. When the caller cancels, it is the only argument of the CancelledError. What could
         not be written is a JournalError; where there is an answer all the same, it is on the error as `partial`. What
-        `emit` raises ends the run, too.
+        `emit` raises ends the run, too. RunPaused alone does not: the run can be resumed.
         """
         work = Run(self, self._decider, task, settings, id, emit, log)
         try:
@@ -148,6 +148,8 @@ class Orchestrator:
                     if not clock.expired():
                         raise
                     result = work.wind_down("deadline", f"no reply within {work.budget.limits.seconds:g} seconds")
+        except RunPaused:
+            raise
         except asyncio.CancelledError as error:
             result = _broken_off(work, "cancelled")
             if log:
