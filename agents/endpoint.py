@@ -17,7 +17,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from email.utils import parsedate_to_datetime
@@ -28,6 +27,7 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from podium.agents.model import FREE, Price, Prompt, usage_of, whole_characters
 from podium.agents.rendering import merged
+from podium.agents.too_long import too_long
 from podium.protocols.errors import ModelError, ModelGarbage, ModelUnreachable, PromptTooLong
 from podium.protocols.record import Generation, Sampling, StopReason, ToolCall
 
@@ -38,10 +38,6 @@ CHARS_PER_TOKEN = 3.0
 """Careful guess for English and code with today's vocabularies (3.5 to 4.5 measured in the wild)."""
 SHOWN = 200
 """Characters of a foreign text that an error message quotes."""
-TOO_LONG = re.compile(
-    r"context.{0,20}(length|window|size|too long)|(prompt|input).{0,40}too long|maximum.{0,20}tokens", re.IGNORECASE
-)
-"""How endpoints that have no code for it (OpenAI's is context_length_exceeded) say that a prompt does not fit."""
 FINISHES: dict[str, StopReason] = {"stop": "stop", "length": "length", "tool_calls": "tool", "function_call": "tool"}
 
 
@@ -224,7 +220,8 @@ class EndpointModel:
 
     async def _refusal(self, error: openai.APIStatusError) -> ModelError:
         status = error.status_code
-        said = self._clean(_endpoint_message(error))
+        words = _endpoint_message(error)
+        said = self._clean(words)
         if status in (401, 403):
             hint = f"check the setting {self._key_setting}"
             return ModelError(f"{self._where} refused the key (HTTP {status}); {hint}: {said}")
@@ -240,11 +237,11 @@ class EndpointModel:
         if status in (502, 503, 504):
             after = _seconds(error.response.headers.get("retry-after"))
             return ModelUnreachable(f"{self._where} is not available (HTTP {status}): {said}", after=after)
-        if status >= 500:
-            return ModelError(f"{self._where} failed (HTTP {status}): {said}", transient=True)
-        if error.code == "context_length_exceeded" or (status in (400, 413, 422) and TOO_LONG.search(said)):
+        if too_long(words if status in (400, 413, 422) else "", error.code, error.type):
             hint = "show its agent less, lower max_tokens, or name a fallback with a longer context"
             return PromptTooLong(f"{self._where} takes no prompt of this length (HTTP {status}): {said}; {hint}")
+        if status >= 500:
+            return ModelError(f"{self._where} failed (HTTP {status}): {said}", transient=True)
         return ModelError(f"{self._where} refused the request (HTTP {status}): {said}")
 
     async def _served(self) -> str:

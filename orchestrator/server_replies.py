@@ -7,10 +7,13 @@ as a prompt that is too long for a model is.
 
 | what failed | status | code | tried again by clients |
 |---|---|---|---|
-| the request, its budget included | 400 (404, 405, 413, 415) | a word each | no |
+| the request | 400 (404, 405, 413, 415) | a word each | no |
+| the run's budget does not hold one call | 400 | budget_exceeded | no |
 | the run reached its time limit without a reply | 504 | deadline_exceeded | no |
+| the prompt of an agent does not fit its model | 400 | context_length_exceeded | no |
 | a model's endpoint gives no answer | 502 | model_unreachable | yes |
 | a model's endpoint refuses or sends garbage | 502 | model_error, model_garbage | no |
+| the server stops while the run waits for a person | 503 | run_paused | no |
 | a tool, the coordinator, anything else | 500 | tool_error, coordinator_error, run_failed, internal_error | no |
 """
 
@@ -32,6 +35,7 @@ from podium.protocols.errors import (
     ModelUnreachable,
     PromptTooLong,
     RunError,
+    RunPaused,
     ToolError,
 )
 from podium.protocols.events import Result
@@ -136,13 +140,16 @@ def failure(error: Exception) -> Failure:
         return Failure(error.status, error_body(str(error), param=error.param, code=error.code))
     if isinstance(error, InputError):
         return Failure(400, error_body(str(error), code="invalid_request"))
+    if isinstance(error, RunPaused):
+        body = error_body(str(error), type=SERVER, code="run_paused", run=error.run)
+        return Failure(503, body, {"x-request-id": error.run, **NO_RETRY})
     if not isinstance(error, RunError):
         LOG.exception("internal error", exc_info=error)
         body = error_body("internal error; the server's log has the details", type=SERVER, code="internal_error")
         return Failure(500, body, NO_RETRY)
     status, code = _run_failure(error)
     body = error_body(str(error), type=INVALID if status == 400 else SERVER, code=code, run=error.run or None)
-    headers = {"x-request-id": error.run}
+    headers = {"x-request-id": error.run} if error.run else {}
     return Failure(status, body, headers if code == "model_unreachable" else {**headers, **NO_RETRY})
 
 

@@ -142,6 +142,8 @@ def test_an_endpoint_that_does_not_stream_is_understood() -> None:
         (400, {"object": "error", "message": "context too long"}, PromptTooLong, "a fallback with a longer context"),
         (400, {"error": {"message": "no", "code": "context_length_exceeded"}}, PromptTooLong, "show its agent less"),
         (400, {"message": "This model's maximum context length is 64 tokens."}, PromptTooLong, "is 64 tokens"),
+        (400, {"error": {"message": "the maximum value for max_tokens is 64"}}, ModelError, "refused the request"),
+        (500, {"error": {"message": "no", "type": "exceed_context_size_error"}}, PromptTooLong, "show its agent less"),
         (503, "<html>busy</html>", ModelUnreachable, "HTTP 503"),
     ],
 )

@@ -19,12 +19,13 @@ import pytest
 import uvicorn
 
 from podium.agents.endpoint import EndpointModel
+from podium.orchestrator import server_replies
 from podium.orchestrator.budget import Limits
 from podium.orchestrator.server import listen, make_app
 from podium.orchestrator.server_replies import failure, tightened
 from podium.orchestrator.server_stream import Cut, answer_events
 from podium.orchestrator.team import Team
-from podium.protocols.errors import InputError, ModelGarbage, ModelUnreachable
+from podium.protocols.errors import InputError, ModelError, ModelGarbage, ModelUnreachable, RunError
 from podium.protocols.openai_api import Budget
 from tests.orchestrator.teams import Gated, scripted, team
 
@@ -299,6 +300,13 @@ def test_a_run_that_fails_at_once_is_an_http_error(
     assert str(error) in said["message"]
     assert said["run"] == answer.headers["x-request-id"]
     assert answer.headers.get("x-should-retry") == again
+
+
+@pytest.mark.parametrize("error", [RunError, *RunError.__subclasses__(), *ModelError.__subclasses__()])
+def test_the_table_of_failures_names_every_code(error: type[RunError]) -> None:
+    told = failure(error("no"))
+    row = next(row for row in (server_replies.__doc__ or "").splitlines() if told.body["error"]["code"] in row)
+    assert f" {told.status} " in row
 
 
 def test_a_budget_that_holds_nothing_is_a_bad_request_and_a_deadline_a_timeout() -> None:
