@@ -198,7 +198,8 @@ class CoordinatorTrainer:
             self._credited(result, verdict, knob)
             for result, verdict, knob in zip(results, verdicts, preferences, strict=True)
         ]
-        advantages = np.concatenate(self.accountant.advantages(credited, self.iteration / spec.iterations))
+        progress = self.iteration / max(1, spec.iterations - 1)  # 1 in the last iteration
+        advantages = np.concatenate(self.accountant.advantages(credited, progress))
         returns = np.concatenate(
             [
                 np.full(len(run.agents), verdict.score - (run.rewards["cost"].sum() if run.passed else 0.0))

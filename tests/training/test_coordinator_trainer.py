@@ -78,6 +78,20 @@ def test_the_same_seed_trains_the_same_policy(tmp_path: Path) -> None:
     assert not same(found[0], found[3])
 
 
+@pytest.mark.parametrize(("iterations", "expected"), [(1, [0.0]), (3, [0.0, 0.5, 1.0])])
+def test_a_ramp_is_at_its_end_in_the_last_iteration(iterations: int, expected: list[float], tmp_path: Path) -> None:
+    made = trainer(tmp_path, iterations=iterations, tasks_per_iteration=2, warm_up=0)
+    advantages, told = made.accountant.advantages, list[float]()
+
+    def noted(runs: Any, progress: float = 0.0) -> Any:
+        told.append(progress)
+        return advantages(runs, progress)
+
+    made.accountant.advantages = noted
+    steps(made, iterations)
+    assert told == expected
+
+
 @pytest.mark.parametrize("estimator", ["leave_one_out", "ema"])
 def test_a_resumed_training_is_the_uninterrupted_one(tmp_path: Path, estimator: str) -> None:
     credit = {"streams": [{"estimator": estimator, "key": ["task", "turn"]}, {"channel": "cost", "where": "passed"}]}
