@@ -2,9 +2,9 @@
 
 Each team is served as a model under its name. `podium.protocols.openai_api` says which part of the API is spoken,
 `server_request` what its fields may hold, `server_replies` which error has which status, `server_stream` how an answer
-is streamed, `server_people` how people are asked. A client that hangs up cancels its run. The app closes its teams
-when it stops. Where a team's telemetry says `metrics: prometheus` there is /metrics too, and a traced run joins the
-trace that its request names.
+is streamed, `server_people` how people are asked, `server_body` what is read at all. A client that hangs up cancels its
+run. The app closes its teams when it stops. Where a team's telemetry says `metrics: prometheus` there is /metrics too,
+and a traced run joins the trace that its request names.
 
     make_app({"desk": Team.load("team.yaml")})      an ASGI app, for any server
     serve(app, host, port)                          the same under uvicorn, until Ctrl-C or SIGTERM
@@ -18,16 +18,17 @@ import os
 import signal
 import socket
 import time
-from collections.abc import AsyncGenerator, Awaitable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from typing import Any, TypeVar
 
 from podium.orchestrator.budget import Limits
+from podium.orchestrator.people import People
 from podium.orchestrator.server_replies import Failure, completion, failure, tightened
 from podium.orchestrator.server_request import read_request
 from podium.orchestrator.server_stream import Cut, answer_events
 from podium.orchestrator.team import Team
-from podium.protocols.errors import InputError, MissingExtra, RunError
+from podium.protocols.errors import InputError, MissingExtra, PodiumError, RunError
 from podium.protocols.events import Result
 from podium.protocols.openai_api import ChatRequest, ModelEntry, RequestError, error_body
 
@@ -40,6 +41,7 @@ try:
     from starlette.routing import Route
     from starlette.types import Receive, Scope, Send
 
+    from podium.orchestrator.server_body import read_body
     from podium.orchestrator.server_people import question_routes
 except ModuleNotFoundError as error:
     raise MissingExtra("serving", "serve", error.name or "starlette") from None
@@ -81,12 +83,14 @@ def make_app(teams: Mapping[str, Team], *, max_body: int = MAX_BODY) -> Starlett
         Route("/v1/models", served.models),
         Route("/v1/models/{model:path}", served.model),
         Route("/v1/chat/completions", served.complete, methods=["POST"]),
-        *question_routes(teams),
+        *question_routes(teams, max_body),
     ]
     if served.scrapes:
         routes.append(Route("/metrics", served.metrics))
-    handlers: dict[Any, Any] = {HTTPException: _http_error, RequestError: _request_error}
-    return Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers)
+    handlers: dict[Any, Any] = {HTTPException: _http_error, PodiumError: _podium_error, ClientDisconnect: _gone}
+    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers)
+    app.state.people = [team.people for team in teams.values()]
+    return app
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -107,6 +111,8 @@ def listen(host: str, port: int) -> socket.socket:
 def serve(app: Starlette, host: str = "127.0.0.1", port: int = 8000, *, on: socket.socket | None = None) -> None:
     """Serve until Ctrl-C or SIGTERM; runs under way are given `GRACE` seconds, a second Ctrl-C ends them at once.
 
+    Those that wait for a person are left as they are, and can be resumed where a journal keeps them.
+
     on: a socket that listens already, instead of host and port. Raises InputError when the address cannot be had.
     """
     listening = listen(host, port) if on is None else on
@@ -114,11 +120,25 @@ def serve(app: Starlette, host: str = "127.0.0.1", port: int = 8000, *, on: sock
     # uvicorn stops on a signal and then raises it again for whoever had its handler before: for us, it is dealt with.
     before = {each: signal.signal(each, _dealt_with) for each in (signal.SIGINT, signal.SIGTERM)}
     try:
-        uvicorn.Server(config).run(sockets=[listening])
+        _Server(config, app.state.people).run(sockets=[listening])
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
         listening.close()
+
+
+class _Server(uvicorn.Server):
+    """Tells the people of its teams when it stops: before the runs are, which would take their questions back."""
+
+    def __init__(self, config: uvicorn.Config, people: Sequence[People]) -> None:
+        super().__init__(config)
+        self._people = people
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn."""
+        for each in self._people:
+            each.leave()
+        await super().shutdown(sockets)
 
 
 def _dealt_with(*_: object) -> None:
@@ -154,13 +174,7 @@ class _Served:
         return JSONResponse(self._entries[name])
 
     async def complete(self, request: Request) -> Response:
-        if (kind := request.headers.get("content-type", "").split(";")[0].strip().lower()) != "application/json":
-            found = kind or "none"
-            raise RequestError(f"the content-type must be application/json, found {found}", status=415)
-        try:
-            asked = read_request(await self._body(request))
-        except ClientDisconnect:
-            return Response(status_code=CLIENT_GONE)
+        asked = read_request(await read_body(request, self._max_body))
         team = self._team(asked.model)
         limits = tightened(team.orchestrator.limits, asked.podium.budget)
         try:
@@ -169,7 +183,7 @@ class _Served:
                 return await answer(request, asked, team, limits)
         except ClientDisconnect:
             LOG.info("%s: the client hung up, its run is cancelled", asked.model)
-            return Response(status_code=CLIENT_GONE)
+            raise
         except Exception as error:
             return _response(_failed(error))
 
@@ -211,17 +225,6 @@ class _Served:
                 status=404,
             )
         return team
-
-    async def _body(self, request: Request) -> bytes:
-        """The body, unless it is too large: then not even read to its end."""
-        body = bytearray()
-        async for piece in request.stream():
-            body += piece
-            if len(body) > self._max_body:
-                raise RequestError(
-                    f"the request is larger than {self._max_body:,} bytes", code="request_too_large", status=413
-                )
-        return bytes(body)
 
 
 class _EventStream(StreamingResponse):
@@ -290,8 +293,12 @@ def _response(failure: Failure) -> Response:
     return JSONResponse(failure.body, status_code=failure.status, headers=failure.headers)
 
 
-async def _request_error(_: Request, error: RequestError) -> Response:
-    return _response(failure(error))
+async def _podium_error(_: Request, error: PodiumError) -> Response:
+    return _response(_failed(error))
+
+
+async def _gone(*_: object) -> Response:
+    return Response(status_code=CLIENT_GONE)
 
 
 async def _http_error(request: Request, error: HTTPException) -> Response:

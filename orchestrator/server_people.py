@@ -9,16 +9,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from podium.orchestrator.people import said
+from podium.orchestrator.server_body import read_body
 from podium.orchestrator.team import Team
-from podium.protocols.errors import InputError
+from podium.protocols.errors import InputError, JournalError
 from podium.protocols.openai_api import RequestError
+from podium.protocols.people import Question
 
 __all__ = ["question_routes"]
 
@@ -32,36 +34,50 @@ class _Answer(BaseModel):
     approved: bool | None = None
 
 
-def question_routes(teams: Mapping[str, Team]) -> list[Route]:
-    """The routes above."""
+def question_routes(teams: Mapping[str, Team], max_body: int) -> list[Route]:
+    """The routes above. max_body: bytes of an answer."""
+
+    async def waiting() -> dict[tuple[str, str], tuple[str, Question]]:
+        """Each question, with the name under which its team is served."""
+        found: dict[tuple[str, str], tuple[str, Question]] = {}
+        for name, team in teams.items():
+            try:
+                asked = await asyncio.to_thread(team.questions)
+            except InputError as error:  # the journal cannot be read, and the client cannot help that
+                raise JournalError(str(error)) from None
+            for each in asked:
+                found.setdefault((each.run, each.id), (name, each))
+        return found
 
     async def questions(_: Request) -> Response:
-        found: dict[tuple[str, str], dict[str, Any]] = {}
-        for name, team in teams.items():
-            for each in await asyncio.to_thread(team.questions):
-                found.setdefault((each.run, each.id), {"model": name, **asdict(each)})
-        return JSONResponse({"object": "list", "data": list(found.values())})
+        found = await waiting()
+        return JSONResponse(
+            {"object": "list", "data": [{"model": name, **asdict(each)} for name, each in found.values()]}
+        )
 
     async def answer(request: Request) -> Response:
-        run, question = request.path_params["run"], request.path_params["question"]
-        try:
-            given = _Answer.model_validate_json(await request.body())
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            param = ".".join(map(str, first["loc"])) or None
-            form = '{"text": ...} or {"approved": true or false, "text": why}'
-            raise RequestError(f"{param or 'the body'}: {first['msg']}; write {form}", param=param) from None
-        for team in teams.values():
-            if any((each.run, each.id) == (run, question) for each in await asyncio.to_thread(team.questions)):
-                yes, no = given.approved is True, given.approved is False
-                try:
-                    await asyncio.to_thread(team.answer, run, given.text, yes=yes, no=no, id=question)
-                except InputError as error:
-                    raise RequestError(str(error)) from None
-                return JSONResponse({"object": "answer", "run": run, "question": question})
-        raise RequestError(f"no question {question} of run {run} waits for an answer", status=404)
+        key = request.path_params["run"], request.path_params["question"]
+        given = _read(await read_body(request, max_body))
+        found = (await waiting()).get(key)
+        if found is None:
+            raise RequestError(f"no question {key[1]} of run {key[0]} waits for an answer", status=404)
+        name, question = found
+        yes, no = given.approved is True, given.approved is False
+        word = said(question, given.text, yes=yes, no=no)
+        await asyncio.to_thread(teams[name].people.give, question, word)
+        return JSONResponse({"object": "answer", "run": key[0], "question": key[1]})
 
     return [
         Route("/v1/questions", questions),
-        Route("/v1/questions/{run}/{question}", answer, methods=["POST"]),
+        Route("/v1/questions/{run}/{question:path}", answer, methods=["POST"]),
     ]
+
+
+def _read(body: bytes) -> _Answer:
+    try:
+        return _Answer.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        param = ".".join(map(str, first["loc"])) or None
+        form = '{"text": ...} or {"approved": true or false, "text": why}'
+        raise RequestError(f"{param or 'the body'}: {first['msg']}; write {form}", param=param) from None
