@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from copy import copy
 
 from podium.agents.reply_cache import SpendingCap
 from podium.orchestrator.coordinator import Coordinator
@@ -57,7 +58,8 @@ class Rollouts:
     def __init__(
         self, team: Orchestrator, *, concurrency: int = 512, cap: Cap | None = None, strict: bool = True
     ) -> None:
-        self.team = team
+        self.team = copy(team)
+        self.team.people = None  # a run among thousands has nobody to ask, and would wait for a day
         self.cap = cap
         self.strict = strict
         self.concurrency = concurrency

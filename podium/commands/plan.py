@@ -144,10 +144,19 @@ def _notes(team: TeamSpec, case: WorstCase) -> list[str]:
     if math.inf in (case.total.calls, case.total.tokens):
         lines.append("Nothing bounds a run: give the budget tokens or calls.")
     if team.budget.seconds is not None:
-        people = any(model.provider == "human" for model in team.models.values())
-        besides = "; what a person takes to answer does not count" if people else ""
+        besides = "; what a person takes to answer does not count" if _asks_people(team) else ""
         lines.append(f"A run ends after {team.budget.seconds:g} seconds at the latest{besides}.")
     return lines
+
+
+def _asks_people(team: TeamSpec) -> bool:
+    """Whether a run may wait for a person, as far as the file says."""
+    from podium.orchestrator.team_file import ToolSpec
+
+    given = [tool for agent in team.agents.values() for tool in agent.tools]
+    tools = [ToolSpec(name=tool) if isinstance(tool, str) else tool for tool in given]
+    people = any(model.provider == "human" for model in team.models.values())
+    return people or any(tool.approve or tool.name == "ask_human" for tool in tools)
 
 
 def _cells(use: Use) -> tuple[str, str, str]:

@@ -1,72 +1,151 @@
-"""What runs ask people, on the console: told, and answered there when somebody sits at it."""
+"""What runs ask people, on the console: told, and answered there when somebody sits at it.
+
+Questions are put one after another, and each is read for only while its run waits with it: the answer to one can
+never be taken for the answer to another. What was typed before a question was shown is no answer to it, and is
+dropped.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import os
+import select
+import shlex
 import sys
-import threading
-from contextlib import AbstractContextManager
+import termios
+from collections import deque
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from typing import TYPE_CHECKING
 
 import typer
 
-from podium.commands.terminal import for_terminal
+from podium.commands.terminal import harmless
 from podium.protocols.errors import InputError, RunError
-from podium.protocols.people import Question
+from podium.protocols.people import Question, Word
 
 if TYPE_CHECKING:
     from podium.orchestrator.team import Team
 
 __all__ = ["Console", "in_words"]
 
+LOOK = 0.1
+"""Seconds between two looks at the keyboard, and at whether the question still waits."""
+
+LINE = 4096
+"""Bytes that a terminal gives at once at most: a line."""
+
 
 def in_words(question: Question) -> str:
-    """A question with what is needed to answer it."""
+    """A question with what is needed to answer it. Its text may hold codes that a terminal would obey."""
     asked = "approve or refuse" if question.approval else f"{question.agent} asks"
-    return f"run {question.run}, question {question.id}, {asked}:\n{for_terminal(question.text)}"
+    return f"run {question.run}, question {question.id}, {asked}:\n{question.text}"
 
 
 class Console:
     """Where a run's questions go: to whoever sits at the terminal, else into a note on standard error.
 
-    where: how `podium runs answer` is told the journal; None: there is none. quiet: says nothing of what is going on.
+    seated: somebody sits there. where: how `podium runs answer` is told the journal; None: there is none.
     """
 
     def __init__(self, team: Team, *, where: str | None) -> None:
+        self.seated = sys.stdin.isatty() and sys.stderr.isatty()
         self._team = team
         self._where = where
-        self._seated = sys.stdin.isatty() and sys.stderr.isatty()
+        self._put: deque[tuple[Question, AbstractContextManager[object]]] = deque()
+        self._asking: asyncio.Task[None] | None = None
 
     def __call__(self, question: Question, paused: AbstractContextManager[object]) -> None:
-        """Tell a question, and take the answer if there is somebody. paused: holds the live line back meanwhile."""
-        if self._seated:
-            threading.Thread(target=self._ask, args=(question, paused), daemon=True).start()
-            return
-        how = "nobody can answer it: the run keeps no journal, and no terminal is here"
-        if self._where is not None:
-            given = "--yes or --no" if question.approval else '"TEXT"'
-            how = f"answer it with: podium runs answer {question.run} {given}{self._where}"
-        typer.echo(f"{in_words(question)}\n{how}", err=True)
+        """Tell a question, and take the answer if there is somebody. paused: holds the live line back meanwhile.
 
-    def _ask(self, question: Question, paused: AbstractContextManager[object]) -> None:
-        with paused:
-            typer.echo(f"\n{in_words(question)}", err=True)
-            while True:
-                try:
-                    self._take(question)
-                    return
-                except InputError as error:
-                    typer.echo(str(error), err=True)
-                except (EOFError, RunError) as error:
-                    typer.echo(f"not answered: {error}", err=True)
-                    return
-
-    def _take(self, question: Question) -> None:
-        typer.echo("yes, or no and why? " if question.approval else "your answer: ", err=True, nl=False)
-        line = input().strip()
-        if not question.approval:
-            self._team.answer(question.run, line, id=question.id)
+        Called in the event loop of the run.
+        """
+        if not self.seated:
+            typer.echo(f"{in_words(question)}\n{self._elsewhere(question)}", err=True)
             return
-        first, _, why = line.partition(" ")
-        said = first.rstrip(",.:").lower()
-        yes, no = said in ("y", "yes"), said in ("n", "no")
-        self._team.answer(question.run, why.strip(), yes=yes, no=no, id=question.id)
+        self._put.append((question, paused))
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.get_running_loop().create_task(self._in_turn())
+
+    async def _in_turn(self) -> None:
+        while self._put:
+            question, paused = self._put.popleft()
+            with paused:
+                await self._ask(question)
+
+    async def _ask(self, question: Question) -> None:
+        people, keyboard = self._team.people, _Keyboard()
+        typer.echo(f"\n{harmless(in_words(question))}", err=True)
+        try:
+            word = await self._word(question, keyboard)
+            if word is None:
+                typer.echo("\nit is not asked any more", err=True)
+                return
+            await asyncio.to_thread(people.give, question, word)
+        except EOFError:
+            typer.echo(f"\nnot answered; {self._elsewhere(question)}", err=True)
+        except (InputError, RunError) as error:
+            typer.echo(f"not answered: {error}", err=True)
+
+    async def _word(self, question: Question, keyboard: _Keyboard) -> Word | None:
+        """What the person says, asked again until it is an answer; None: nobody waits for it any more."""
+        from podium.orchestrator.people import said
+
+        while True:
+            typer.echo("yes, or no and why? " if question.approval else "your answer: ", err=True, nl=False)
+            line = await keyboard.line(lambda: self._team.people.waits(question))
+            if line is None:
+                return None
+            try:
+                if not question.approval:
+                    return said(question, line)
+                first, _, why = line.partition(" ")
+                first = first.rstrip(",.:").lower()
+                return said(question, why.strip(), yes=first in ("y", "yes"), no=first in ("n", "no"))
+            except InputError as error:
+                typer.echo(harmless(str(error)), err=True)
+
+    def _elsewhere(self, question: Question) -> str:
+        """How a question is answered that is not answered here."""
+        if self._where is None:
+            return "nobody can answer it elsewhere: the run keeps no journal"
+        given = "--yes or --no" if question.approval else '"TEXT"'
+        which = f"{question.run} --question {shlex.quote(question.id)}"
+        return f"answer it with: podium runs answer {which} {given}{self._where}"
+
+
+class _Keyboard:
+    """The lines that are typed at the terminal from now on.
+
+    They are read when they are there: a thread that waits inside `input` could be ended by nobody, and would take the
+    next question's answer, or Python with it when that ends.
+    """
+
+    def __init__(self) -> None:
+        self._keys = sys.stdin.fileno()
+        self._typed = b""
+        self._forget()
+
+    async def line(self, wanted: Callable[[], bool]) -> str | None:
+        """The next line; None as soon as it is not wanted any more. Raises EOFError when no more can come."""
+        while b"\n" not in self._typed:
+            there = select.select([self._keys], [], [], 0)[0]
+            if not wanted():
+                self._forget()
+                return None
+            if not there:
+                await asyncio.sleep(LOOK)
+                continue
+            try:
+                typed = os.read(self._keys, LINE)
+            except OSError:  # the terminal is gone
+                typed = b""
+            if not typed:
+                raise EOFError
+            self._typed += typed
+        line, _, self._typed = self._typed.partition(b"\n")
+        return line.decode(errors="surrogateescape").strip()
+
+    def _forget(self) -> None:
+        with suppress(termios.error):
+            termios.tcflush(self._keys, termios.TCIFLUSH)

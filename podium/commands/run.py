@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Callable, Coroutine
 from enum import StrEnum
@@ -13,7 +14,7 @@ import typer
 
 from podium.commands.show import opened
 from podium.commands.telling import Trace, begin_logs, told_to
-from podium.protocols.errors import InputError, RunCancelled, RunError
+from podium.protocols.errors import InputError, RunCancelled, RunError, RunPaused
 from podium.protocols.events import Result
 
 if TYPE_CHECKING:
@@ -84,7 +85,8 @@ def run(
     limits = _limits(spec, tokens=tokens, calls=calls, seconds=seconds, dollars=dollars)
     options: dict[str, Any] = {"preference": preference, "limits": limits}
     options |= {"seed": seed, "mode": mode.value if mode else None}
-    _work(team, lambda emit: team.arun(asked, emit=emit, **options), url, as_json=as_json, stream=stream, quiet=quiet)
+    forms = {"as_json": as_json, "stream": stream, "quiet": quiet}
+    _work(team, file, lambda emit: team.arun(asked, emit=emit, **options), url, **forms)
 
 
 def resume(file: Path, run: str, *, as_json: bool, stream: bool, quiet: bool) -> None:
@@ -99,10 +101,10 @@ def resume(file: Path, run: str, *, as_json: bool, stream: bool, quiet: bool) ->
     with opened(url):
         pass  # where there is none, nothing is made
     team = Team.of(spec.model_copy(update={"journal": url}))
-    _work(team, lambda emit: team.aresume(run, emit=emit), url, as_json=as_json, stream=stream, quiet=quiet)
+    _work(team, file, lambda emit: team.aresume(run, emit=emit), url, as_json=as_json, stream=stream, quiet=quiet)
 
 
-def _work(team: Team, begin: Begin, url: str | None, *, as_json: bool, stream: bool, quiet: bool) -> None:
+def _work(team: Team, file: Path, begin: Begin, url: str | None, *, as_json: bool, stream: bool, quiet: bool) -> None:
     """Await a run and print what came of it."""
     from podium.commands.live import Progress
     from podium.commands.questions import Console
@@ -111,14 +113,14 @@ def _work(team: Team, begin: Begin, url: str | None, *, as_json: bool, stream: b
         begin_logs([team.spec])
     ask = Console(team, where=None if url is None else _where(url))
     progress = Progress(live=not (quiet or stream) and sys.stderr.isatty(), stream=stream, ask=ask)
-    try:
-        result = _worked(team, begin, progress)
-    except RunError as error:
-        if as_json:
-            typer.echo(json.dumps(_as_failure(error), indent=2))
-        elif isinstance(error.partial, Result) and error.partial.node:
-            progress.answer(error.partial)  # it was found, and could not be kept
-        raise
+    with asyncio.Runner() as runner:
+        try:
+            _print(_worked(runner, team, begin, progress, as_json=as_json), progress, url, as_json=as_json, quiet=quiet)
+        finally:
+            runner.run(team.aclose())  # only now: what telemetry has yet to send does not hold back the answer
+
+
+def _print(result: Result, progress: Progress, url: str | None, *, as_json: bool, quiet: bool) -> None:
     if as_json:
         typer.echo(json.dumps(_as_data(result), indent=2))
     else:
@@ -150,20 +152,24 @@ def _limits(spec: TeamSpec, **given: float | None) -> Limits:
     return limits(spec.budget.model_copy(update={name: value for name, value in given.items() if value is not None}))
 
 
-def _worked(team: Team, begin: Begin, progress: Progress) -> Result:
-    """The result. Ctrl-C cancels the run, which is kept as far as it got, and raises RunCancelled."""
-    import asyncio
+def _worked(runner: asyncio.Runner, team: Team, begin: Begin, progress: Progress, *, as_json: bool) -> Result:
+    """The result. Ctrl-C cancels the run, which is kept as far as it got, and raises RunCancelled.
 
-    async def work() -> Result:
-        async with team:
-            return await begin(progress)
-
+    Of a run that fails, what came of it all the same is printed.
+    """
     try:
         with progress:
-            return asyncio.run(work())
+            return runner.run(begin(progress))
     except KeyboardInterrupt:
         kept = f"look at it with: podium show {progress.run}" if team.journal and progress.run else ""
-        raise RunCancelled("stopped by Ctrl-C", run=progress.run, kept=kept) from None
+        error = RunCancelled("stopped by Ctrl-C", run=progress.run, kept=kept)
+    except RunError as raised:
+        error = raised
+    if as_json:
+        typer.echo(json.dumps(_as_failure(error), indent=2))
+    elif isinstance(error.partial, Result) and error.partial.node:
+        progress.answer(error.partial)  # it was found, and could not be kept
+    raise error from None
 
 
 def _as_data(result: Result) -> dict[str, Any]:

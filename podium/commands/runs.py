@@ -15,6 +15,7 @@ from podium.commands import run as running
 from podium.commands.folders import folder_for
 from podium.commands.questions import in_words
 from podium.commands.show import Full, Most, Url, listing, opened, telling
+from podium.commands.terminal import for_terminal
 from podium.protocols.errors import InputError
 
 __all__ = ["register"]
@@ -76,7 +77,7 @@ def questions(
     if as_json:
         typer.echo(json.dumps([asdict(question) for question in waiting], indent=2))
     for question in waiting if not as_json else ():
-        typer.echo(in_words(question) + "\n")
+        typer.echo(for_terminal(in_words(question)) + "\n")
     if not waiting and not as_json:
         typer.echo("nobody is asked anything")
 
