@@ -18,6 +18,8 @@ from podium.protocols.errors import InputError, RunCancelled, RunError, RunPause
 from podium.protocols.events import Result
 
 if TYPE_CHECKING:
+    from asyncio import Runner
+
     from podium.commands.live import Progress
     from podium.orchestrator.budget import Limits
     from podium.orchestrator.team import Team
@@ -105,7 +107,9 @@ def resume(file: Path, run: str, *, as_json: bool, stream: bool, quiet: bool) ->
 
 
 def _work(team: Team, file: Path, begin: Begin, url: str | None, *, as_json: bool, stream: bool, quiet: bool) -> None:
-    """Await a run and print what came of it."""
+    """Await a run, print what came of it, and close the team."""
+    import asyncio
+
     from podium.commands.live import Progress
     from podium.commands.questions import Console
 
@@ -152,7 +156,7 @@ def _limits(spec: TeamSpec, **given: float | None) -> Limits:
     return limits(spec.budget.model_copy(update={name: value for name, value in given.items() if value is not None}))
 
 
-def _worked(runner: asyncio.Runner, team: Team, begin: Begin, progress: Progress, *, as_json: bool) -> Result:
+def _worked(runner: Runner, team: Team, begin: Begin, progress: Progress, *, as_json: bool) -> Result:
     """The result. Ctrl-C cancels the run, which is kept as far as it got, and raises RunCancelled.
 
     Of a run that fails, what came of it all the same is printed.
