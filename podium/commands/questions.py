@@ -14,9 +14,9 @@ import shlex
 import sys
 import termios
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from podium.orchestrator.team import Team
 
 __all__ = ["Console", "in_words"]
+
+T = TypeVar("T")
 
 LOOK = 0.1
 """Seconds between two looks at the keyboard, and at whether the question still waits."""
@@ -55,10 +57,26 @@ class Console:
         self._put: deque[tuple[Question, AbstractContextManager[object]]] = deque()
         self._asking: asyncio.Task[None] | None = None
 
+    async def during(self, work: Coroutine[Any, Any, T]) -> T:
+        """A run's result; the terminal is read for no longer than it takes.
+
+        Cancelled while it waits for a person, a run that is kept is left as it is: raises RunPaused.
+        """
+        run = asyncio.ensure_future(work)
+        try:
+            return await asyncio.shield(run)
+        except asyncio.CancelledError:
+            if not self._team.people.leave():
+                run.cancel()
+            return await run
+        finally:
+            if self._asking is not None:
+                self._asking.cancel()
+
     def __call__(self, question: Question, paused: AbstractContextManager[object]) -> None:
         """Tell a question, and take the answer if there is somebody. paused: holds the live line back meanwhile.
 
-        Called in the event loop of the run.
+        Called in the run's event loop.
         """
         if not self.seated:
             typer.echo(f"{in_words(question)}\n{self._elsewhere(question)}", err=True)

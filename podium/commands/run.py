@@ -115,11 +115,15 @@ def _work(team: Team, file: Path, begin: Begin, url: str | None, *, as_json: boo
 
     if team.spec.telemetry.logs != "none":
         begin_logs([team.spec])
-    ask = Console(team, where=None if url is None else _where(url))
-    progress = Progress(live=not (quiet or stream) and sys.stderr.isatty(), stream=stream, ask=ask)
+    console = Console(team, where=None if url is None else _where(url))
+    if url is None and not console.seated:
+        team.people.absent = "the run keeps no journal, and no terminal is here"
+    progress = Progress(live=not (quiet or stream) and sys.stderr.isatty(), stream=stream, ask=console)
     with asyncio.Runner() as runner:
         try:
-            _print(_worked(runner, team, begin, progress, as_json=as_json), progress, url, as_json=as_json, quiet=quiet)
+            work = console.during(begin(progress))
+            result = _worked(runner, work, progress, file, kept=url is not None, as_json=as_json)
+            _print(result, progress, url, as_json=as_json, quiet=quiet)
         finally:
             runner.run(team.aclose())  # only now: what telemetry has yet to send does not hold back the answer
 
@@ -156,17 +160,23 @@ def _limits(spec: TeamSpec, **given: float | None) -> Limits:
     return limits(spec.budget.model_copy(update={name: value for name, value in given.items() if value is not None}))
 
 
-def _worked(runner: Runner, team: Team, begin: Begin, progress: Progress, *, as_json: bool) -> Result:
-    """The result. Ctrl-C cancels the run, which is kept as far as it got, and raises RunCancelled.
+def _worked(
+    runner: Runner, work: Coroutine[Any, Any, Result], progress: Progress, file: Path, *, kept: bool, as_json: bool
+) -> Result:
+    """The result. Ctrl-C raises RunCancelled: the run is kept as far as it got, and can go on if it asked somebody.
 
     Of a run that fails, what came of it all the same is printed.
     """
     try:
         with progress:
-            return runner.run(begin(progress))
+            return runner.run(work)
+    except RunPaused as paused:
+        again = f"podium runs resume {shlex.quote(str(file))} {paused.run}"
+        waits = f"its question waits; answer it, and go on with: {again}"
+        error = RunCancelled("stopped by Ctrl-C", run=paused.run, kept=waits)
     except KeyboardInterrupt:
-        kept = f"look at it with: podium show {progress.run}" if team.journal and progress.run else ""
-        error = RunCancelled("stopped by Ctrl-C", run=progress.run, kept=kept)
+        look = f"look at it with: podium show {progress.run}" if kept and progress.run else ""
+        error = RunCancelled("stopped by Ctrl-C", run=progress.run, kept=look)
     except RunError as raised:
         error = raised
     if as_json:
