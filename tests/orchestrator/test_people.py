@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
+import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +19,29 @@ import pytest
 
 from podium.agents.human import HumanModel
 from podium.agents.scripted import ScriptedModel
+from podium.orchestrator.budget import Budget, Limits
+from podium.orchestrator.clock import Clock
 from podium.orchestrator.journal import Journal
 from podium.orchestrator.people import People
+from podium.orchestrator.run_log import RunLog
 from podium.orchestrator.team import Team
 from podium.orchestrator.team_file import TeamSpec
-from podium.protocols.errors import InputError, NobodyAnswered, RunError
+from podium.protocols.bus import Lease
+from podium.protocols.errors import InputError, JournalError, NobodyAnswered, RunError, RunPaused
 from podium.protocols.events import Asked, Event, Result
 from podium.protocols.people import Question, Word
 from podium.protocols.record import NO_USAGE, Generation, Sampling, ToolCall, ToolResult
+from podium.protocols.task import Task
+from podium.training.rollouts import Rollouts
 from tests.orchestrator.test_server import serving, wait_for
 
-SENT = Path("sent")
+WHO = ("bob", "everybody")
 
 
-def wants(tool: str, arguments: str) -> Generation:
-    return Generation("", NO_USAGE, Sampling(), "tool", tool_calls=(ToolCall("c1", tool, arguments),))
+def wants(tool: str, *arguments: str) -> Generation:
+    """A generation with tool calls, all under one id."""
+    calls = tuple(ToolCall("c1", tool, each) for each in arguments)
+    return Generation("", NO_USAGE, Sampling(), "tool", tool_calls=calls)
 
 
 def person_team(
@@ -218,6 +229,289 @@ def test_a_person_who_does_not_answer_fails_like_a_model_and_others_stand_in() -
     assert alone.questions() == []
 
 
+def test_two_tool_calls_under_one_id_are_two_questions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal = Journal(f"sqlite:///{tmp_path}/runs.db")
+    team, calls = sender(tmp_path, monkeypatch, '{"to": "bob"}', journal, '{"to": "everybody"}')
+    with under_way(team) as result:
+        first = asked(team)
+        team.answer(first.run, yes=True)
+        wait_for(lambda: team.questions() and team.questions() != [first])
+        second = asked(team)
+        assert (first.text, second.text) == tuple(f'ann wants to use send: {{"to": "{who}"}}' for who in WHO)
+        team.answer(second.run, no=True)
+        done = result()
+    assert calls() == ["bob"]
+    model, *tools = done.nodes[-1].calls[:3]
+    assert isinstance(model.result, Generation)
+    assert [f"{model.id}.{call.id}" for call in model.result.tool_calls] == [tool.id for tool in tools]
+    assert len({tool.id for tool in tools}) == 2
+
+
+def test_a_yes_to_one_question_is_none_to_another_under_its_id(tmp_path: Path) -> None:
+    journal = Journal(f"sqlite:///{tmp_path}/runs.db")
+    run = asyncio.run(until_asked(person_team(journal)))
+    kept = Journal(journal.url)
+    lamp = Question(run, "c1", "ann", "1 lamp", approval=True)
+    assert kept.ask(lamp) is None
+    kept.answer(lamp, Word(""))
+    assert kept.ask(lamp) == kept.word(run, "c1") == Word("")
+    for other in (replace(lamp, text="100 cars"), replace(lamp, agent="bob"), replace(lamp, approval=False)):
+        assert kept.ask(other) is None
+        assert other in kept.questions()
+        assert kept.ask(lamp) is None
+        kept.answer(lamp, Word(""))
+    assert kept.ask(replace(lamp, text="100 cars")) is None
+    with pytest.raises(InputError, match="waits no more"):
+        kept.answer(lamp, Word(""))  # whoever read the old question
+    kept.close()
+
+
+def test_a_run_that_goes_on_with_another_call_asks_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = f"sqlite:///{tmp_path}/runs.db"
+    first, calls = sender(tmp_path, monkeypatch, '{"to": "bob"}', Journal(url))
+    monkeypatch.setattr(RunLog, "completed", unheard)  # the process dies before the call is written
+    run = asyncio.run(until_asked(first))
+    People(Journal(url)).answer(run, yes=True)
+    again, _ = sender(tmp_path, monkeypatch, '{"to": "everybody"}', Journal(url))
+    out: list[Result] = []
+    thread = threading.Thread(target=lambda: out.append(again.resume(run)))
+    thread.start()
+    assert asked(again).text == 'ann wants to use send: {"to": "everybody"}'
+    again.answer(run, no=True)
+    thread.join(20)
+    assert (out[0].answer, calls()) == ("done", [])
+    again.close()
+
+
+def test_a_tool_that_asks_may_need_a_yes_itself() -> None:
+    replies = [wants("ask_human", '{"question": "which colour?"}'), "it is green"]
+    team = person_team(tools=[{"name": "ask_human", "approve": True, "wait": 15}], replies=replies)
+    with under_way(team) as result:
+        first = asked(team)
+        assert (first.approval, first.wait) == (True, 15.0)
+        team.answer(first.run, yes=True)
+        wait_for(lambda: team.questions() and team.questions() != [first])
+        second = asked(team)
+        assert (second.text, second.approval, second.wait) == ("which colour?", False, 15.0)
+        assert second.id == f"{first.id}.said"
+        team.answer(second.run, "green")
+        done = result()
+    (tool,) = [call.result for call in done.nodes[-1].calls if isinstance(call.result, ToolResult)]
+    assert tool == ToolResult("green")
+
+
+def test_a_tool_call_is_not_approved_by_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    team, calls = sender(tmp_path, monkeypatch, '{"to": "bob"}', wait=0.05)
+    with under_way(team) as result:
+        done = result()
+    assert calls() == []
+    (tool,) = [call.result for call in done.nodes[-1].calls if isinstance(call.result, ToolResult)]
+    assert tool.text.startswith("send needs a person's approval: no person said yes or no within 0.05 seconds")
+
+
+def test_a_journal_that_is_gone_for_a_while_ends_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("podium.orchestrator.people.SOON", 0.01)
+    journal = Journal(f"sqlite:///{tmp_path}/runs.db")
+    team, word, looks = person_team(journal), journal.word, [0]
+
+    def moody(run: str, id: str) -> Word | None:
+        looks[0] += 1
+        if looks[0] < 4:
+            raise JournalError("restarting", run=run)
+        return word(run, id)
+
+    monkeypatch.setattr(journal, "word", moody)
+    with under_way(team) as result:
+        question = asked(team)
+        wait_for(lambda: looks[0] > 4)
+        People(Journal(journal.url)).answer(question.run, "12")
+        done = result()
+    assert done.answer == "12"
+    assert [each.message for each in caplog.records if each.name == "podium.people"] == [
+        f"run {question.run}: restarting; the answer is looked for again and again"
+    ]
+
+
+def test_a_question_that_cannot_be_withdrawn_is_not_answered_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(run: str, id: str) -> None:
+        raise JournalError("gone", run=run)
+
+    journal = Journal(f"sqlite:///{tmp_path}/runs.db")
+    monkeypatch.setattr(journal, "withdraw", gone)
+    team = person_team(journal, wait=0.05, boss={"fallback": ["small"]})
+    with under_way(team) as result:
+        assert result().answer == "I say 12"
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_an_answer_that_was_taken_at_the_last_moment_is_the_answer(keeps: bool, tmp_path: Path) -> None:
+    journal = Journal(f"sqlite:///{tmp_path}/runs.db") if keeps else None
+    team = person_team(journal, wait=0.1)
+    people = team.people
+    taken_back = people._taken_back  # pyright: ignore[reportPrivateUsage]
+
+    async def late(waiting: Any) -> Word | None:
+        people.give(waiting.question, Word("just in time"))
+        return await taken_back(waiting)
+
+    setattr(people, "_taken_back", late)  # noqa: B010 - the moment between the last look and the withdrawal
+    with under_way(team) as result:
+        assert result().answer == "just in time"
+
+
+def test_without_a_journal_too_one_of_two_answers_is_taken() -> None:
+    team = person_team()
+
+    async def work() -> Result:
+        async with team:
+            run = asyncio.create_task(team.arun("how much?"))
+            await asyncio.to_thread(asked, team)
+            (question,) = team.questions()
+            team.answer(question.run, "first")
+            assert team.questions() == []
+            with pytest.raises(InputError, match="waits no more"):
+                team.people.give(question, Word("second"))
+            return await run
+
+    assert asyncio.run(work()).answer == "first"
+
+
+def test_questions_may_be_listed_while_they_come_and_go() -> None:
+    people, seen, stop = People(None), list[str](), threading.Event()
+
+    def look() -> None:
+        while not stop.is_set():
+            try:
+                people.questions()
+            except RuntimeError as error:
+                seen.append(str(error))
+
+    async def come_and_go() -> None:
+        async def one(place: int) -> None:
+            with pytest.raises(NobodyAnswered):
+                await people.ask(Question("r", str(place), "ann", "?", wait=0.001), lambda: None)
+
+        for _ in range(4):
+            await asyncio.gather(*(one(place) for place in range(500)))
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        asyncio.run(come_and_go())
+    finally:
+        sys.setswitchinterval(interval)
+        stop.set()
+        thread.join()
+    assert seen == []
+
+
+def test_an_answer_is_text() -> None:
+    team = person_team()
+    with under_way(team) as result:
+        question = asked(team)
+        with pytest.raises(InputError, match="the answer is not text in UTF-8"):
+            team.answer(question.run, "caf\udce9")
+        team.answer(question.run, "café")
+        assert result().answer == "café"
+
+
+def test_a_question_that_could_not_be_told_does_not_wait() -> None:
+    people, question = People(None), Question("r", "c1", "ann", "?")
+
+    def fails() -> None:
+        raise ValueError("boom")
+
+    with pytest.raises(ValueError, match="boom"):
+        asyncio.run(people.ask(question, fails))
+    assert not people.waits(question)
+    assert people.questions() == []
+
+
+def test_while_one_agent_waits_for_a_person_the_others_have_their_time() -> None:
+    agents = {"boss": {"role": "boss", "model": "person"}, "ann": {"role": "solver", "model": "small"}}
+    agents["ann"]["tools"] = ["calculator"]  # pyright: ignore[reportArgumentType]
+    team = person_team(
+        agents=agents,
+        replies=[wants("calculator", '{"expression": "1 + 1"}'), "2"],
+        coordinator={"kind": "vote"},
+        budget={"seconds": 0.5},
+    )
+    small = team.models["small"]
+    assert isinstance(small, ScriptedModel)
+    small.delay = 0.7  # its tool is called when the run's seconds would have been up
+    with under_way(team) as result:
+        question = asked(team)
+        time.sleep(1.8)
+        team.answer(question.run, "2")
+        done = result()
+    (tool,) = [each.result for node in done.nodes for each in node.calls if isinstance(each.result, ToolResult)]
+    assert tool == ToolResult("2")
+    assert (done.stop, [node.content for node in done.nodes[1:]]) == ("answered", ["2", "2"])
+
+
+def test_all_leases_stand_still_with_the_clock() -> None:
+    async def work() -> None:
+        clock = Clock(Budget(Limits()))
+        ends = time.monotonic() + 10
+        clock.leases = [Lease(1, 1, 1, ends), Lease(1, 1, 1, ends)]
+        with clock.stopped(None):
+            assert [lease.deadline for lease in clock.leases] == [math.inf, math.inf]
+            await asyncio.sleep(0.1)
+        assert all(0.1 <= lease.deadline - ends < 5 for lease in clock.leases)
+
+    asyncio.run(work())
+
+
+def test_training_asks_nobody() -> None:
+    team = person_team(boss={"fallback": ["small"]})
+    (result,) = asyncio.run(Rollouts(team.orchestrator).run(None, [Task.of("how much?")], seeds=[0]))
+    assert result.answer == "I say 12"
+    assert team.orchestrator.people is not None
+
+
+def test_who_is_absent_is_not_waited_for() -> None:
+    team = person_team(boss={"fallback": ["small"]})
+    team.people.absent = "it is Sunday"
+    with under_way(team) as result:
+        done = result()
+    assert done.answer == "I say 12"
+    assert [call.error for call in done.nodes[-1].calls if call.error] == ["there is nobody to ask: it is Sunday"]
+
+
+def test_a_process_that_stops_leaves_its_questions(tmp_path: Path) -> None:
+    agents = {name: {"role": "boss", "model": "person"} for name in ("ann", "bob")}
+    team = person_team(Journal(f"sqlite:///{tmp_path}/runs.db"), agents=agents, coordinator={"kind": "vote"})
+    kept = Journal(f"sqlite:///{tmp_path}/runs.db")
+    with under_way(team) as result:
+        assert not person_team().people.leave()
+        wait_for(lambda: len(team.questions()) == 2)
+        team.answer(team.questions()[0].run, "12", id=team.questions()[0].id)
+        time.sleep(0.2)
+        assert team.people.leave()
+        with pytest.raises(RunPaused, match="stopped while it waits for a person") as raised:
+            result()
+    (question,) = kept.questions()
+    assert [run.stop for run in kept.entries()] == ["unfinished"]
+    People(kept).answer(raised.value.run, "12")
+    kept.close()
+    with person_team(kept, agents=agents, coordinator={"kind": "vote"}) as again:
+        assert again.resume(question.run).answer == "12"
+
+
+def test_a_run_that_would_wait_while_the_process_stops_does_not(tmp_path: Path) -> None:
+    team = person_team(Journal(f"sqlite:///{tmp_path}/runs.db"))
+    assert not team.people.leave()
+    with under_way(team) as result, pytest.raises(RunPaused):
+        result()
+    assert [question.agent for question in team.questions()] == ["boss"]
+
+
 def test_where_nobody_can_be_asked_the_model_is_told() -> None:
     replies = [wants("ask_human", '{"question": "which colour?"}'), "no colour then"]
     team = person_team(tools=["ask_human"], replies=replies)
@@ -315,13 +609,17 @@ async def until_asked(team: Team) -> str:
     return question.run
 
 
+def unheard(*_: Any) -> None:
+    """What is written nowhere."""
+
+
 def broken(*_: Any) -> Any:
     raise RunError("this process is gone")
 
 
 def test_over_http(tmp_path: Path) -> None:
     team = person_team(Journal(f"sqlite:///{tmp_path}/runs.db"))
-    with serving({"desk": team}) as address, httpx.Client(base_url=address, timeout=20) as http:
+    with serving({"desk": team}, max_body=1000) as address, httpx.Client(base_url=address, timeout=20) as http:
         out: list[httpx.Response] = []
         body = {"model": "desk", "messages": [{"role": "user", "content": "how much?"}]}
         thread = threading.Thread(target=lambda: out.append(http.post("/v1/chat/completions", json=body)))
@@ -340,7 +638,10 @@ def test_over_http(tmp_path: Path) -> None:
             response = http.post(there, json=wrong)
             assert response.status_code == 400
             assert said in response.json()["error"]["message"]
-        response = http.post(there, content=b"12 or so")
+        for body, kind, status in ((b"12", "text/plain", 415), (b" " * 2000 + b"12", "application/json", 413)):
+            response = http.post(there, content=body, headers={"content-type": kind})
+            assert (response.status_code, response.json()["error"]["type"]) == (status, "invalid_request_error")
+        response = http.post(there, content=b"12 or so", headers={"content-type": "application/json"})
         assert (response.status_code, "the body: Invalid JSON" in response.json()["error"]["message"]) == (400, True)
         assert http.post(f"/v1/questions/{question['run']}/no", json={"text": "12"}).status_code == 404
         taken = {"object": "answer", "run": question["run"], "question": question["id"]}
@@ -351,8 +652,62 @@ def test_over_http(tmp_path: Path) -> None:
         assert http.post(there, json={"text": "12"}).status_code == 404
 
 
+def test_over_http_each_team_has_its_own_questions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal = Journal(f"sqlite:///{tmp_path}/runs.db")
+    alpha, beta, gamma = (person_team(journal, name=name) for name in ("alpha", "beta", "gamma"))
+    monkeypatch.setattr("podium.orchestrator.people.SOON", 5.0)  # an answer by way of the journal would take too long
+    with under_way(beta) as done, under_way(gamma) as other:
+        wait_for(lambda: beta.questions() and gamma.questions())
+        with serving({"alpha": alpha, "beta": beta}) as address, httpx.Client(base_url=address, timeout=20) as http:
+            (question,) = http.get("/v1/questions").json()["data"]
+            assert question["model"] == "beta"
+            (elsewhere,) = gamma.questions()
+            assert http.post(f"/v1/questions/{elsewhere.run}/{elsewhere.id}", json={"text": "12"}).status_code == 404
+            began = time.monotonic()
+            there = f"/v1/questions/{question['run']}/{question['id']}"
+            assert http.post(there, json={"text": "12"}).status_code == 200
+            assert done().answer == "12"
+            assert time.monotonic() - began < 3
+        gamma.answer(elsewhere.run, "13")
+        assert other().answer == "13"
+
+
+def test_over_http_a_journal_that_cannot_be_used_is_an_error_in_openais_form(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal(f"sqlite:///{tmp_path}/runs.db")
+    team = person_team(journal)
+    with under_way(team) as result:
+        question = asked(team)
+        there = f"/v1/questions/{question.run}/{question.id}"
+        with serving({"desk": team}) as address, httpx.Client(base_url=address, timeout=20) as http:
+            for name, error in (("questions", InputError("cannot be read")), ("answer", JournalError("is full"))):
+                with monkeypatch.context() as patched:
+                    patched.setattr(journal, name, raising(error))
+                    asks = [http.post(there, json={"text": "12"})]
+                    asks += [http.get("/v1/questions")] if name == "questions" else []
+                for response in asks:
+                    told = response.json()["error"]
+                    assert (response.status_code, told["type"]) == (500, "server_error")
+                    assert told["message"] == str(error)
+            assert http.post(there, json={"text": "12"}).status_code == 200
+            assert result().answer == "12"
+
+
+def raising(error: Exception) -> Callable[..., Any]:
+    def raises(*_: Any) -> Any:
+        raise error
+
+    return raises
+
+
 def sender(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, arguments: str, journal: Journal | None = None
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: str,
+    journal: Journal | None = None,
+    *more: str,
+    wait: float = 20,
 ) -> tuple[Team, Callable[[], list[str]]]:
     """ann wants to send something, which needs a yes; and to whom it was sent."""
     file = folder / "sent"
@@ -361,6 +716,6 @@ def sender(
         f"    with open({json.dumps(str(file))}, 'a') as sent:\n        sent.write(to + '\\n')\n    return 'sent'\n"
     )
     monkeypatch.chdir(folder)
-    tools = [{"name": "post:send", "approve": True}]
-    team = person_team(journal, tools=tools, replies=[wants("send", arguments), "done"])
+    tools = [{"name": "post:send", "approve": True, "wait": wait}]
+    team = person_team(journal, tools=tools, replies=[wants("send", arguments, *more), "done"])
     return team, lambda: file.read_text().split() if file.exists() else []
