@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.faults.matrix import Cell
+from tests.faults.matrix import Cell, ending
 from tests.orchestrator.journal.conftest import doomed_server, postgres_bin, small_disk, victim
 
 __all__ = ["doomed_server", "postgres_bin", "small_disk", "tell", "victim"]
@@ -22,5 +22,6 @@ def tell(record_property: Callable[[str, object], None]) -> Callable[[Cell], Non
         print(cell)
         assert cell.fired > 0, "the fault did not strike"
         assert (cell.lost, cell.repeated) == (0, 0)
+        assert cell.ended == ending(cell.row, cell.column)
 
     return told

@@ -12,14 +12,14 @@ from collections.abc import AsyncGenerator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from podium.orchestrator.journal import Journal
-from podium.orchestrator.learned.options import Options
-from podium.orchestrator.learned.saved import Policy, save_policy
 from podium.orchestrator.team import Team
 from podium.protocols.events import Result
+from podium.protocols.record import Finish, Generation
+from tests.faults.account import SAID, counted, kept, write_policy
 from tests.faults.endpoint import Endpoint
+from tests.faults.listener import Listener
 from tests.faults.matrix import AGENTS, COLUMNS
 from tests.faults.proxy import Proxy
 
@@ -40,9 +40,11 @@ def look(key: str) -> str:
     """Look it up."""
     told(f"began {key}")
     program = (HERE / "program.py").read_text()
-    found = subprocess.run([sys.executable, "-S", "-c", program], capture_output=True, text=True, check=True).stdout
-    told(f"ended {key}")
-    return found
+    command = [sys.executable, "-S", "-c", program, str(HERE)]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    finally:
+        told(f"ended {key}")
 '''
 """What bob has where tools are tried: each call is a process, and two lines in a file."""
 
@@ -73,11 +75,10 @@ class Desk:
     def kept(self, run: str) -> set[str]:
         """Completed calls of a run that its journal knows, those of requests under way included."""
         journal = Journal(self.journal)
-        entries = [json.loads(line)["entry"] for line in journal.export(run).splitlines()]
-        journal.close()
-        calls: list[dict[str, Any]] = [call for entry in entries for call in entry.get("calls", ())]
-        calls += [entry["call"] for entry in entries if isinstance(entry.get("call"), dict)]
-        return {_asked(call["result"]) for call in calls if "error" not in call and "usage" in call["result"]}
+        try:
+            return kept(journal, run)
+        finally:
+            journal.close()
 
     def account(self, run: str, written: Collection[str] | None = None) -> tuple[int, int, int]:
         """Calls that were lost, that were repeated, and that were made again because no reply could be written.
@@ -93,10 +94,9 @@ class Desk:
     def uses(self) -> tuple[Counter[str], Counter[str]]:
         """How often each use of the tool began and ended; forgets what it tells."""
         file = self.file.parent / "tool"
-        lines = [line.split() for line in file.read_text().splitlines()]
+        told = counted(file)
         file.unlink()
-        began, ended = (Counter(key for word, key in lines if word == which) for which in ("began", "ended"))
-        return began, ended
+        return told
 
     async def reference(self, team: Team) -> Result:
         """The run as it is without a fault."""
@@ -107,6 +107,39 @@ class Desk:
         self.mark()
         return result
 
+    def check(self) -> None:
+        """Raise what went wrong in the endpoint or on the way to it, if anything."""
+        for listener in self.listeners():
+            listener.check()
+
+    def listeners(self) -> list[Listener]:
+        """All ports of it."""
+        return [*(proxy.listener for proxy in self.proxies.values()), self.endpoint.listener]
+
+
+def last_request(result: Result, agent: str) -> tuple[int, set[str]]:
+    """Which of an agent's requests is its last, and what is completed by then, beside it or before it.
+
+    The last is one request of its own, in the last step that the agent is in.
+    """
+    step_of = {
+        directive.id: decision.step
+        for decision in result.decisions
+        if not isinstance(decision.action, Finish)
+        for directive in decision.action
+    }
+    calls = [
+        (step_of[node.directive], node.author, call.result.text.removeprefix(SAID))
+        for node in result.nodes
+        if node.directive is not None
+        for call in node.calls
+        if isinstance(call.result, Generation)
+    ]
+    own = [step for step, author, _ in calls if author == agent]
+    last = max(own)
+    assert own.count(last) == 1
+    return len(own), {key for step, author, key in calls if step < last or (step == last and author != agent)}
+
 
 @asynccontextmanager
 async def desk(
@@ -114,18 +147,18 @@ async def desk(
 ) -> AsyncGenerator[Desk]:
     """A team under a coordinator. timeout: of its models; tool: seconds that bob's tool may take, None: he has none."""
     if column == "learned":
-        save_policy(Policy.fresh(Options(samples=(1, 3), width=2), AGENTS, seed=5), folder / "policy")
+        write_policy(folder)
     if tool is not None:
         (folder / "tools.py").write_text(TOOLS)
         (folder / "program.py").write_text("print(42)")
     endpoint = Endpoint()
-    await endpoint.start()
-    proxies = {name: Proxy(endpoint.port) for name in AGENTS}
+    await endpoint.listener.start()
+    proxies = {name: Proxy(endpoint.listener.port) for name in AGENTS}
     for proxy in proxies.values():
-        await proxy.start()
+        await proxy.listener.start()
     own = {"bob": [{"name": "tools:look", "seconds": tool}]} if tool is not None else {}
     url = journal or f"sqlite:///{folder}/runs.db"
-    at = {name: f"http://127.0.0.1:{proxy.port}/v1" for name, proxy in proxies.items()}
+    at = {name: f"http://127.0.0.1:{proxy.listener.port}/v1" for name, proxy in proxies.items()}
     spec = {
         "name": "desk",
         "models": {
@@ -137,29 +170,10 @@ async def desk(
         "journal": url,
     }
     (folder / "team.yaml").write_text(json.dumps(spec))
+    small = Desk(folder / "team.yaml", endpoint, proxies, url)
     try:
-        yield Desk(folder / "team.yaml", endpoint, proxies, url)
+        yield small
     finally:
-        for listener in (*proxies.values(), endpoint):
+        for listener in small.listeners():
             listener.stop()
-
-
-def words(result: Result) -> list[tuple[str, str, str]]:
-    """What a run came to, node by node, without what depends on the clock."""
-    return [(node.kind, node.author, node.content) for node in result.nodes]
-
-
-def same(result: Result, expected: Result) -> bool:
-    """Whether two runs came to the same, whatever happened on the way."""
-    return result.stop == "answered" and words(result) == words(expected)
-
-
-def answers(result: Result) -> set[str]:
-    """Who replied."""
-    return {node.author for node in result.nodes if node.kind == "reply"}
-
-
-def _asked(generation: dict[str, Any]) -> str:
-    """What was asked, as the answer repeats it: `generation` as the journal keeps it."""
-    tools = generation.get("tool_calls") or ()
-    return str(tools[0]["id"]) if tools else str(generation.get("text", "")).removeprefix("it is ")
+        small.check()

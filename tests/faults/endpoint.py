@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.agents.endpoint_server import USAGE, chunk
+from tests.faults.account import SAID
+from tests.faults.listener import Listener
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,8 @@ class Answered:
 class Endpoint:
     """The models are named after the agents.
 
-    refuse: agent -> (HTTP status, how often). meanwhile: what happens between a request of an agent and its answer.
+    refuse: agent -> (HTTP status, how often). meanwhile: what happens between a request of an agent and its answer;
+    what goes wrong there is the listener's to tell.
     """
 
     def __init__(self) -> None:
@@ -37,43 +40,31 @@ class Endpoint:
         self.refused = 0
         self.meanwhile: Callable[[str], Awaitable[None]] | None = None
         self.longest = 0  # bytes of a request
-        self.port = 0
-        self._listener: asyncio.Server | None = None
-
-    async def start(self) -> None:
-        """Listen on a free port."""
-        self._listener = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.port = self._listener.sockets[0].getsockname()[1]
-
-    def stop(self) -> None:
-        """Listen no more."""
-        if self._listener is not None:
-            self._listener.close()
+        self.listener = Listener(self._serve)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            head = (await reader.readuntil(b"\r\n\r\n")).decode()
-            length = next(int(x.split(":")[1]) for x in head.splitlines() if x.lower().startswith("content-length"))
-            body: dict[str, Any] = json.loads(await reader.readexactly(length))
-            self.longest = max(self.longest, length)
-            agent = str(body["model"])
-            if self.meanwhile is not None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        length = next(int(x.split(":")[1]) for x in head.splitlines() if x.lower().startswith("content-length"))
+        body: dict[str, Any] = json.loads(await reader.readexactly(length))
+        self.longest = max(self.longest, length)
+        agent = str(body["model"])
+        if self.meanwhile is not None:
+            try:
                 await self.meanwhile(agent)
-            status, times = self.refuse.get(agent, (0, 0))
-            if times:
-                self.refuse[agent] = status, times - 1
-                self.refused += 1
-                said = b'{"error": {"message": "not now"}}'
-                writer.write(_head(status, "application/json", f"content-length: {len(said)}\r\n") + said)
-            else:
-                key, events = _reply(agent, body)
-                writer.write(_head(200, "text/event-stream", "") + events)
-                self.answered.append(Answered(agent, key, writer.get_extra_info("peername")[1]))
-            await writer.drain()
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            writer.close()
+            except Exception as error:  # a ConnectionError too: it is none of this connection's
+                self.listener.broken = self.listener.broken or error
+                raise
+        status, times = self.refuse.get(agent, (0, 0))
+        if times:
+            self.refuse[agent] = status, times - 1
+            self.refused += 1
+            said = b'{"error": {"message": "not now"}}'
+            writer.write(_head(status, "application/json", f"content-length: {len(said)}\r\n") + said)
+        else:
+            key, events = _reply(agent, body)
+            writer.write(_head(200, "text/event-stream", "") + events)
+            self.answered.append(Answered(agent, key, writer.get_extra_info("peername")[1]))
+        await writer.drain()
 
 
 def _head(status: int, kind: str, more: str) -> bytes:
@@ -89,7 +80,7 @@ def _reply(agent: str, body: dict[str, Any]) -> tuple[str, bytes]:
         call["function"] = {"name": "look", "arguments": json.dumps({"key": key})}
         pieces, finish = [{"tool_calls": [call]}], "tool_calls"
     else:
-        pieces, finish = [{"content": "it is "}, {"content": key}], "stop"
+        pieces, finish = [{"content": SAID}, {"content": key}], "stop"
     used: dict[str, Any] = {**chunk({}), "choices": [], "usage": USAGE}
     events = [chunk({"role": "assistant", "content": ""}), *map(chunk, pieces), chunk({}, finish), used]
     return key, b"".join(f"data: {json.dumps(event)}\n\n".encode() for event in events) + b"data: [DONE]\n\n"

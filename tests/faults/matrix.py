@@ -1,12 +1,14 @@
-"""What the fault matrix consists of: its rows (faults), its columns (coordinators), and what a cell tells."""
+"""The fault matrix: its rows (faults), its columns (coordinators), how each cell has to end, and what it tells."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from podium.agents.tools import LONGEST_OUTPUT
+
 AGENTS = ("ann", "bob", "cyd")
-"""The team of every cell. It is bob whom the faults hit."""
+"""The team of every cell. Faults of endpoints, tools and journals hit bob, or happen at his request."""
 
 COLUMNS: dict[str, dict[str, Any]] = {
     "sequential": {"kind": "sequential"},
@@ -33,13 +35,35 @@ ROWS: tuple[str, ...] = (
 """Faults, in the order of the report."""
 
 
+_UNHARMED = "answered as without it"
+_GIVEN_UP = {"HTTP 429": "ModelError", "HTTP 500": "ModelError", "hang in mid-stream": "ModelUnreachable"}
+_TOLD = {"huge output": f"answered, cut to {LONGEST_OUTPUT} characters"}
+_UNNOTICED = (LOCK[0], SERVER[0])
+
+
+def ending(row: str, column: str) -> str:
+    """How a cell has to end."""
+    group, _, fault = row.partition(": ")
+    if group == "endpoint" and fault.endswith(", always"):
+        if column == "learned":  # asks bob alone after he failed beside another
+            return "ModelError, breaker open"
+        alone = _GIVEN_UP.get(fault.removesuffix(", always"), "ModelGarbage")
+        return alone if column == "sequential" else "answered by the others"
+    if group == "tool":
+        return _TOLD.get(fault, "answered, the model knows")
+    if group == "journal" and fault not in _UNNOTICED:
+        return f"JournalError; resumed: {_UNHARMED}"
+    return f"resumed: {_UNHARMED}" if group == "process" else _UNHARMED
+
+
 @dataclass(frozen=True, slots=True)
 class Cell:
     """What came of one fault under one coordinator.
 
     ended: how, in words. fired: how often the fault struck, by the counter of what caused it. lost: completed calls
-    that are not in the journal. repeated: calls made again although they were completed and written. again: calls made
-    again because their reply could not be written.
+    that are not in the journal: when the run broke off, but for a reply on its way there, or in the end. repeated:
+    calls made again although they were completed and written. again: replies that were on their way to the journal when
+    it failed or the process died, so that their calls were made again.
     """
 
     row: str

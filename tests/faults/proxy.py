@@ -11,6 +11,8 @@ import socket
 import struct
 from typing import Literal
 
+from tests.faults.listener import Listener
+
 Harm = Literal["hang", "reset", "garbage"]
 
 AT_ONCE = struct.pack("ii", 1, 0)
@@ -31,20 +33,9 @@ class Proxy:
         self.times = 0
         self.fired = 0
         self.spoiled: set[int] = set()
-        self.port = 0
+        self.listener = Listener(self._serve)
         self._upstream = upstream
         self._noise = random.Random(seed)
-        self._listener: asyncio.Server | None = None
-
-    async def start(self) -> None:
-        """Listen on a free port."""
-        self._listener = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.port = self._listener.sockets[0].getsockname()[1]
-
-    def stop(self) -> None:
-        """Listen no more."""
-        if self._listener is not None:
-            self._listener.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         answer, request = await asyncio.open_connection("127.0.0.1", self._upstream)
@@ -56,12 +47,9 @@ class Proxy:
                 await self._hurt(await answer.read(), asking, writer)
             else:
                 await _pass_on(answer, writer)
-        except ConnectionError:
-            pass
         finally:
             asking.cancel()
             request.close()
-            writer.close()
 
     async def _hurt(self, answer: bytes, asking: asyncio.Future[None], writer: asyncio.StreamWriter) -> None:
         """Give on half of an answer, and then do harm."""

@@ -1,7 +1,7 @@
 """Journals whose disk is full, whose file is locked, and whose server is killed in the middle of a run.
 
-Bob's request is when it happens. A run that cannot be written ends with a JournalError; when the place is well again it
-goes on from its last durable step.
+Bob's last request is when it happens, and all that was completed by then is written: in a wide step, the replies beside
+bob's too. A run that cannot be written ends with a JournalError; when the place is well again it goes on from there.
 """
 
 from __future__ import annotations
@@ -20,9 +20,11 @@ from pathlib import Path
 
 import pytest
 
+from podium.orchestrator.journal import Journal
 from podium.protocols.errors import JournalError
 from podium.protocols.events import Result
-from tests.faults.desk import SEED, TASK, Desk, desk, same
+from tests.faults.account import kept, same
+from tests.faults.desk import SEED, TASK, Desk, desk, last_request
 from tests.faults.matrix import COLUMNS, DISK, LOCK, SERVER, Cell
 from tests.orchestrator.journal.conftest import Server
 
@@ -30,47 +32,71 @@ pytestmark = pytest.mark.timeout(90)
 
 MOMENT = 0.5
 """Seconds of a lock that is waited for."""
+LONGEST = 10.0
+"""Seconds that a completed call has to be written, before its journal is struck."""
 
-
-def when_bob_is_asked(small: Desk, act: Callable[[], Awaitable[None]]) -> list[float]:
-    """Do something at bob's next request, before it is answered; when that was."""
-    fired: list[float] = []
-
-    async def meanwhile(agent: str) -> None:
-        if agent == "bob" and not fired:
-            fired.append(time.monotonic())
-            await act()
-
-    small.endpoint.meanwhile = meanwhile
-    return fired
+Act = Callable[[], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What befalls the place of a journal. strike: at bob's request; mend: after the run; told: by the error then.
+    """What befalls the place of a journal. strike: at bob's last request; mend: after the run.
 
-    harmless: no run has to notice.
+    told: by the error that ends the run, a regular expression; empty: no run has to notice.
     """
 
     row: str
-    strike: Callable[[], Awaitable[None]]
-    mend: Callable[[], Awaitable[None]]
-    told: str
-    harmless: bool = False
+    strike: Act
+    mend: Act
+    told: str = ""
+
+
+class Strike:
+    """Strikes at bob's last request, when all that was completed by then, beside it too, is in the journal.
+
+    due: what that is; completed: what it was, by the endpoint's list. fired: how often the fault did what it should.
+    """
+
+    def __init__(self, small: Desk, journal: Journal, expected: Result, act: Act) -> None:
+        self.fired = 0
+        self.completed: set[str] = set()
+        self._small = small
+        self._journal = journal
+        self._act = act
+        self._left, self.due = last_request(expected, "bob")
+        small.endpoint.meanwhile = self._meanwhile
+
+    async def _meanwhile(self, agent: str) -> None:
+        if agent != "bob":
+            return
+        self._left -= 1
+        if self._left:
+            return
+        (run,) = [each.run for each in self._journal.entries(unfinished=True)]
+        ends = time.monotonic() + LONGEST
+        while not self.due <= await asyncio.to_thread(kept, self._journal, run):
+            assert time.monotonic() < ends, "a completed call was not written"
+            await asyncio.sleep(0.01)
+        self.completed = set(self._small.delivered())
+        await self._act()
+        self.fired += 1
 
 
 async def tried(small: Desk, fault: Fault, column: str) -> Cell:
     """A run under the fault; if that breaks it off, it is carried on by a team of its own, as by another process."""
     async with small.team() as team:
         expected = await small.reference(team)
-        fired = when_bob_is_asked(small, fault.strike)
+        assert team.journal is not None
+        strike = Strike(small, team.journal, expected, fault.strike)
         (came,) = await asyncio.gather(team.arun(TASK, seed=SEED), return_exceptions=True)
-    if isinstance(came, Result):
-        assert fault.row.endswith("at once") or fault.harmless
+    small.check()
+    assert strike.completed == strike.due
+    assert strike.due
+    if not fault.told:
+        assert isinstance(came, Result), came
         assert same(came, expected)
-        return Cell(fault.row, column, "answered as without it", len(fired), *small.account(came.run))
+        return Cell(fault.row, column, "answered as without it", strike.fired, *small.account(came.run))
     assert isinstance(came, JournalError), came
-    assert not fault.harmless, came
     assert re.search(fault.told, came.message), came.message
     partial = came.partial
     assert isinstance(partial, Result)
@@ -84,8 +110,11 @@ async def tried(small: Desk, fault: Fault, column: str) -> Cell:
         result = await again.aresume(partial.run)
         assert again.journal.entries(unfinished=True) == []
     assert same(result, expected)
-    account = small.account(result.run, written)
-    return Cell(fault.row, column, "JournalError; resumed: answered as without it", len(fired), *account)
+    lost, repeated, unwritten = small.account(result.run, written)
+    assert unwritten == 1, "only bob's reply was on its way"
+    lost += len(strike.completed - written)
+    ended = "JournalError; resumed: answered as without it"
+    return Cell(fault.row, column, ended, strike.fired, lost, repeated, unwritten)
 
 
 async def nothing() -> None:
@@ -150,24 +179,39 @@ def test_locked(fault: str, column: str, tmp_path: Path, tell: Callable[[Cell], 
     file = tmp_path / "runs.db"
 
     async def main() -> Cell:
+        url = f"sqlite:///{file}?timeout={20 if briefly else MOMENT}"
         with another_process(file) as do:
+            async with desk(column, tmp_path, journal=url) as small, asyncio.TaskGroup() as later:
 
-            async def lock() -> None:
-                do("BEGIN IMMEDIATE")
-                if briefly:
-                    asyncio.get_running_loop().call_later(MOMENT, do, "ROLLBACK")
+                async def lock() -> None:
+                    do("BEGIN IMMEDIATE")
+                    if briefly:
+                        later.create_task(unlock(small.kept(newest(small))))
 
-            async def mend() -> None:
-                do("ROLLBACK")
+                async def unlock(before: set[str]) -> None:
+                    ends = time.monotonic() + LONGEST
+                    while len(small.delivered()) == len(before):  # until bob's answer is there, to be written
+                        assert time.monotonic() < ends
+                        await asyncio.sleep(0.01)
+                    await asyncio.sleep(MOMENT)
+                    assert small.kept(newest(small)) == before, "written in spite of the lock"
+                    do("ROLLBACK")
 
-            url = f"sqlite:///{file}?timeout={20 if briefly else MOMENT}"
-            async with desk(column, tmp_path, journal=url) as small:
-                began = time.monotonic()
-                cell = await tried(small, Fault(row, lock, mend, "is locked|it took more than", briefly), column)
-                assert time.monotonic() - began > MOMENT
-                return cell
+                async def mend() -> None:
+                    do("ROLLBACK")
+
+                told = "" if briefly else "is locked|it took more than"
+                return await tried(small, Fault(row, lock, mend, told), column)
 
     tell(asyncio.run(main()))
+
+
+def newest(small: Desk) -> str:
+    """The run under way."""
+    journal = Journal(small.journal)
+    (run,) = [each.run for each in journal.entries(unfinished=True)]
+    journal.close()
+    return run
 
 
 @pytest.mark.parametrize("column", COLUMNS)
@@ -175,9 +219,15 @@ def test_locked(fault: str, column: str, tmp_path: Path, tell: Callable[[Cell], 
 def test_killed(fault: str, column: str, tmp_path: Path, doomed_server: Server, tell: Callable[[Cell], None]) -> None:
     row, at_once = f"journal: {fault}", fault == SERVER[0]
     url = doomed_server.database(f"killed_{os.getpid()}_{time.time_ns()}") + "?timeout=20"
+    born = "SELECT pg_postmaster_start_time()"
+    first = doomed_server.sql(born).stdout
 
     async def kill() -> None:
+        process = doomed_server.process
+        assert process is not None
         await asyncio.to_thread(doomed_server.stop)
+        assert process.poll() is not None
+        assert doomed_server.sql(born, check=False).returncode != 0
         if at_once:
             await back()
 
@@ -186,7 +236,9 @@ def test_killed(fault: str, column: str, tmp_path: Path, doomed_server: Server, 
 
     async def main() -> Cell:
         async with desk(column, tmp_path, journal=url) as small:
-            mend = nothing if at_once else back
-            return await tried(small, Fault(row, kill, mend, "was not written: .*(refused|closed|termin|down)"), column)
+            told = "" if at_once else "was not written: .*(refused|closed|termin|down)"
+            cell = await tried(small, Fault(row, kill, nothing if at_once else back, told), column)
+            assert doomed_server.sql(born).stdout != first
+            return cell
 
     tell(asyncio.run(main()))

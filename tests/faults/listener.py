@@ -1,0 +1,46 @@
+"""A free port of this machine, with something behind it. asyncio tells nobody what goes wrong there; this does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+class Listener:
+    """Serves connections, and closes each. That the other side goes away is nothing wrong.
+
+    broken: the first thing that went wrong.
+    """
+
+    def __init__(self, serve: Serve) -> None:
+        self.port = 0
+        self.broken: Exception | None = None
+        self._serve = serve
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        """Listen on a free port."""
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    def stop(self) -> None:
+        """Listen no more."""
+        if self._server is not None:
+            self._server.close()
+
+    def check(self) -> None:
+        """Raise what went wrong, if anything."""
+        if self.broken is not None:
+            raise self.broken
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await self._serve(reader, writer)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        except Exception as error:
+            self.broken = self.broken or error
+        finally:
+            writer.close()
