@@ -4,7 +4,8 @@
 
 Importing takes longer than living. So one process imports, and each life is a fork of it: with its own event loop, its
 own journal and its own threads, and killed as any other. The agents' model writes one line to a file when it is called
-and one when it answers, so the calls of all lives are counted by something that no process can lose.
+and one when it answers, so the calls of all lives are counted by something that no process can lose. Its answers depend
+on all that it is shown.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ import os
 import signal
 import sys
 import traceback
+import zlib
 from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from podium.agents.model import Prompt
 from podium.agents.scripted import ScriptedModel
@@ -24,17 +27,20 @@ from podium.orchestrator.journal import Journal
 from podium.orchestrator.run_log import RunLog
 from podium.orchestrator.team import Team
 from podium.orchestrator.team_file import load_team
+from podium.protocols.events import Result
 from podium.protocols.record import Generation, Sampling
+from tests.faults.account import SAID, words
 from tests.faults.matrix import AGENTS
 
-LONG_ENOUGH = 0.2
-"""Seconds after which calls that run beside another are done, and written."""
+MOMENT = 0.05
+"""Seconds after which calls that were made together have begun, and those that came back are in their run's hands."""
 
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """folder: of the team file; steps: to live; where: dies after the last of them, inside of the next, or never.
+    """folder: of the team file; where: it dies after so many `steps`, inside of the last of them, or never.
 
+    The step before which nothing is done counts too: a life that dies after one step has decided, and done nothing.
     run: to be resumed; empty: a new one.
     """
 
@@ -46,70 +52,115 @@ class Life:
 
 @dataclass(frozen=True, slots=True)
 class Death:
-    """How a life ended. code: as of `subprocess`; said: run, answer and steps; told: what went wrong."""
+    """How a life ended. code: as of `subprocess`; told: what went wrong. The rest of one that nobody ended:
+
+    run: its id; came: stop, answer and words, node by node; done: calls that were completed before each step, and
+    before the end.
+    """
 
     code: int
-    said: tuple[str, ...] = ()
+    run: str = ""
+    came: tuple[Any, ...] = ()
+    done: tuple[int, ...] = ()
     told: str = ""
+
+
+class _Mortal:
+    """What a life counts, and where it ends."""
+
+    def __init__(self, life: Life, journal: Journal) -> None:
+        self.life = life
+        self.done: list[int] = []
+        self.began = self.ended = 0
+        self._doomed = False
+        self._journal = journal
+        self._calls = os.open("calls", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
+    async def commit(self, log: RunLog) -> None:
+        """As the run's log does; then it may be over."""
+        await _commit(log)
+        if self._over():
+            _kill()
+
+    async def end(self, log: RunLog, result: Result) -> None:
+        """It may be over; else as the run's log does."""
+        if self._over():
+            await self._die()
+        await _end(log, result)
+
+    def _over(self) -> bool:
+        self.done.append(self.ended)
+        return self.life.where == "after" and len(self.done) == self.life.steps
+
+    async def begin(self, call: str) -> None:
+        """A call begins. The first one of the last step never ends: it outlives those beside it, then it is over."""
+        os.write(self._calls, f"began {call}\n".encode())
+        self.began += 1
+        if self.life.where == "inside" and len(self.done) == self.life.steps and not self._doomed:
+            self._doomed = True
+            await asyncio.sleep(MOMENT)
+            while self.began - self.ended > 1:  # noqa: ASYNC110
+                await asyncio.sleep(MOMENT)
+            await asyncio.sleep(MOMENT)
+            await self._die()
+
+    def answer(self, call: str) -> None:
+        """A call was completed."""
+        os.write(self._calls, f"ended {call}\n".encode())
+        self.ended += 1
+
+    async def _die(self) -> None:
+        """Killed, when what was handed to the journal is written."""
+        (run,) = [each.run for each in self._journal.entries(unfinished=True)]
+        await self._journal.append(run, ())
+        _kill()
 
 
 def _kill() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-class _Mortal:
-    """What a life counts, and where it ends."""
-
-    def __init__(self, life: Life) -> None:
-        self.life = life
-        self.commits = 0
-        self.calls = os.open("calls", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-
-    async def commit(self, log: RunLog) -> None:
-        """As the run's log does; then it may be over."""
-        await _commit(log)
-        self.commits += 1
-        if self.life.where == "after" and self.commits == self.life.steps:
-            _kill()
-
-
-_commit = RunLog.commit
+_commit, _end = RunLog.commit, RunLog.end
 
 
 class _Counted(ScriptedModel):
-    """Says who was shown how much, and keeps count."""
+    """Answers with what it was shown and asked for, in a word, and has that counted."""
 
     def __init__(self, name: str, mortal: _Mortal) -> None:
-        super().__init__(lambda prompt: f"{prompt.agent} says {len(prompt.messages)}", name)
+        super().__init__("unused", name)
         self.mortal = mortal
 
-    async def _played(self, prompt: Prompt, sampling: Sampling) -> AsyncIterator[str | Generation]:
-        life = self.mortal.life
-        shown = "".join(message.content for message in prompt.messages)
-        name = f"{prompt.agent} {sum(map(ord, shown)) % 997} {sampling.seed}"
-        os.write(self.mortal.calls, f"began {name}\n".encode())
-        if life.where == "inside" and self.mortal.commits == life.steps:
-            await asyncio.sleep(LONG_ENOUGH)
-            _kill()
+    def generate(self, prompt: Prompt, sampling: Sampling) -> AsyncIterator[str | Generation]:
+        self.calls += 1
+        return self._counted(prompt, sampling)
+
+    async def _counted(self, prompt: Prompt, sampling: Sampling) -> AsyncIterator[str | Generation]:
+        shown = json.dumps([(message.role, message.content) for message in prompt.messages])
+        call = f"{prompt.agent} {zlib.crc32(shown.encode()) % 10**6} {sampling.seed}"
+        await self.mortal.begin(call)
         await asyncio.sleep(0.01 * (1 + AGENTS.index(prompt.agent)))
-        async for item in super()._played(prompt, sampling):
-            yield item
-        os.write(self.mortal.calls, f"ended {name}\n".encode())
+        yield SAID + call
+        self.mortal.answer(call)
+        yield self._generation(SAID + call, prompt, sampling)
 
 
-def _live(life: Life) -> tuple[str, ...]:
-    """A run, from its beginning or from where it was left; its id, its answer and its steps."""
+def _live(life: Life) -> dict[str, Any]:
+    """A run, from its beginning or from where it was left."""
     os.chdir(life.folder)
-    mortal = _Mortal(life)
+    spec = load_team("team.yaml")
+    journal = Journal(spec.journal or "")
+    mortal = _Mortal(life, journal)
 
     async def commit(self: RunLog) -> None:
         await mortal.commit(self)
 
-    RunLog.commit = commit
-    spec = load_team("team.yaml")
-    with Team(spec, {name: _Counted(name, mortal) for name in AGENTS}, journal=Journal(spec.journal or "")) as team:
+    def end(self: RunLog, result: Result) -> asyncio.Future[None]:
+        return asyncio.ensure_future(mortal.end(self, result))
+
+    RunLog.commit, RunLog.end = commit, end
+    with Team(spec, {name: _Counted(name, mortal) for name in AGENTS}, journal=journal) as team:
         result = team.resume(life.run) if life.run else team.run("how much?", seed=3)
-    return result.run, result.answer, str(result.steps)
+    return {"run": result.run, "came": [result.stop, result.answer, words(result)], "done": mortal.done}
 
 
 def _forked(life: Life) -> Death:
@@ -117,17 +168,18 @@ def _forked(life: Life) -> Death:
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
+        code = 0
         try:
-            said = json.dumps({"said": _live(life)})
+            said = _live(life)
         except BaseException:
-            said = json.dumps({"told": traceback.format_exc()})
-        os.write(writing, said.encode())
-        os._exit(0 if "said" in said[:8] else 1)
+            said, code = {"told": traceback.format_exc()}, 1
+        os.write(writing, json.dumps(said).encode())
+        os._exit(code)
     os.close(writing)
     with os.fdopen(reading) as pipe:
         heard = json.loads(pipe.read() or "{}")
     _, status = os.waitpid(child, 0)
-    return Death(os.waitstatus_to_exitcode(status), tuple(heard.get("said", ())), heard.get("told", ""))
+    return Death(os.waitstatus_to_exitcode(status), **heard)
 
 
 def main() -> None:

@@ -1,4 +1,8 @@
-"""Processes that are killed with SIGKILL after every single step of a run, and inside of every step; and resumed."""
+"""Processes that are killed with SIGKILL after every single step of a run, and inside of every step; and resumed.
+
+After: when a decision is durable and nothing of it is done, and once more when the last reply is there and the run's
+end is not yet written. Inside: when all calls of the step are completed and written, but one.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +13,14 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from podium.orchestrator.journal import Journal
-from podium.orchestrator.learned.options import Options
-from podium.orchestrator.learned.saved import Policy, save_policy
+from tests.faults.account import counted, kept, write_policy
 from tests.faults.lives import Death, Life
 from tests.faults.matrix import AGENTS, COLUMNS, KILL, Cell
 
@@ -38,8 +42,7 @@ def live() -> Generator[Callable[[Life], Death]]:
         def lived(life: Life) -> Death:
             write.write(json.dumps(asdict(life)) + "\n")
             write.flush()
-            heard = json.loads(read.readline())
-            return Death(heard["code"], tuple(heard["said"]), heard["told"])
+            return Death(**json.loads(read.readline()))
 
         yield lived
         write.close()
@@ -48,7 +51,7 @@ def live() -> Generator[Callable[[Life], Death]]:
 
 def write_team(folder: Path, column: str) -> None:
     if column == "learned":
-        save_policy(Policy.fresh(Options(samples=(1, 3), width=2), AGENTS, seed=5), folder / "policy")
+        write_policy(folder)
     team = {
         "name": "desk",
         "models": {name: {"provider": "scripted", "replies": ["unused"]} for name in AGENTS},
@@ -59,20 +62,11 @@ def write_team(folder: Path, column: str) -> None:
     (folder / "team.yaml").write_text(json.dumps(team))
 
 
-def lines(folder: Path) -> tuple[Counter[str], Counter[str]]:
-    """How often each call began and ended, over all processes; empties the file."""
-    file = folder / "calls"
-    found = [line.split(maxsplit=1) for line in file.read_text().splitlines()]
-    file.unlink()
-    began, ended = (Counter(call for word, call in found if word == which) for which in ("began", "ended"))
-    return began, ended
-
-
-def unfinished(folder: Path) -> list[str]:
+@contextmanager
+def journal_in(folder: Path) -> Generator[Journal]:
     journal = Journal(f"sqlite:///{folder}/runs.db")
-    found = [each.run for each in journal.entries(unfinished=True)]
+    yield journal
     journal.close()
-    return found
 
 
 @pytest.mark.parametrize("where", KILL)
@@ -81,26 +75,46 @@ def test_a_run_whose_process_is_killed_after_any_step_is_resumed(
     column: str, where: str, tmp_path: Path, live: Callable[[Life], Death], tell: Callable[[Cell], None]
 ) -> None:
     write_team(tmp_path, column)
-    folder = str(tmp_path)
+    folder, calls = str(tmp_path), tmp_path / "calls"
     whole = live(Life(folder))
     assert whole.code == 0, whole.told
-    began, ended = lines(tmp_path)
-    kills = lost = repeated = 0
-    while True:
-        killed = live(Life(folder, kills + 1, where))
-        if killed.code == 0:
-            break
+    made, completed = counted(calls)
+    assert made == completed == Counter(set(made))
+    with journal_in(tmp_path) as journal:
+        assert kept(journal, whole.run) == set(made)
+    calls.unlink()
+    last_is_alone = whole.done[-1] - whole.done[-2] == 1
+    kills = lost = repeated = unwritten = 0
+    while (killed := live(Life(folder, kills + 1, where))).code:
         assert killed.code == -signal.SIGKILL, killed.told
         kills += 1
-        (left,) = unfinished(tmp_path)
+        began, ended = counted(calls)
+        if where == "after":
+            assert began.total() == ended.total() == whole.done[kills - 1]
+        else:
+            assert began.total() == whole.done[kills]
+            assert ended.total() == whole.done[kills] - 1
+        with journal_in(tmp_path) as journal:
+            (left,) = [each.run for each in journal.entries(unfinished=True)]
+            written = kept(journal, left)
+        missing = set(ended) - written
+        if where == "after" and kills == len(whole.done) and last_is_alone:
+            assert len(missing) == 1  # its reply was to be written with the run's end
+        else:
+            lost += len(missing)
         again = live(Life(folder, run=left))
         assert again.code == 0, again.told
-        assert again.said == (left, *whole.said[1:])
-        began_now, ended_now = lines(tmp_path)
-        lost += sum((ended - ended_now).values())
-        repeated += sum((ended_now - ended).values())
-        if where == "after":  # nothing was in flight
-            assert began_now == began
-        assert unfinished(tmp_path) == []
-    assert kills >= (1 if column == "parallel" else 2)
-    tell(Cell(f"process: {KILL[where]}", column, "resumed: answered as without it", kills, lost, repeated))
+        assert (again.run, again.came) == (left, whole.came)
+        began_all, ended_all = counted(calls)
+        calls.unlink()
+        assert began_all == made + (began - ended) + Counter(missing)
+        with journal_in(tmp_path) as journal:
+            lost += len(set(ended_all) - kept(journal, left))
+            assert journal.entries(unfinished=True) == []
+        twice = {call: count - 1 for call, count in ended_all.items()}
+        repeated += sum(count for call, count in twice.items() if call in written)
+        unwritten += sum(count for call, count in twice.items() if call not in written)
+    assert (killed.came, killed.done) == (whole.came, whole.done)
+    assert kills == len(whole.done) - (where == "inside")
+    ended_as = "resumed: answered as without it"
+    tell(Cell(f"process: {KILL[where]}", column, ended_as, kills, lost, repeated, unwritten))
