@@ -19,25 +19,35 @@ What happens to a run when a model's endpoint, a tool, the journal or the proces
 one made again that had been written. The page is written by the tests themselves: `make fault-matrix`.
 
 **Method.** Each cell is a test in [tests/faults](../tests/faults). A team of three (ann, bob and cyd) works one task
-twice, first unharmed, which is the reference, and then with the fault, which always hits bob or happens at bob's
-request. The models are a real HTTP endpoint, asked by the official client through a TCP proxy that cuts, garbles or
-silences connections in the middle of an answer; tools are processes that die, sleep or write 20 MiB; the disk
-is a file system of 1 MiB that is filled to the last byte; the lock is held by another process; PostgreSQL is a server
-that is shut down as by a crash; processes are killed with SIGKILL, at every step in turn, and another process goes on
-with the run. The endpoint's own list of what it answered is compared with the journal's. A cell fails where its fault
-did not strike, by the count of whatever caused it.
+twice, first unharmed, which is the reference, and then with the fault, which counts itself how often it strikes; a cell
+whose fault did not strike fails, and so does one that does not end as stands here.
+
+- *Endpoints, tools, journals.* The models are a real HTTP endpoint, asked by the official client through a TCP proxy.
+  It is bob's model that refuses or whose connections are cut, garbled or silenced in the middle of an answer, and it
+  is bob who has the tool, a process that dies, does not end or writes 20 MiB. The journal is struck at bob's last
+  request, when all that was completed by then is written: its disk, a file system of 1 MiB, is filled to the last byte,
+  another process holds its lock, or its server, a PostgreSQL, is shut down as by a crash. The endpoint's own list of
+  what it answered is compared with the journal's.
+- *Processes.* The models are scripted, in the process that is killed, and write each call to a file when it begins and
+  when it is completed. *After every step* is once for each decision, when it is durable and nothing of it is done, and
+  once when the last reply is there and the run's end is not written. *Inside of every step* is when all its calls are
+  completed but one, whoever's that is. Another process goes on with each. The file is compared with the journal's list
+  as it was after the kill, and as it is in the end.
 
 **How to read it.** Each cell says how the run ended, and then:
 
 - *struck*: how often the fault did
-- *lost*: calls that were completed and are not in the journal
+- *lost*: calls that were completed and are not in the journal: when the run broke off, but for a reply on its way
+  there, or in the end
 - *repeated*: calls that were completed, written, and made again
-- *unwritten*: calls that were made again when the run was resumed, because the place that they were to be written to
-  had failed (left out where there were none)
+- *unwritten*: replies that were on their way to the journal when it failed or the process was killed, so that their
+  calls were made again (left out where there were none). The reply to a step's only call is on its way until the
+  decision that follows it, or the run's end, is written with it; one beside others is written as it comes.
 
-"As without it" means: the same nodes with the same words in the same order. An endpoint that *always* fails is given
-up after three attempts; the run then fails with the error named, its earlier replies kept, or is answered by the
-others, where the step had others. *Breaker open*: it failed five times in a row, so the last attempts were not made.
+"As without it" means: the same answer, and the same nodes with the same words in the same order. An endpoint that
+*always* fails is given up after three attempts; the run then fails with the error named, its earlier replies kept, or
+is answered by the others, where the step had others. *Breaker open*: it failed five times in a row, so the last
+attempts were not made.
 """
 
 
@@ -73,15 +83,20 @@ def _words(cell: Cell) -> str:
     return f"{cell.ended}<br>struck {cell.fired}, lost {cell.lost}, repeated {cell.repeated}{unwritten}"
 
 
-def rows_of(text: str) -> Iterator[tuple[str, int]]:
-    """The rows of a report, and how many of their cells are filled."""
+def rows_of(text: str) -> Iterator[tuple[str, list[str]]]:
+    """The rows of a report, and how their cells ended; those in which something was lost or repeated say all."""
     group = ""
     for line in text.splitlines():
         fields = [field.strip() for field in line.strip("|").split("|")]
         if line.startswith("| ") and fields[1:] == list(COLUMNS):
             group = fields[0]
         elif line.startswith("| "):
-            yield f"{group}: {fields[0]}", sum("lost 0, repeated 0" in field for field in fields[1:])
+            yield f"{group}: {fields[0]}", [_ended(field) for field in fields[1:]]
+
+
+def _ended(words: str) -> str:
+    ended, _, rest = words.partition("<br>")
+    return ended if "lost 0, repeated 0" in rest else words
 
 
 def main(junit: str, report: str) -> None:
