@@ -39,6 +39,8 @@ TIMEOUT = 0.6
 ENDPOINT_TIMEOUT = 0.25
 TOOL_TIMEOUT = 0.15
 BUDGETS = (Limits(calls=1), Limits(calls=2), Limits(tokens=150), Limits(dollars=2e-4), Limits(seconds=0.02))
+SHORT = ("budget", "deadline", "BudgetExceeded", "DeadlineExceeded")
+"""How runs end whose budget was too small."""
 LONGEST_PATIENCE = 0.03
 """Seconds after which a run that is to be cancelled is, at the latest."""
 
@@ -93,6 +95,8 @@ class Seen:
         self.ids[number], self.stops[number] = result.run, result.stop
         self.numbers[number] = usage.tokens, usage.calls, usage.dollars, len(result.nodes)
         self.kinds[kind] += 1
+        if kind in SHORT:
+            FIRED["run out of budget"] += 1
 
 
 async def one(number: int, seed: int, desks: Mapping[str, Team], seen: Seen) -> None:
@@ -103,11 +107,9 @@ async def one(number: int, seed: int, desks: Mapping[str, Team], seen: Seen) -> 
     limits = None
     if dice.random() < SHARE:
         limits = dice.choice(BUDGETS)
-        FIRED["run with a small budget"] += 1
     patience = None
     if dice.random() < SHARE:
         patience = dice.random() * LONGEST_PATIENCE
-        FIRED["run cancelled"] += 1
     work = team.arun(f"task {number}", seed=dice.getrandbits(48), mode="sample", limits=limits)
     try:
         result = await (work if patience is None else _impatient(work, patience))
@@ -117,6 +119,7 @@ async def one(number: int, seed: int, desks: Mapping[str, Team], seen: Seen) -> 
         else:
             seen.wrong.append(f"run {number}: {error!r} carries no result")
     except asyncio.CancelledError as error:
+        FIRED["run cancelled"] += 1
         if error.args and isinstance(error.args[0], Result):
             seen.ended(number, error.args[0], "cancelled")
         else:
