@@ -188,7 +188,7 @@ class Agent:
                 written = send(Begun(envelope.directive.id, call_id, call.name, call.arguments, envelope.sample))
                 if written is not None:
                     await written
-            result = await tool.call(call.arguments)
+            result = await tool.call(call.arguments, id=call.id)
             if tool.asks and not result.failed:
                 name = self.card.name
                 question = Question(envelope.run, f"{call_id}.said", name, result.text, wait=tool.wait)

@@ -104,10 +104,11 @@ class Tool:
         schema.pop("title", None)
         return ToolSchema(self.name, self.description, schema)
 
-    async def call(self, arguments: str) -> ToolResult:
+    async def call(self, arguments: str, *, id: str = "") -> ToolResult:
         """Run the tool on the arguments that a model wrote: a JSON object. Never raises; cancelling gives up waiting.
 
-        A function that returns a ToolResult says itself whether it failed.
+        A function that returns a ToolResult says itself whether it failed. id: the model's own of this call, which is
+        only for who watches it.
 
         A synchronous function runs in a thread of its own. Python cannot end a thread, so one that outlives its
         timeout is left behind; it cannot keep the process alive.

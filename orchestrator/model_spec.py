@@ -16,6 +16,7 @@ from podium.orchestrator.yaml_file import FilePath, NameOrPath, StrictModel, Wor
 from podium.protocols.people import A_DAY
 
 __all__ = [
+    "REMOTE",
     "HumanModel",
     "ModelSpec",
     "OpenAIModel",
@@ -90,6 +91,10 @@ class VllmModel(_Endpoint):
 
     provider: Literal["vllm"]
     """A vLLM server, by URL."""
+
+
+REMOTE = (OpenAIModel, VllmModel)
+"""What is reached over a network."""
 
 
 class TransformersModel(_Generator):

@@ -7,6 +7,7 @@ the plain form keeps one event loop of its own, so that connections live from ca
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
@@ -25,7 +26,7 @@ from podium.orchestrator.coordinator import Coordinator
 from podium.orchestrator.coordinators import build_coordinator
 from podium.orchestrator.engine import Orchestrator, Settings
 from podium.orchestrator.journal import Head, Journal, ResumeState
-from podium.orchestrator.model_spec import HumanModel, RecordedModel
+from podium.orchestrator.model_spec import REMOTE, HumanModel, RecordedModel
 from podium.orchestrator.people import People
 from podium.orchestrator.retrying import Retry
 from podium.orchestrator.run_log import RunLog
@@ -42,8 +43,9 @@ if TYPE_CHECKING:
     from podium.orchestrator.telemetry.watch import Telemetry
 
 T = TypeVar("T")
-REMOTE = ("openai", "vllm")
-"""Providers that are reached over a network: their models are behind a circuit breaker each."""
+LOG = logging.getLogger("podium.team")
+CLOSING = 3.0
+"""Seconds that models and telemetry may take to be closed: who has the answer should not wait for long."""
 
 Ask = str | Task | Sequence[Message]
 """What a team may be asked: a text, a conversation, or a task with a scorer."""
@@ -76,11 +78,11 @@ class Team:
         for name, model in spec.models.items():
             if telemetry:
                 guarded[name] = telemetry.model(name, models[name])
-            if model.provider in REMOTE:
+            if isinstance(model, REMOTE):  # behind a circuit breaker each
                 breaker = Breaker(spec.retry.open_after, spec.retry.open_seconds)
                 guarded[name] = Guarded(guarded[name], breaker)
                 if telemetry:
-                    telemetry.breaker(name, breaker)
+                    telemetry.breaker(breaker, name)
         self.agents = {
             name: Agent(
                 name,
@@ -312,22 +314,39 @@ class Team:
                 await work
 
     async def aclose(self) -> None:
-        """Free the models' sockets, threads and memory, and the journal; send what telemetry has not sent yet."""
-        for model in self.models.values():
-            await model.close()
-        if self.journal:
-            self.journal.close()
+        """Free the models' sockets, threads and memory, and the journal; send what telemetry has not sent yet.
+
+        What takes longer than a few seconds is given up with a warning in the log. What cannot be closed does not keep
+        the rest open; the first error is raised when all has been tried.
+        """
+        closing = [asyncio.ensure_future(model.close()) for model in self.models.values()]
         if self.telemetry:
-            await self.telemetry.close()
+            closing.append(asyncio.ensure_future(self.telemetry.close()))
+        try:
+            if closing:
+                _, late = await asyncio.wait(closing, timeout=CLOSING)
+                if late:
+                    LOG.warning("team %s: not all of it could be closed within %g seconds", self.name, CLOSING)
+        finally:
+            for each in closing:
+                each.cancel()
+            done = await asyncio.gather(*closing, return_exceptions=True)
+            if self.journal:
+                self.journal.close()
+        for came in done:
+            if isinstance(came, Exception):
+                raise came
 
     def close(self) -> None:
         """`aclose` without await."""
-        self.wait(self.aclose())
-        if self._loop is not None:
-            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
-            self._loop.run_until_complete(self._loop.shutdown_default_executor())
-            self._loop.close()
-            self._loop = None
+        try:
+            self.wait(self.aclose())
+        finally:
+            if self._loop is not None:
+                self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+                self._loop.run_until_complete(self._loop.shutdown_default_executor())
+                self._loop.close()
+                self._loop = None
 
     def __enter__(self) -> Self:
         return self
@@ -349,7 +368,7 @@ def _tool(tool: str | ToolSpec, base: Path, agent: str, telemetry: Telemetry | N
         loaded = load_tool(folder=base, **spec.model_dump())
     except ToolError as error:
         raise InputError(f"agents.{agent}.tools: {error.message}") from None
-    return telemetry.tool(loaded) if telemetry else loaded
+    return telemetry.tool(loaded, agent) if telemetry else loaded
 
 
 def limits(budget: BudgetSpec | ShareSpec) -> Limits:

@@ -39,12 +39,12 @@ class Instruments:
     """The instruments of one team.
 
     durations: histograms in seconds, by operation. tokens: histogram per call and kind. Counters: dollars, decisions,
-    runs by stop, requests that the budget refused, attempts that failed, retries. open: names of breakers that are.
+    runs by stop, requests that the budget refused, attempts that failed, retries. open: which breakers are open.
     """
 
-    def __init__(self, meter: Meter, team: str, open: Callable[[], Iterable[tuple[str, bool]]]) -> None:
+    def __init__(self, meter: Meter, team: str, open: Callable[[], Iterable[tuple[Labels, bool]]]) -> None:
         def opened(_: CallbackOptions) -> Iterable[Observation]:
-            return [Observation(int(is_open), {WORKFLOW: team, "podium.breaker": name}) for name, is_open in open()]
+            return [Observation(int(is_open), {WORKFLOW: team, **labels}) for labels, is_open in open()]
 
         self._team = team
         self.durations = {

@@ -171,17 +171,19 @@ class TracedTool(Tool):
         """The same tool, watched."""
         return cls(**{each.name: getattr(tool, each.name) for each in fields(tool)}, watcher=watcher)
 
-    async def call(self, arguments: str) -> ToolResult:
+    async def call(self, arguments: str, *, id: str = "") -> ToolResult:
         """As the tool."""
         live, place, watcher = LIVE.get(), PLACE.get(), self.watcher
         if live is None or watcher is None:
-            return await Tool.call(self, arguments)
+            return await Tool.call(self, arguments, id=id)
         labels: Labels = {TOOL: self.name, "gen_ai.tool.type": "function", AGENT: place.agent if place else ""}
-        told = {"gen_ai.tool.call.arguments": watcher.mask(arguments)} if watcher.content else {}
+        told = {"gen_ai.tool.call.id": id} if id else {}
+        if watcher.content:
+            told["gen_ai.tool.call.arguments"] = watcher.mask(arguments)
         operation = watcher.begin(live, "execute_tool", self.name, told, labels)
         try:
             with operation.current():
-                result = await Tool.call(self, arguments)
+                result = await Tool.call(self, arguments, id=id)
         except BaseException as error:
             operation.end(*reason(error))
             raise

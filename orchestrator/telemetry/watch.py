@@ -12,8 +12,12 @@ sampling, the service's name ("podium", unless they say otherwise).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator, Iterable, Mapping
+import logging
+import threading
+import time
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -23,7 +27,7 @@ from podium.agents.model import Model
 from podium.agents.tools import Tool
 from podium.orchestrator.engine import DEFAULTS, Orchestrator, Settings
 from podium.orchestrator.journal import ResumeState
-from podium.orchestrator.model_spec import ModelSpec
+from podium.orchestrator.model_spec import REMOTE, ModelSpec
 from podium.orchestrator.run_log import RunLog
 from podium.orchestrator.team_file import TeamSpec
 from podium.orchestrator.telemetry.logs import PLACE, Place
@@ -41,14 +45,15 @@ except ModuleNotFoundError as error:
 
 from podium.orchestrator.telemetry.contents import reply_json, said_json
 from podium.orchestrator.telemetry.exporting import Scrape, meter_provider, tracer_provider
-from podium.orchestrator.telemetry.instruments import MODEL, PROVIDER, WORKFLOW, Instruments, Labels
+from podium.orchestrator.telemetry.instruments import AGENT, MODEL, PROVIDER, WORKFLOW, Instruments, Labels
 from podium.orchestrator.telemetry.operations import LIVE, Live, Operation, Watcher, reason
 from podium.orchestrator.telemetry.traced import TracedBus, TracedCoordinator, TracedModel, TracedTool
 
 __all__ = ["Telemetry", "Watched"]
 
-REMOTE = ("openai", "vllm")
-"""Providers that are reached over a network."""
+LOG = logging.getLogger("podium.telemetry")
+SENDING = 2.5
+"""Seconds in which a team that is closed sends what it has not sent yet: a receiver that is down may take minutes."""
 
 
 class Telemetry:
@@ -64,7 +69,7 @@ class Telemetry:
         self.scrape: Scrape | None = None
         self._spec = spec
         self._closing: list[Callable[[], object]] = []
-        self._breakers: dict[str, Breaker] = {}
+        self._breakers: dict[tuple[str, str], Breaker] = {}
         tracers = tracers or self._tracers()
         meters = meters or self._meters()
         self.watcher = Watcher(
@@ -92,21 +97,22 @@ class Telemetry:
         if spec.metrics == "application":
             return metrics.get_meter_provider()
         provider, self.scrape = meter_provider(spec)
-        self._closing.append(provider.shutdown)
+        self._closing.append(partial(provider.shutdown, timeout_millis=800 * SENDING))  # so that it ends by itself
         return provider
 
     def model(self, name: str, model: Model) -> Model:
         """A model of the team, watched."""
         spec = self._spec.models[name]
-        return TracedModel(model, self.watcher, _labels(name, spec), _server(spec), remote=spec.provider in REMOTE)
+        return TracedModel(model, self.watcher, _labels(name, spec), _server(spec), remote=isinstance(spec, REMOTE))
 
-    def tool(self, tool: Tool) -> Tool:
-        """A tool of the team, watched."""
+    def tool(self, tool: Tool, agent: str) -> Tool:
+        """A tool of an agent of the team, watched."""
+        self.breaker(tool.breaker, tool.name, agent)
         return TracedTool.of(tool, self.watcher)
 
-    def breaker(self, name: str, breaker: Breaker) -> None:
-        """A model's circuit breaker, whose state is one of the figures."""
-        self._breakers[name] = breaker
+    def breaker(self, breaker: Breaker, name: str, agent: str = "") -> None:
+        """A circuit breaker, whose state is one of the figures. name: of its model, or of an agent's tool."""
+        self._breakers[name, agent] = breaker
 
     def watched(self, orchestrator: Orchestrator) -> Watched:
         """The team's orchestrator, watched."""
@@ -116,13 +122,37 @@ class Telemetry:
         return Watched(orchestrator, self.watcher, models)
 
     async def close(self) -> None:
-        """Send what has not been sent yet."""
+        """Send what has not been sent yet, as far as that goes within a few seconds."""
         closing, self._closing = self._closing, []
-        for close in closing:
-            await asyncio.to_thread(close)
+        if closing:
+            await asyncio.to_thread(_closed, closing)
 
-    def _open(self) -> Iterable[tuple[str, bool]]:
-        return [(name, breaker.open) for name, breaker in self._breakers.items()]
+    def _open(self) -> Iterable[tuple[Labels, bool]]:
+        for (name, agent), breaker in self._breakers.items():
+            whose: Labels = {AGENT: agent} if agent else {}
+            yield {"podium.breaker": name, **whose}, breaker.open
+
+
+def _closed(closing: Sequence[Callable[[], object]]) -> None:
+    """Close all at once. Threads that have to wait for longer are left behind, and keep no process alive."""
+    failed: list[Exception] = []
+
+    def one(close: Callable[[], object]) -> None:
+        try:
+            close()
+        except Exception as error:  # an exporter may raise anything
+            failed.append(error)
+
+    threads = [threading.Thread(target=one, args=(close,), name="podium-telemetry", daemon=True) for close in closing]
+    for thread in threads:
+        thread.start()
+    until = time.monotonic() + SENDING
+    for thread in threads:
+        thread.join(max(0.0, until - time.monotonic()))
+    if any(thread.is_alive() for thread in threads):
+        LOG.warning("telemetry: not all of it could be sent within %g seconds", SENDING)
+    if failed:
+        raise failed[0]
 
 
 class Watched:

@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -209,6 +210,43 @@ def test_a_journal_that_breaks_does_not_hide_why_the_run_failed(tmp_path: Path) 
     locks[0].close()
     assert "out of order" in str(caught.value)
     assert "was not written" in str(caught.value)
+
+
+class Closing(ScriptedModel):
+    """A model that is closed in its own way. closed: whether that came to its end."""
+
+    def __init__(self, seconds: float = 0.0, error: Exception | None = None) -> None:
+        super().__init__("yes")
+        self.seconds, self.error, self.closed = seconds, error, False
+
+    async def close(self) -> None:
+        await asyncio.sleep(self.seconds)
+        if self.error:
+            raise self.error
+        self.closed = True
+
+
+def test_what_cannot_be_closed_does_not_keep_the_rest_open(tmp_path: Path) -> None:
+    models = {"ann": Closing(error=OSError("no")), "bob": Closing(), "cyd": Closing(error=ValueError("nor this"))}
+    desk = team(models, journal=Journal(f"sqlite:///{tmp_path}/runs.db"))
+    desk.run("?")
+    with pytest.raises(OSError, match="no"):
+        desk.close()
+    assert models["bob"].closed
+    assert not (tmp_path / "runs.db-wal").exists()
+
+
+def test_what_takes_long_to_close_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("podium.orchestrator.team.CLOSING", 0.1)
+    models = {"ann": Closing(60), "bob": Closing(0.01)}
+    began = time.monotonic()
+    with team(models) as desk:
+        desk.run("?")
+    assert time.monotonic() - began < 5
+    assert (models["ann"].closed, models["bob"].closed) == (False, True)
+    assert "team desk: not all of it could be closed within 0.1 seconds" in caplog.text
 
 
 def test_a_broken_file_names_its_line(file: Path) -> None:

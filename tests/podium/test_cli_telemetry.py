@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
+import subprocess
+import time
 from pathlib import Path
 
 import httpx
@@ -11,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from typer.testing import CliRunner
 
 from podium.cli import app
-from tests.podium.test_cli_run import TEAM, served
+from tests.podium.test_cli_run import PODIUM, TEAM, served
 
 RUNNER = CliRunner()
 
@@ -30,6 +33,23 @@ def test_run_writes_its_spans_where_it_is_told_to(here: Path) -> None:
     spans = [json.loads(line) for line in (here / "spans.jsonl").read_text().splitlines()]
     assert [span["name"] for span in spans].count("chat small") == 2
     assert spans[-1]["name"] == "invoke_workflow desk"
+
+
+def test_an_answer_does_not_wait_for_a_receiver_that_is_deaf(here: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        address = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+        told = f"telemetry: {{traces: otlp, metrics: otlp, endpoint: '{address}'}}\n"
+        (here / "team.yaml").write_text(TEAM + told)
+        command = [*PODIUM, "run", "team.yaml", "how much?", "--no-journal"]
+        with subprocess.Popen(command, cwd=here, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            assert process.stdout
+            answer = process.stdout.read(8)
+            assert process.poll() is None, "telemetry is still trying"
+            answered = time.monotonic()
+            process.communicate(timeout=60)
+    assert answer == b"it is 42"
+    assert process.returncode == 0
+    assert time.monotonic() - answered < 10
 
 
 def test_a_place_that_is_none_is_refused(here: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,6 +17,7 @@ import httpx
 import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.sdk.trace import TracerProvider
 from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import (
     text_string_to_metric_families as openmetrics,  # pyright: ignore[reportUnknownVariableType]
@@ -238,3 +241,37 @@ def test_a_served_run_joins_the_trace_of_its_request(stream: bool, tmp_path: Pat
     assert {line["context"]["trace_id"] for line in lines} == {f"0x{TRACE}"}
     run = next(line for line in lines if line["name"] == "invoke_workflow desk")
     assert run["parent_id"] == f"0x{PARENT}"
+
+
+@pytest.fixture
+def deaf() -> Generator[str]:
+    """The address of a receiver that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+
+def test_a_receiver_that_is_deaf_is_not_waited_for(
+    deaf: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("podium.orchestrator.telemetry.watch.SENDING", 0.3)
+    desk = made(f"{{traces: otlp, metrics: otlp, endpoint: '{deaf}'}}")
+    desk.run("how much?")
+    began = time.monotonic()
+    desk.close()
+    assert time.monotonic() - began < 2
+    assert "telemetry: not all of it could be sent within 0.3 seconds" in caplog.text
+
+
+def test_what_cannot_be_closed_does_not_keep_the_rest_open(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutdown = TracerProvider.shutdown
+
+    def fails(provider: TracerProvider) -> None:
+        shutdown(provider)
+        raise ValueError("no")
+
+    monkeypatch.setattr(TracerProvider, "shutdown", fails)
+    desk = made(f"{{traces: otlp, metrics: otlp, endpoint: '{receiver.address}'}}")
+    desk.run("how much?")
+    with pytest.raises(ValueError, match="no"):
+        desk.close()
+    assert "/v1/metrics" in [path for path, _, _ in receiver.came]

@@ -92,6 +92,7 @@ def test_a_run_is_a_tree_of_spans() -> None:
     assert (chat["gen_ai.usage.input_tokens"], chat["gen_ai.usage.output_tokens"]) == (7, 3)
     tool = told(seen.of("execute_tool")[0])
     assert (tool["gen_ai.tool.name"], tool["gen_ai.agent.name"]) == ("calculator", "bob")
+    assert tool["gen_ai.tool.call.id"] == "c0"
     plan = told(seen.of("plan")[0])
     assert (plan["podium.agents"], plan["podium.finish"], plan["gen_ai.agent.name"]) == (("ann",), False, "sequential")
     run = told(seen.of("invoke_workflow")[0])

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from opentelemetry import metrics, trace
 
-from podium.agents.breaker import Guarded
+from podium.agents.breaker import Breaker, Guarded
 from podium.orchestrator.engine import Orchestrator
 from podium.orchestrator.team import Team
 from podium.orchestrator.team_file import TeamSpec, parse_team
@@ -163,6 +163,17 @@ def test_a_remote_model_is_told_with_its_server_and_its_breaker() -> None:
     assert (chats[0].name, chat["podium.model"], chats[0].kind.name) == ("chat small-1", "small", "CLIENT")
     assert chats[0].status.description == "HTTP 500: your key *** is fine"
     assert "sk-of-the-desk" not in "".join(span.to_json() for span in seen.spans)
+    seen.team.close()
+
+
+def test_the_breaker_of_a_tool_is_told_by_agent() -> None:
+    seen = watch(parse_team(FILE), {"small": scripted("yes")})
+    assert seen.sums("podium.breaker.open", "podium.breaker") == {"calculator": 0}
+    assert seen.team.telemetry
+    breaker = Breaker(1)
+    seen.team.telemetry.breaker(breaker, "calculator", "bob")
+    breaker.failed("no")
+    assert seen.sums("podium.breaker.open", "gen_ai.agent.name") == {"ann": 0, "bob": 1}
     seen.team.close()
 
 
