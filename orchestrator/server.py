@@ -75,8 +75,9 @@ def make_app(teams: Mapping[str, Team], *, max_body: int = MAX_BODY) -> Starlett
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[None]:
         yield
-        for team in teams.values():
-            await team.aclose()
+        for came in await asyncio.gather(*(team.aclose() for team in teams.values()), return_exceptions=True):
+            if came is not None:
+                raise came
 
     routes = [
         Route("/health", served.health),

@@ -183,7 +183,7 @@ def _worked(
         typer.echo(json.dumps(_as_failure(error), indent=2))
     elif isinstance(error.partial, Result) and error.partial.node:
         progress.answer(error.partial)  # it was found, and could not be kept
-    raise error from None
+    raise error
 
 
 def _as_data(result: Result) -> dict[str, Any]:

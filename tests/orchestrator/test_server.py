@@ -17,8 +17,10 @@ import httpx
 import openai
 import pytest
 import uvicorn
+from starlette.testclient import TestClient
 
 from podium.agents.endpoint import EndpointModel
+from podium.agents.scripted import ScriptedModel
 from podium.orchestrator import server_replies
 from podium.orchestrator.budget import Limits
 from podium.orchestrator.server import listen, make_app
@@ -434,3 +436,16 @@ def test_without_the_packages_the_extra_is_named() -> None:
 def test_no_team_is_no_server() -> None:
     with pytest.raises(InputError, match="no team"):
         make_app({})
+
+
+def test_a_team_that_cannot_be_closed_does_not_keep_the_others_open() -> None:
+    class Breaking(ScriptedModel):
+        async def close(self) -> None:
+            closed.append(self.name)
+            raise ValueError(f"no {self.name}")
+
+    closed: list[str] = []
+    app = make_app({name: team({"ann": Breaking("yes", name)}, name=name) for name in ("one", "two")})
+    with pytest.raises(ValueError, match="no one"), TestClient(app) as api:
+        assert api.get("/health").status_code == 200
+    assert closed == ["one", "two"]
