@@ -66,12 +66,14 @@ class Console:
         try:
             return await asyncio.shield(run)
         except asyncio.CancelledError:
+            if self._asking is not None:
+                self._asking.cancel()
             if not self._team.people.leave():
                 run.cancel()
             return await run
         finally:
             if self._asking is not None:
-                self._asking.cancel()
+                await asyncio.wait((self._asking,))
 
     def __call__(self, question: Question, paused: AbstractContextManager[object]) -> None:
         """Tell a question, and take the answer if there is somebody. paused: holds the live line back meanwhile.
@@ -79,7 +81,7 @@ class Console:
         Called in the run's event loop.
         """
         if not self.seated:
-            typer.echo(f"{in_words(question)}\n{self._elsewhere(question)}", err=True)
+            typer.echo(f"{in_words(question)}\n{self.elsewhere(question)}", err=True)
             return
         self._put.append((question, paused))
         if self._asking is None or self._asking.done():
@@ -93,6 +95,8 @@ class Console:
 
     async def _ask(self, question: Question) -> None:
         people, keyboard = self._team.people, _Keyboard()
+        if not people.waits(question):
+            return
         typer.echo(f"\n{harmless(in_words(question))}", err=True)
         try:
             word = await self._word(question, keyboard)
@@ -101,7 +105,7 @@ class Console:
                 return
             await asyncio.to_thread(people.give, question, word)
         except EOFError:
-            typer.echo(f"\nnot answered; {self._elsewhere(question)}", err=True)
+            typer.echo(f"\nnot answered; {self.elsewhere(question)}", err=True)
         except (InputError, RunError) as error:
             typer.echo(f"not answered: {error}", err=True)
 
@@ -123,7 +127,7 @@ class Console:
             except InputError as error:
                 typer.echo(harmless(str(error)), err=True)
 
-    def _elsewhere(self, question: Question) -> str:
+    def elsewhere(self, question: Question) -> str:
         """How a question is answered that is not answered here."""
         if self._where is None:
             return "nobody can answer it elsewhere: the run keeps no journal"
