@@ -205,7 +205,7 @@ class Watched:
         """The last that is told of a run: why it ended, and what all of it used."""
         watcher, instruments = self._watcher, self._watcher.instruments
         live.settle()
-        stop = "cancelled" if kind == "cancelled" else "failed"
+        stop = {"cancelled": "cancelled", "RunPaused": "paused"}.get(kind, "failed")
         if isinstance(result, Result):
             stop, usage = result.stop, result.usage
             operation.span.set_attributes(

@@ -96,6 +96,8 @@ BROKEN: list[tuple[str, str, int, tuple[str, ...]]] = [
     ("[python]", "[{name: python, unsafe: 1}]", 15, ("agents.coder.tools.0.unsafe: expected true or false", "found 1")),
     ("[python]", "[{name: clock, unsafe: true}]", 15, ("tools.0.unsafe: only the tool python takes this",)),
     ("[python]", "[clock, {name: m:f, memory_mb: 99}]", 15, ("tools.1.memory_mb: only the tool python takes this",)),
+    ("[python]", "[{name: clock, wait: 60}]", 15, ("tools.0.wait: no person is waited for: this goes with approve",)),
+    ("[python]", "[{name: ask_human, wait: 0}]", 15, ("tools.0.wait: expected more than 0", "found 0")),
     ("model: script}", "model: scrpt}", 16, ("agents.checker.model: there is no model", 'mean "script"?')),
     ("  checker: {", "  coder: {", 16, ('the key "coder" was already given in line 12',)),
     ("name: desk\n", "", 1, ('the key "name" is missing',)),
