@@ -16,7 +16,7 @@ from podium.agents.model import Model, Prompt
 from podium.agents.scripted import ScriptedModel
 from podium.orchestrator.coordinator import RunState, Stateless, ask, decision, latest
 from podium.orchestrator.engine import Settings
-from podium.protocols.errors import BudgetExceeded, CoordinatorError, ModelError, ModelUnreachable
+from podium.protocols.errors import BudgetExceeded, CoordinatorError, ModelError, ModelUnreachable, RunPaused
 from podium.protocols.record import Compute, Decision, Generation, Sampling, ToolCall, Usage
 from podium.protocols.task import Task
 from tests.orchestrator.stage import Scripted
@@ -229,6 +229,14 @@ def test_a_request_that_the_budget_does_not_hold_is_counted() -> None:
     assert seen.sums("podium.runs", "podium.stop") == {result.stop: 1}
     with seen.team as team, pytest.raises(BudgetExceeded):
         team.run("how much " * 100_000)
+    assert seen.begun.open == set()
+
+
+def test_a_run_that_is_paused_is_counted_as_such() -> None:
+    seen = watched({"ann": scripted(RunPaused("stopped", "r"))}, "single", agent="ann")
+    with seen.team as team, pytest.raises(RunPaused):
+        team.run("how much?")
+    assert seen.sums("podium.runs", "podium.stop") == {"paused": 1}
     assert seen.begun.open == set()
 
 
