@@ -19,8 +19,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -37,6 +35,9 @@ from storm import Seen, one, teams
 from weather import FIRED, SHARE
 
 from podium.orchestrator.journal import Journal
+
+sys.path.append(str(Path(__file__).parents[1]))
+from machine import made
 
 HERE = Path(__file__).parent
 SAMPLES = 200
@@ -119,12 +120,10 @@ def table(storm: Storm) -> str:
 
 def saved(storm: Storm) -> dict[str, Any]:
     """The figures with what is needed to judge them."""
-    machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, shared with other work"
-    made = {"command": "make chaos", "python": platform.python_version(), "machine": machine}
     counts = {"ended": dict(storm.ended), "faults": dict(storm.faults)}
     figures = {"runs": storm.runs, "seed": storm.seed, "at_once": storm.at_once, "seconds": storm.seconds}
     memory = {"growth": asdict(storm.growth), "memory": storm.memory}
-    return {"made": made, "share": SHARE, **figures, **counts, **memory, "wrong": storm.wrong}
+    return {"made": made(), "share": SHARE, **figures, **counts, **memory, "wrong": storm.wrong}
 
 
 def main() -> None:

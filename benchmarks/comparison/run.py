@@ -13,8 +13,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import platform
 import shutil
+import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -35,6 +35,9 @@ from podium.training.learn import METRICS, Purse, atrain
 from podium.training.plots import cost_quality, training_curves
 from podium.training.reports import markdown_table
 from podium.training.train_file import load_training
+
+sys.path.append(str(Path(__file__).parents[1]))
+from machine import made
 
 HERE = Path(__file__).parent
 KNOWN = "embedded:?split=test&wordings=train&size=300"
@@ -73,17 +76,15 @@ def main() -> None:
     (arguments.output / "table.md").write_text(tables + "\n" + "\n".join(said) + "\n")
     note = f"embedded team, {whole.tasks} held-out tasks, {arguments.seeds} seeds, each trained anew"
     cost_quality(whole.rows, arguments.output / "comparison.png", cost="tokens", highlight=TRAINED, note=note)
-    made = {
-        "command": f"python benchmarks/comparison/run.py --seeds {arguments.seeds} --tasks {arguments.tasks}",
-        "python": platform.python_version(),
-        "machine": "two cores, no GPU",
+    figures = {
+        **made("numpy", "torch"),
         "minutes": round((time.monotonic() - began) / 60, 1),
         "verdicts": said,
         "whole": json.loads(whole.to_json()),
         "known wordings": json.loads(known.to_json()),
         "per seed": [json.loads(each.to_json()) for each in per_seed],
     }
-    (arguments.output / "figures.json").write_text(json.dumps(made, indent=1) + "\n")
+    (arguments.output / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
 
 
 def alone(seed: int, tasks: int, iterations: int | None, output: Path) -> tuple[Evaluation, Evaluation]:

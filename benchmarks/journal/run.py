@@ -13,10 +13,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import platform
 import secrets
 import statistics
+import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass, field
@@ -26,9 +26,10 @@ from podium.orchestrator.journal import End, Entry, Head, Journal
 from podium.protocols.record import Call, Decision, Directive, Factor, Generation, Node, Sampling, Usage
 from podium.protocols.task import Message
 
+sys.path.append(str(Path(__file__).parents[1]))
+from machine import forced_write, made
+
 TEXT = "The answer is forty two. " * 16
-PAGE = 4096 + 24
-"""Bytes of a page of SQLite's log, with its header."""
 
 
 @dataclass
@@ -87,19 +88,6 @@ def measure(url: str, figures: Figures, steps: int) -> None:
     journal.close()
 
 
-def forced_write(folder: Path) -> float:
-    """Microseconds, median of 200, that the disk takes for one page that is forced to it."""
-    took: list[float] = []
-    file = os.open(folder / "page", os.O_CREAT | os.O_WRONLY)
-    for _ in range(200):
-        began = time.perf_counter()
-        os.write(file, b"x" * PAGE)
-        os.fdatasync(file)
-        took.append(time.perf_counter() - began)
-    os.close(file)
-    return 1e6 * statistics.median(took)
-
-
 def table(name: str, figures: list[Figures]) -> None:
     print(f"\n{name:<12}{'writers':>8}{'us/step':>10}{'best':>8}{'steps/s':>10}{'CPU us':>8}{'steps/commit':>14}")
     for line in figures:
@@ -135,7 +123,11 @@ def main() -> None:
     for name, lines in places.items():
         table(name, lines)
     if arguments.json:
-        data = {"forced_write": forced, **{name: [asdict(line) for line in lines] for name, lines in places.items()}}
+        data = {
+            **made("sqlalchemy"),
+            "forced_write": forced,
+            **{name: [asdict(line) for line in lines] for name, lines in places.items()},
+        }
         arguments.json.write_text(json.dumps(data, indent=1) + "\n")
 
 

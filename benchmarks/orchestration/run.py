@@ -5,7 +5,7 @@ the sides take turns in every round, in an order that is turned round from round
 rounds. Beside them stand a loop without any framework, and what plain Python and a forced write of one page cost on the
 machine in the same minutes.
 
-    make bench-peers                     all of it, about ten minutes; writes results.json, plots, the README's tables
+    make bench-peers                     all of it, a quarter of an hour; writes results.json, plots, README's tables
     make bench-peers BENCH=--quick       about a minute, fewer measurements, writes nothing
 """
 
@@ -14,14 +14,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -29,18 +26,19 @@ from case import Case
 from report import machine_line, ratios, tables, write_readme
 from rich.console import Console
 
+sys.path.append(str(Path(__file__).parents[1]))
+from machine import forced_write, made, plain
+
 HERE = Path(__file__).parent
-PACKAGES = ("podium", "langgraph", "langgraph-checkpoint-sqlite", "langchain-core", "aiosqlite", "autogen-core")
+PACKAGES = ("langgraph", "langgraph-checkpoint-sqlite", "langchain-core", "aiosqlite", "autogen-core")
 PACE = {"podium": 10_000, "langgraph": 900, "autogen": 2_000, "asyncio": 100_000}
 PACE_ON = {"podium": 3_000, "langgraph": 300}
 """Steps per second, roughly: for a guess at the time left, before anything is measured."""
-PAGE = 4096 + 24
-"""Bytes of a page of SQLite's log, with its header."""
 
 
 def plan(quick: bool) -> list[tuple[Case, int]]:
     """The measurements, each with the number of rounds it is taken in."""
-    seconds, rounds, few = (0.2, 1, 1) if quick else (0.6, 5, 3)
+    seconds, rounds, few = (0.2, 1, 1) if quick else (0.6, 5, 3)  # all sides of a comparison have as many
     crowd, delay = 1000, 0.05
     out: list[tuple[Case, int]] = []
     for journal in (False, True):
@@ -49,13 +47,13 @@ def plan(quick: bool) -> list[tuple[Case, int]]:
             out += [(Case(side, journal, concurrent, seconds=seconds), rounds) for side in sides]
     out.append((Case("langgraph-invoke", False, seconds=seconds), rounds))
     if not quick:
-        out += [(Case("podium-reading", False, concurrent, seconds=seconds), few) for concurrent in (1, 300)]
-        out += [(Case("langgraph-sync", True, concurrent, seconds=seconds), few) for concurrent in (1, 300)]
-        out.append((Case("langgraph-invoke", True, seconds=seconds), few))
+        out += [(Case("podium-reading", False, concurrent, seconds=seconds), rounds) for concurrent in (1, 300)]
+        out += [(Case("langgraph-sync", True, concurrent, seconds=seconds), rounds) for concurrent in (1, 300)]
+        out.append((Case("langgraph-invoke", True, seconds=seconds), rounds))
     for side, journal in (("podium", False), ("podium", True), ("autogen", False), ("langgraph", False)):
-        out.append((Case(side, journal, crowd, delay=delay), rounds if side == "podium" else few))
+        out.append((Case(side, journal, crowd, delay=delay), few))
     if not quick:
-        out.append((Case("langgraph", True, crowd, delay=delay), 1))  # half a minute each
+        out.append((Case("langgraph", True, crowd, delay=delay), few))  # half a minute each
         out.append((Case("asyncio", False, crowd, delay=delay), few))
         for side, journal in (("podium", False), ("podium", True), ("autogen", False), ("langgraph", False)):
             out.append((Case(side, journal, 300, delay=delay), few))
@@ -65,7 +63,7 @@ def plan(quick: bool) -> list[tuple[Case, int]]:
             out.append((Case(side, journal, 1, turns, seconds=seconds), few))
         if side != "podium-reading" and not (side == "langgraph" and journal):
             for concurrent in (1000,) if quick else (10, 100, 1000):
-                out.append((Case(side, journal, concurrent, seconds=seconds), 1 if side == "langgraph" else few))
+                out.append((Case(side, journal, concurrent, seconds=seconds), few))
     for side, journal in (("podium", False), ("podium", True), ("autogen", False), ("langgraph", False)):
         if not quick or not journal:
             out.append((Case(side, journal, 300 if quick else 1000, kind="memory"), 1))
@@ -102,26 +100,6 @@ def taken(case: Case, folder: Path | None) -> dict[str, Any]:
     if ran.returncode:
         raise RuntimeError(f"{case} failed:\n{ran.stderr[-3000:]}")
     return json.loads(ran.stdout)
-
-
-def plain() -> float:
-    """Milliseconds of CPU for 30,000 additions in a loop: how fast this machine runs Python just now."""
-    began, total = time.process_time(), 0
-    for number in range(30_000):
-        total += number
-    return (time.process_time() - began) * 1e3
-
-
-def forced_write(folder: Path | None) -> float:
-    """Microseconds, median of 100, that the disk takes for one page that is forced to it."""
-    took: list[float] = []
-    with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
-        for _ in range(100):
-            began = time.perf_counter()
-            file.write(b"x" * PAGE)
-            os.fsync(file.fileno())
-            took.append(time.perf_counter() - began)
-    return 1e6 * statistics.median(took)
 
 
 def told(case: Case, found: dict[str, Any]) -> str:
@@ -163,12 +141,8 @@ def main() -> None:
         console.print(
             f"{done + 1:>4}/{len(work)}, {left // 60:.0f}:{left % 60:02.0f} left   {told(case, one)}", soft_wrap=True
         )
-    command = "python benchmarks/orchestration/run.py" + " --quick" * arguments.quick
     results = {
-        "command": command,
-        "python": platform.python_version(),
-        "machine": f"{os.cpu_count()} cores, no GPU",
-        "versions": {name: version(name) for name in PACKAGES},
+        **made(*PACKAGES),
         "plain_milliseconds": speed,
         "forced_write_microseconds": disk,
         "measurements": [{**asdict(case), "rounds": rounds} for case, rounds in found.items()],

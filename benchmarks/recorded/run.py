@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import platform
+import sys
 import tempfile
 import time
 from dataclasses import replace
@@ -36,6 +36,9 @@ from podium.training.rollouts import Rollouts, score
 from podium.training.statistics import mean_interval
 from podium.training.tasks.spec import load_tasks
 from podium.training.train_file import TrainSpec
+
+sys.path.append(str(Path(__file__).parents[1]))
+from machine import made
 
 HERE = Path(__file__).parent
 KNOBS = (0.002, 0.005, 0.01, 0.02, 0.05)
@@ -68,13 +71,12 @@ def main() -> None:
     note = f"{name}: held-out tasks of {splits}, one policy per split, its price knob turned"
     arguments.output.mkdir(parents=True, exist_ok=True)
     cost_quality(others, arguments.output / f"{name}.png", cost="dollars", curves={"trained": curve}, note=note)
-    made = {
-        "command": f"python benchmarks/recorded/run.py {arguments.pool.name} --seeds {arguments.seeds}",
-        "python": platform.python_version(),
+    figures = {
+        **made("numpy", "torch"),
         "minutes": round((time.monotonic() - began) / 60, 1),
         "per split": [{key: [list(map(float, part)) for part in value] for key, value in r.items()} for r in results],
     }
-    (arguments.output / f"{name}.json").write_text(json.dumps(made) + "\n")
+    (arguments.output / f"{name}.json").write_text(json.dumps(figures) + "\n")
 
 
 def dearest(result: dict[str, Scores]) -> str:

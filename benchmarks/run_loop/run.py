@@ -12,60 +12,42 @@ import argparse
 import json
 import platform
 import statistics
+import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from podium import Team
 
-FILE = """
-name: loop
-models: {{instant: {{provider: scripted, replies: {replies}, max_tokens: 16}}}}
-agents:
-  first: {{role: solver, model: instant}}
-  second: {{role: critic, model: instant}}
-  third: {{role: verifier, model: instant}}
-coordinator: {coordinator}
-budget: {{tokens: 100000000, calls: 10000}}
-"""
+sys.path.append(str(Path(__file__).parents[1]))
+from instant import AGENTS, TASK, instant
+from machine import made, plain
 
 TURNS = (10, 50, 200)
 
-REPLIES = json.dumps([f"the answer is {number}" for number in range(600)])
-"""In turn: an agent that says the same again and again would be stopped."""
 
-
-def coordinators() -> dict[tuple[int, int], str]:
+def coordinators() -> dict[tuple[int, int], dict[str, Any]]:
     """(directives per step, turns) -> a coordinator of the team file that runs just that."""
-    agents = ("first", "second", "third")
-    out: dict[tuple[int, int], str] = {}
+    out: dict[tuple[int, int], dict[str, Any]] = {}
     for turns in TURNS:
-        order = [agents[turn % 3] for turn in range(turns)]
-        out[1, turns] = json.dumps({"kind": "round_robin", "order": order})
+        out[1, turns] = {"kind": "round_robin", "order": [AGENTS[turn % 3] for turn in range(turns)]}
         for width in (2, 3):
-            out[width, turns] = json.dumps({"kind": "debate", "agents": agents[:width], "rounds": turns})
+            out[width, turns] = {"kind": "debate", "agents": AGENTS[:width], "rounds": turns}
     return out
-
-
-def plain() -> float:
-    """Milliseconds of CPU for 30,000 additions in a loop: how fast this machine runs Python just now."""
-    began, total = time.process_time(), 0
-    for number in range(30_000):
-        total += number
-    return (time.process_time() - began) * 1e3
 
 
 def main() -> None:
     """Measure and print; with --json write the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     teams: dict[tuple[int, int], Team] = {}
     with tempfile.TemporaryDirectory() as folder:
         for key, coordinator in coordinators().items():
             file = Path(folder) / f"{key[0]}-{key[1]}.yaml"
-            file.write_text(FILE.format(coordinator=coordinator, replies=REPLIES))
+            file.write_text(instant(coordinator))
             teams[key] = Team.load(file)
         figures: dict[tuple[int, int], list[float]] = {key: [] for key in teams}
         speed: list[float] = []
@@ -75,7 +57,7 @@ def main() -> None:
                 runs = max(1, 600 // (turns * width))
                 began = time.process_time()
                 for _ in range(runs):
-                    result = team.run("What is six times seven?")
+                    result = team.run(TASK)
                 used = time.process_time() - began
                 directives = sum(node.kind == "reply" for node in result.nodes)  # pyright: ignore[reportPossiblyUnboundVariable]
                 assert directives == width * turns, (directives, width, turns)
@@ -94,6 +76,7 @@ def main() -> None:
     print(f"30,000 additions in plain Python: median {usual:.2f} ms, minimum {least:.2f} ms of CPU")
     if arguments.json:
         data = {
+            **made(),
             "plain_milliseconds": speed,
             "rows": [
                 {"directives_per_step": width, "turns": turns, "microseconds": values}

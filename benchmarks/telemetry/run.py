@@ -1,9 +1,10 @@
 """What telemetry costs: CPU per directive through `Team.run`, off and on, with a model that answers at once.
 
-The team of the run loop's benchmark, four times in one process, in interleaved rounds: without telemetry; with spans,
-which are batched as usual and kept in memory by the exporter; with figures, read as Prometheus does once a round; and
-with both. A directive has two spans (its own and the model call's) and a third of its own where it is the only one of
-its step (the decision's). What an exporter does to send spans elsewhere comes on top, in a thread of its own.
+The team of the run loop's benchmark, four times in one process, in interleaved rounds, every other one in the opposite
+order: without telemetry; with spans, which are batched as usual and kept in memory by the exporter; with figures, read
+as Prometheus does once a round; and with both. A directive has two spans (its own and the model call's) and a third of
+its own where it is the only one of its step (the decision's). What an exporter does to send spans elsewhere comes on
+top, in a thread of its own.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import argparse
 import json
 import platform
 import statistics
+import sys
 import time
 from pathlib import Path
 
@@ -28,21 +30,12 @@ from podium.orchestrator.team_file import TeamSpec, parse_team
 from podium.orchestrator.telemetry.exporting import Scrape, scraped
 from podium.orchestrator.telemetry.watch import Telemetry
 
-FILE = """
-name: loop
-models: {{instant: {{provider: scripted, replies: {replies}, max_tokens: 16}}}}
-agents:
-  first: {{role: solver, model: instant}}
-  second: {{role: critic, model: instant}}
-  third: {{role: verifier, model: instant}}
-coordinator: {{kind: debate, agents: {agents}, rounds: {turns}}}
-budget: {{tokens: 100000000, calls: 10000}}
-"""
+sys.path.append(str(Path(__file__).parents[1]))
+from instant import AGENTS, TASK, instant
+from machine import made
 
 TURNS = 50
 RUNS = 4
-REPLIES = json.dumps([f"the answer is {number}" for number in range(600)])
-"""In turn: an agent that says the same again and again would be stopped."""
 WAYS = ("off", "traces", "metrics", "both")
 
 
@@ -68,7 +61,7 @@ class Watched:
         """Microseconds of CPU per directive, spans flushed and figures read once."""
         began = time.process_time()
         for _ in range(RUNS):
-            result = self.team.run("What is six times seven?")
+            result = self.team.run(TASK)
             assert sum(node.kind == "reply" for node in result.nodes) == width * TURNS
         self.tracers.force_flush()
         scraped([self.scrape], "")
@@ -90,14 +83,13 @@ def main() -> None:
     arguments = parser.parse_args()
     figures: dict[tuple[int, str], list[float]] = {}
     for width in (1, 3):
-        agents = json.dumps(["first", "second", "third"][:width])
-        spec = parse_team(FILE.format(replies=REPLIES, agents=agents, turns=TURNS))
+        spec = parse_team(instant({"kind": "debate", "agents": AGENTS[:width], "rounds": TURNS}))
         ways = {way: Watched(way, spec) for way in WAYS}
         for each in ways.values():
             each.round(width)
-        for _ in range(arguments.rounds):
-            for way, each in ways.items():
-                figures.setdefault((width, way), []).append(each.round(width))
+        for number in range(arguments.rounds):
+            for way in WAYS[::-1] if number % 2 else WAYS:
+                figures.setdefault((width, way), []).append(ways[way].round(width))
         for each in ways.values():
             each.close()
     print(f"microseconds of CPU per directive, {arguments.rounds} rounds; Python {platform.python_version()}\n")
@@ -111,7 +103,7 @@ def main() -> None:
             {"directives_per_step": width, "telemetry": way, "microseconds": [round(value, 2) for value in values]}
             for (width, way), values in figures.items()
         ]
-        data = {"command": "python benchmarks/telemetry/run.py", "turns": TURNS, "runs_per_round": RUNS, "rows": rows}
+        data = {**made("opentelemetry-sdk"), "turns": TURNS, "runs_per_round": RUNS, "rows": rows}
         arguments.json.write_text(json.dumps(data, indent=1) + "\n")
 
 

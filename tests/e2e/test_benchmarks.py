@@ -1,0 +1,67 @@
+"""Benchmarks say how their figures were made. Short forms of those that are quick; nobody looks at the figures here."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PROGRAMS = {
+    "run_loop": ["--rounds", "1"],
+    "telemetry": ["--rounds", "1"],
+    "journal": ["--rounds", "1", "--steps", "20"],
+}
+
+RULES = """
+import sys
+sys.path.insert(0, "benchmarks/orchestration")
+from run import plan
+rounds = {}
+for case, number in plan(False):
+    if case.kind == "speed":
+        rounds.setdefault((case.journal, case.concurrent, case.turns, case.delay), set()).add(number)
+print([what for what, numbers in rounds.items() if len(numbers) > 1])
+"""
+
+SECRET = """
+import sys
+sys.path.insert(0, "benchmarks")
+from machine import made
+print(made()["command"])
+"""
+
+
+def ran(*command: str) -> str:
+    done = subprocess.run(
+        [sys.executable, *command], cwd=ROOT, capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_result_says_how_it_was_made(name: str, tmp_path: Path) -> None:
+    program, file = f"benchmarks/{name}/run.py", tmp_path / "results.json"
+    arguments = [*PROGRAMS[name], "--json", str(file)]
+    ran(str(ROOT / program), *arguments)
+    made = json.loads(file.read_text())
+    assert made["command"] == " ".join(["python", program, *arguments])
+    assert made["python"].startswith(f"{platform.python_version()}, built with")
+    assert f"{os.cpu_count()} cores" in made["machine"]
+    assert "podium" in made["versions"]
+
+
+def test_a_command_is_told_without_its_passwords() -> None:
+    told = ran("-c", SECRET, "--postgresql", "postgresql://me:very-secret@host/runs")
+    assert "postgresql://me:***@host/runs" in told
+    assert "very-secret" not in told
+
+
+def test_all_sides_of_a_comparison_are_measured_as_often() -> None:
+    assert ran("-c", RULES) == "[]\n"
