@@ -25,6 +25,8 @@ from tests.faults.proxy import Proxy
 
 TASK = "How much is it?"
 SEED = 3
+TIMEOUT = 20.0
+"""Seconds of a model, where nothing else is said."""
 
 TOOLS = '''
 import os, subprocess, sys
@@ -62,6 +64,12 @@ class Desk:
     def team(self) -> Team:
         """The team, as a new process would have it."""
         return Team.load(self.file)
+
+    def hurry(self, agent: str, timeout: float) -> None:
+        """Give an agent's model so many seconds, in teams from here on."""
+        spec = json.loads(self.file.read_text())
+        spec["models"][agent]["timeout"] = timeout
+        self.file.write_text(json.dumps(spec))
 
     def mark(self) -> None:
         """From here on, what is done counts."""
@@ -143,9 +151,9 @@ def last_request(result: Result, agent: str) -> tuple[int, set[str]]:
 
 @asynccontextmanager
 async def desk(
-    column: str, folder: Path, *, journal: str | None = None, timeout: float = 20.0, tool: float | None = None
+    column: str, folder: Path, *, journal: str | None = None, tool: float | None = None
 ) -> AsyncGenerator[Desk]:
-    """A team under a coordinator. timeout: of its models; tool: seconds that bob's tool may take, None: he has none."""
+    """A team under a coordinator. tool: seconds that bob's tool may take, None: he has none."""
     if column == "learned":
         write_policy(folder)
     if tool is not None:
@@ -162,7 +170,7 @@ async def desk(
     spec = {
         "name": "desk",
         "models": {
-            name: {"provider": "openai", "model": name, "base_url": at[name], "timeout": timeout} for name in AGENTS
+            name: {"provider": "openai", "model": name, "base_url": at[name], "timeout": TIMEOUT} for name in AGENTS
         },
         "agents": {name: {"role": "solver", "model": name, "tools": own.get(name, [])} for name in AGENTS},
         "coordinator": COLUMNS[column],
@@ -175,5 +183,5 @@ async def desk(
         yield small
     finally:
         for listener in small.listeners():
-            listener.stop()
+            await listener.stop()
         small.check()

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.timeout(60)
 
 EVER = 1000
 SHORT = 2.0
-"""Seconds of a model's timeout where it hangs."""
+"""Seconds of the timeout of bob's model where it hangs."""
 
 REFUSES = {"HTTP 429": 429, "HTTP 500": 500}
 HARMS: dict[str, Harm] = {
@@ -55,10 +55,13 @@ def arm(small: Desk, fault: str, times: int) -> Callable[[], int]:
 @asynccontextmanager
 async def struck(column: str, folder: Path, fault: str, times: int) -> AsyncGenerator[Struck]:
     """A team that has worked unharmed, and will not be."""
-    timeout = SHORT if "hang" in fault else 20.0
-    async with desk(column, folder, timeout=timeout) as small, small.team() as team:
-        expected = await small.reference(team)
-        yield Struck(small, team, expected, arm(small, fault, times))
+    async with desk(column, folder) as small:
+        async with small.team() as team:
+            expected = await small.reference(team)
+        if "hang" in fault:
+            small.hurry("bob", SHORT)
+        async with small.team() as team:
+            yield Struck(small, team, expected, arm(small, fault, times))
 
 
 @pytest.mark.parametrize("column", COLUMNS)
