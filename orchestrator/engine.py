@@ -52,6 +52,7 @@ class Orchestrator:
 
     limits: of each run; shares: the most that an agent may use of them; pool: what all runs together may use;
     timeouts: seconds that a request to an agent may take. people: the way to a person; None: nobody can be asked.
+    wind_down: the agent that writes the best answer so far when a run can go on no more; its call is set aside.
     Immutable, but for what the pool has paid; any number of runs share it.
     """
 
@@ -70,6 +71,7 @@ class Orchestrator:
         pool: Budget | None = None,
         timeouts: Mapping[str, float] = NO_TIMEOUTS,
         people: WayToPeople | None = None,
+        wind_down: str | None = None,
     ) -> None:
         self.name = name
         self.bus = bus
@@ -83,6 +85,7 @@ class Orchestrator:
         self.pool = pool
         self.timeouts = timeouts
         self.people = people
+        self.wind_down = wind_down
         self._decider = Decider(coordinator)
 
     def led_by(self, coordinator: Coordinator) -> Orchestrator:
@@ -100,6 +103,7 @@ class Orchestrator:
             pool=self.pool,
             timeouts=self.timeouts,
             people=self.people,
+            wind_down=self.wind_down,
         )
 
     def within(self) -> dict[str, tuple[Budget, ...]]:
@@ -147,7 +151,7 @@ class Orchestrator:
                 except TimeoutError:
                     if not clock.expired():
                         raise
-                    result = work.wind_down("deadline", f"no reply within {work.budget.limits.seconds:g} seconds")
+                    result = await work.wind_down("deadline", f"no reply within {work.budget.limits.seconds:g} seconds")
         except RunPaused:
             raise
         except asyncio.CancelledError as error:
@@ -170,6 +174,8 @@ class Orchestrator:
                     cancelled.args = (result,)
                     raise
             raise
+        finally:
+            work.give_back()
         if log:
             try:
                 await log.end(result)

@@ -15,11 +15,12 @@ from typing import Any, TypeVar
 
 from podium.orchestrator.budget import Hold
 from podium.orchestrator.clock import Clock
+from podium.orchestrator.last_turn import LastTurn
 from podium.orchestrator.leases import Leases
 from podium.orchestrator.retrying import Retry, recover
 from podium.orchestrator.run_log import RunLog
 from podium.orchestrator.topology import Topology
-from podium.protocols.bus import Bus, Delta, Envelope, Send
+from podium.protocols.bus import Bus, Delta, Envelope, Lease, Send
 from podium.protocols.errors import CoordinatorError, ModelError, ModelUnreachable, PodiumError, RunError
 from podium.protocols.events import Asked, Event, Piece
 from podium.protocols.noise import seed_of
@@ -152,34 +153,45 @@ class Requests:
             leased = self._leases.lease(card, estimate, compute.max_tokens or card.max_tokens)
             if leased is None:
                 break
-            seed = None
-            if self._reply_seed is not None:
-                seed = seed_of(self._reply_seed, agent, turn, sample) & 0x7FFFFFFF
-            envelope = Envelope(
-                f"{directive.id}.{sample}" if sample else directive.id,
-                self._run,
-                self._task,
-                directive,
-                partial(self._visible, directive, upto),
-                leased[0],
-                estimate,
-                sample,
-                seed,
-                self._emit is not None and compute.samples == 1,
-            )
-            if self._people is not None:
-                envelope.ask = partial(self._person, envelope, self._people)
-            hold = leased[1]
-            if self.done:
-                known = self._known(envelope)
-                envelope.done = tuple(call for call in known if call.error is None)
-                for call in envelope.done:
-                    if isinstance(call.result, Generation):
-                        envelope.lease.pay(call.result.usage)
-                for call in known:
-                    if call.error is not None and isinstance(call.result, Generation):
-                        hold = self._leases.extend(agent, envelope.lease, hold, call.result.usage)
-            out.append((envelope, hold))
+            out.append(self._request(directive, sample, turn, upto, *leased, estimate))
+
+    def last(self, directive: Directive, turn: LastTurn) -> Request:
+        """The request that was set aside for when nothing else fits any more."""
+        self._asked[directive.agent] += 1
+        asked = self._asked[directive.agent]
+        return self._request(directive, 0, asked, len(self._nodes), turn.lease, turn.hold, turn.estimate)
+
+    def _request(
+        self, directive: Directive, sample: int, turn: int, upto: int, lease: Lease, hold: Hold, estimate: int
+    ) -> Request:
+        """One sample of a directive, to be sent. turn: how often its agent was asked; upto: nodes there are so far."""
+        agent, seed = directive.agent, None
+        if self._reply_seed is not None:
+            seed = seed_of(self._reply_seed, agent, turn, sample) & 0x7FFFFFFF
+        envelope = Envelope(
+            f"{directive.id}.{sample}" if sample else directive.id,
+            self._run,
+            self._task,
+            directive,
+            partial(self._visible, directive, upto),
+            lease,
+            estimate,
+            sample,
+            seed,
+            self._emit is not None and directive.compute.samples == 1,
+        )
+        if self._people is not None:
+            envelope.ask = partial(self._person, envelope, self._people)
+        if self.done:
+            known = self._known(envelope)
+            envelope.done = tuple(call for call in known if call.error is None)
+            for call in envelope.done:
+                if isinstance(call.result, Generation):
+                    lease.pay(call.result.usage)
+            for call in known:
+                if call.error is not None and isinstance(call.result, Generation):
+                    hold = self._leases.extend(agent, lease, hold, call.result.usage)
+        return envelope, hold
 
     def _known(self, envelope: Envelope) -> tuple[Call, ...]:
         """Calls that earlier lives of the run made for a request, those that failed included."""

@@ -7,15 +7,18 @@ their arrival, so a run is the same whatever the weather on the network.
 
 from __future__ import annotations
 
+import asyncio
+import math
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 from podium.orchestrator.budget import Budget
 from podium.orchestrator.clock import Clock
 from podium.orchestrator.coordinator import Memory, RunState, plurality
 from podium.orchestrator.deciding import Decider
 from podium.orchestrator.journal import ResumeState
+from podium.orchestrator.last_turn import LAST_TURN, LastTurn, last_turn
 from podium.orchestrator.leases import Leases
 from podium.orchestrator.requests import Answered, Failed, Outcome, Request, Requests
 from podium.orchestrator.run_log import RunLog
@@ -28,6 +31,9 @@ if TYPE_CHECKING:
     from podium.orchestrator.engine import Orchestrator, Settings
 
 __all__ = ["Run"]
+
+SPARE = 0.1
+"""Share of a run's seconds that is kept for its last turn, if it has one."""
 
 NO_ANSWERS: tuple[Kind, ...] = ("decision", "failure")
 """Kinds of nodes that no run can end with."""
@@ -63,6 +69,8 @@ class Run:
         self.memory: Memory = None
         size = sum(len(message.content) for message in task.messages)
         self.leases = Leases(self.budget, self.cards, size, team.within())
+        self.spare = 0.0  # seconds that are kept for the last turn
+        self.last_turn = None if team.wind_down is None else self._set_aside(team.wind_down)
         self.requests = Requests(
             id,
             task.messages,
@@ -82,6 +90,7 @@ class Run:
         self.said: dict[tuple[str, str, str, str], int] = {}  # how often who replied what to which instruction
         self.loop_of = ""  # who did so too often
         self.unfinished: tuple[Directive, ...] = ()  # what an earlier life of the run decided and did not do
+        self.ending: Decision | None = None  # the last turn, if an earlier life of the run got there
 
     def restore(self, before: ResumeState) -> None:
         """Go back to where an earlier life of the run ended: record, memory, budget and clock, without a call."""
@@ -96,6 +105,8 @@ class Run:
         self.budget.started -= before.nodes[-1].clock
         self.budget.deadline -= before.nodes[-1].clock
         self.decisions.extend(before.decisions)
+        if before.decisions and before.decisions[-1].policy.startswith(LAST_TURN):
+            self.ending = before.decisions[-1]
         spoken = {node.directive for node in before.nodes}
         for action in actions:
             if any(directive.id in spoken for directive in action):
@@ -109,7 +120,7 @@ class Run:
 
         When nothing more fits the budget the coordinator is asked once more: finishing is free, and which reply is
         the answer is its choice (the run counts as stopped by the budget). If it would rather go on, the run winds
-        down.
+        down; where a last turn is set aside, it is asked as if it could.
         """
         task = self.task
         coordinator, decider, log = self.team.coordinator, self.decider, self.log
@@ -122,16 +133,22 @@ class Run:
                 log.add(self.nodes[0])
             if self.emit:
                 self.emit(Added(self.id, self.nodes[0]))
+        if self.ending is not None:
+            return await self.wind_down(cast(Stop, self.ending.policy.removeprefix(LAST_TURN)), "it was at its end")
         if self.unfinished:
             ended = await self._act(self.unfinished)
             if ended is not None:
                 return ended
         while True:
             if self.loop_of:
-                return self.wind_down("loop", f"{self.loop_of} gives the same reply again and again")
+                return await self.wind_down("loop", f"{self.loop_of} gives the same reply again and again")
             self.affordable = self.leases.affordable()
             if len(self.nodes) == 1 and not any(self.affordable):
-                return self.wind_down("budget", "the budget does not hold one call")
+                return await self.wind_down("budget", "the budget does not hold one call")
+            if self.last_turn is not None and not any(self.affordable):
+                open_to = (True,) * len(self.cards)  # would it go on, if it could? then the last turn is made
+            else:
+                open_to = self.affordable
             state = RunState(
                 self.id,
                 task.messages,
@@ -139,7 +156,7 @@ class Run:
                 self.nodes,
                 len(self.decisions),
                 self.budget.left(),
-                self.affordable,
+                open_to,
                 self.memory,
                 self.settings.seed,
                 self.mode,
@@ -153,11 +170,7 @@ class Run:
                     decision = (made if isinstance(made, list) else await made)[0]
             except Exception as error:
                 raise self._blame("decide", error) from error
-            self.decisions.append(decision)
-            if self.emit:
-                self.emit(Decided(self.id, decision))
-            if log:
-                log.add(decision)
+            self._decided(decision)
             if decision.calls:
                 self._charge(decision, coordinator.name)
             action = decision.action
@@ -171,11 +184,18 @@ class Run:
             if ended is not None:
                 return ended
 
+    def _decided(self, decision: Decision) -> None:
+        self.decisions.append(decision)
+        if self.emit:
+            self.emit(Decided(self.id, decision))
+        if self.log:
+            self.log.add(decision)
+
     async def _act(self, directives: tuple[Directive, ...]) -> Result | None:
         """Carry directives out in parallel; the result, if that ends the run."""
         work = self.requests.of(directives)
         if not work:
-            return self.wind_down("budget", "the budget does not hold the calls that were decided")
+            return await self.wind_down("budget", "the budget does not hold the calls that were decided")
         done: Sequence[Outcome]
         if len(work) == 1:
             try:
@@ -196,7 +216,7 @@ class Run:
             raise stopped
         failed = [each for each in done if isinstance(each, Failed)]
         if failed and (len(failed) == len(done) or (answer is None and any(each.answer for each in directives))):
-            return self._given_up(failed[0].error)
+            return await self._given_up(failed[0].error)
         return None if answer is None else self.result("answered", answer)
 
     def _cut_off(self) -> None:
@@ -205,10 +225,10 @@ class Run:
             parents = (len(self.nodes) - 1,)
             self._add(self._node("failure", directive, cut.error.message, None, cut.calls, cut.usage, parents))
 
-    def _given_up(self, error: RunError) -> Result:
+    async def _given_up(self, error: RunError) -> Result:
         """The run's end when nothing came of a step: a budget that was used up still leaves the best answer so far."""
         if isinstance(error, BudgetExceeded):
-            return self.wind_down("budget", error.message)
+            return await self.wind_down("budget", error.message)
         raise error
 
     def _gather(self, work: Sequence[Request], done: Sequence[Outcome]) -> Node | None:
@@ -326,11 +346,17 @@ class Run:
             )
         return self.result("answered" if any(self.affordable) else "budget", self.nodes[action.answer])
 
-    def wind_down(self, stop: Stop, why: str) -> Result:
-        """End early with the best answer so far: what most replies agree on, else the newest reply.
+    async def wind_down(self, stop: Stop, why: str) -> Result:
+        """End early with the best answer so far: the last turn's, if one was set aside; else what most replies agree
+        on; else the newest reply.
 
         Raises BudgetExceeded when there is no reply at all, DeadlineExceeded when it is the time that was up.
         """
+        turn, self.last_turn = self.last_turn, None
+        if turn is not None:
+            answer = await self._write_answer(turn, stop)
+            if answer is not None:
+                return self.result(stop, answer)
         replies = [node for node in self.nodes if node.kind == "reply"]
         if not replies:
             exceeded = DeadlineExceeded if stop == "deadline" else BudgetExceeded
@@ -338,6 +364,58 @@ class Run:
         answers = [node.answer for node in replies if node.answer is not None]
         agreed = len(set(answers)) < len(answers)
         return self.result(stop, plurality(replies) if agreed else replies[-1])
+
+    def _set_aside(self, agent: str) -> LastTurn | None:
+        """Keep what the last turn needs, of the seconds too."""
+        card = next(card for card in self.cards if card.name == agent)
+        if self.budget.limits.seconds < math.inf:
+            self.spare = self.budget.limits.seconds * SPARE
+            self.budget.deadline -= self.spare
+        return last_turn(card, self.cards, self.leases)
+
+    async def _write_answer(self, turn: LastTurn, stop: Stop) -> Node | None:
+        """The last turn: its reply, or None where nothing came of it. An earlier life of the run may have begun it."""
+        self.budget.deadline += self.spare
+        turn.lease.deadline = self.budget.deadline
+        if self.clock.timeout is not None and not self.clock.timeout.expired():
+            self.clock.timeout.reschedule(None)  # the turn has the time that was kept for it
+        directive = await self._last_directive(turn, stop)
+        for node in self.nodes:
+            if node.directive == directive.id and node.kind == "reply":
+                return node
+        seconds = self.budget.deadline - time.monotonic()
+        try:
+            async with asyncio.timeout(seconds if seconds < math.inf else None):
+                came = await self.requests.ask(*self.requests.last(directive, turn), alone=True)
+        except TimeoutError:
+            came = None
+        parents = (len(self.nodes) - 1,)
+        if came is None:
+            self._cut_off()
+            return None
+        if isinstance(came, Failed):
+            self._add(self._node("failure", directive, came.error.message, None, came.calls, came.usage, parents))
+            return None
+        return self._reply(directive, *came, parents)
+
+    async def _last_directive(self, turn: LastTurn, stop: Stop) -> Directive:
+        """What the last turn is told, once that is durable."""
+        if self.ending is not None and not isinstance(self.ending.action, Finish):
+            return self.ending.action[0]
+        step = len(self.decisions)
+        directive = turn.directive(f"{self.id}.{step}.0", self.nodes, self.team.topology)
+        left = self.budget.left().fractions
+        name = f"{self.id}.{step}"
+        self._decided(Decision(name, step, (directive,), LAST_TURN + stop, seen=len(self.nodes), budget_left=left))
+        if self.log:
+            await self.log.commit()
+        return directive
+
+    def give_back(self) -> None:
+        """The run has ended: what is still set aside for its last turn is free again, for other runs."""
+        if self.last_turn is not None:
+            for budget in self.leases.under[self.last_turn.card.name]:
+                budget.settle(self.last_turn.hold, NO_USAGE)
 
     def result(self, stop: Stop, node: Node | None) -> Result:
         """The run as it stands."""

@@ -114,6 +114,7 @@ class Team:
             pool=Budget(limits(spec.pool), shared=True) if spec.pool != ShareSpec() else None,
             retry=retry,
             timeouts={name: agent.timeout for name, agent in spec.agents.items() if agent.timeout is not None},
+            wind_down=spec.budget.wind_down,
             people=self.people.ask if asks or any(agent.asks for agent in self.agents.values()) else None,
         )
         self._runner = telemetry.watched(self.orchestrator) if telemetry else self.orchestrator
@@ -373,7 +374,8 @@ def _tool(tool: str | ToolSpec, base: Path, agent: str, telemetry: Telemetry | N
 
 def limits(budget: BudgetSpec | ShareSpec) -> Limits:
     """What a team file's budget means."""
-    given = {name: value for name, value in budget.model_dump().items() if value is not None}
+    named = budget.model_dump(exclude={"wind_down"})
+    given = {name: value for name, value in named.items() if value is not None}
     return Limits(**given)
 
 

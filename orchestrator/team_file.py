@@ -136,6 +136,8 @@ class BudgetSpec(StrictModel):
     """Dollars, by the prices of the models."""
     repeats: Count | None = 10
     """How often an agent may give the same reply to the same instruction; once more, and the run is ended as a loop."""
+    wind_down: Name | None = None
+    """The agent that writes the best answer so far when a limit is reached; its call is set aside from the start."""
 
 
 class RetrySpec(StrictModel):
@@ -258,10 +260,22 @@ def references(data: Mapping[str, Any]) -> Iterator[Problem]:
     aggregator = coordinator.get("aggregator")
     if isinstance(aggregator, str) and list(agents) == [aggregator] and not coordinator.get("agents"):
         yield Problem(("coordinator",), "the aggregator is the only agent, and nobody is left to propose", show=False)
+    yield from _wind_down(_mapping(data.get("budget")), agents, models)
     yield from _nested(data)
     for index, edge in enumerate(_sequence(_mapping(data.get("topology")).get("edges"))):
         for end, name in enumerate(_sequence(edge)):
             yield from _unknown("agent", name, agents, ("topology", "edges", index, end))
+
+
+def _wind_down(budget: Mapping[str, Any], agents: Mapping[str, Any], models: Mapping[str, Any]) -> Iterator[Problem]:
+    """Who writes the last answer: an agent, no person, and not with the only call there is."""
+    name = budget.get("wind_down")
+    yield from _unknown("agent", name, agents, ("budget", "wind_down"))
+    if _mapping(models.get(str(_mapping(agents.get(str(name))).get("model")))).get("provider") == "human":
+        what = "a person cannot be waited for when the time is up"
+        yield Problem(("budget", "wind_down"), what, "an agent with another model")
+    if name is not None and budget.get("calls") == 1:
+        yield Problem(("budget", "calls"), "the only call would be kept for wind_down", "2 or more")
 
 
 def _nested(data: Mapping[str, Any]) -> Iterator[Problem]:

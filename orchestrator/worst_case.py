@@ -12,7 +12,8 @@ tokens. A request to it makes R = 1 + (max_tool_rounds if it has tools) calls. C
 and writes at most max_tokens; together at most the model's `context`, where one is stated. A request uses the sum over
 r, in dollars at the model's prices. One tool is assumed per round. Each sample of a directive is a request of its own,
 and all of them leave one reply behind for others to see. Calls that a coordinator makes to decide (llm, llm_selector)
-are counted on their own row; they are paid after the fact, so the last of them may come on top of the budget.
+are counted on their own row; they are paid after the fact, so the last of them may come on top of the budget. Where
+`wind_down` names an agent, its last turn is one call more.
 """
 
 from __future__ import annotations
@@ -185,6 +186,10 @@ def worst_case(
         by_agent = count.scheduled(steps)
         by_agent = {name: use.at_most(count.share(name)) for name, use in by_agent.items()}
         work = _sum(by_agent.values())
+    last = count.last_turn()
+    if team.budget.wind_down is not None:
+        by_agent[team.budget.wind_down] = (by_agent.get(team.budget.wind_down, NOTHING) + last).at_most(count.limits)
+    work = work + last
     decisions = count.decisions()
     deciding = _sum(decisions)
     limits = count.limits
@@ -307,6 +312,15 @@ class _Count:
             if most <= MOST_REQUESTS:
                 return total
         return Use(most * max(1, *(self.request(name, 0).calls for name in agents)), math.inf, math.inf)
+
+    def last_turn(self) -> Use:
+        """What the last turn can use: one call, shown a reply of everybody at most."""
+        name = self.team.budget.wind_down
+        if name is None:
+            return NOTHING
+        shown = sum(self.reply(other) for other in self.team.agents if self.topology.may_see(name, other))
+        spec = self.team.agents[name]
+        return self.call(spec.model, _own_tokens(spec) + self.task_tokens + INSTRUCTION_TOKENS + shown)
 
     def _most_requests(self) -> float:
         """Requests that a choosing coordinator can make before any budget ends the run."""

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from podium.orchestrator.budget import Limits
+from podium.orchestrator.budget import Budget, Limits
 from podium.orchestrator.coordinator import Coordinator, RunState, Stateless, decision
 from podium.orchestrator.engine import DEFAULTS, Orchestrator, Settings
 from podium.orchestrator.retrying import Retry
@@ -81,6 +81,8 @@ class Stage:
         limits: Limits | None = None,
         name: str = "stage",
         retry: Retry = ONCE,
+        wind_down: str | None = None,
+        pool: Budget | None = None,
     ) -> None:
         self.speakers = {speaker.name: speaker for speaker in speakers}
         self.names = tuple(self.speakers)
@@ -88,13 +90,22 @@ class Stage:
         self.limits = limits or Limits()
         self.name = name
         self.retry = retry
+        self.wind_down = wind_down
+        self.pool = pool
 
     def __getitem__(self, name: str) -> Speaker:
         return self.speakers[name]
 
     def led_by(self, coordinator: Coordinator) -> Orchestrator:
         return Orchestrator(
-            self.name, MemoryBus(self.speakers), coordinator, self.topology, self.limits, retry=self.retry
+            self.name,
+            MemoryBus(self.speakers),
+            coordinator,
+            self.topology,
+            self.limits,
+            retry=self.retry,
+            wind_down=self.wind_down,
+            pool=self.pool,
         )
 
     def run(

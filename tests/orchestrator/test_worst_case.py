@@ -215,11 +215,18 @@ class Talkative:
 
 @pytest.mark.parametrize(("kind", "coordinator"), RUNS, ids=[row[0] for row in RUNS])
 @pytest.mark.parametrize(
-    ("budget", "limits"), [(NO_LIMIT, Limits()), ("{tokens: 3000, calls: 5}", Limits(tokens=3000, calls=5))]
+    ("budget", "limits", "last"),
+    [
+        (NO_LIMIT, Limits(), None),
+        ("{tokens: 3000, calls: 5}", Limits(tokens=3000, calls=5), None),
+        ("{tokens: 3000, calls: 5, wind_down: b}", Limits(tokens=3000, calls=5), "b"),
+    ],
 )
-def test_a_real_run_never_uses_more(kind: str, coordinator: Coordinator, budget: str, limits: Limits) -> None:
+def test_a_real_run_never_uses_more(
+    kind: str, coordinator: Coordinator, budget: str, limits: Limits, last: str | None
+) -> None:
     bus = MemoryBus({name: Agent(name, "r", Talkative(), prompt=PROMPT) for name in "abc"})
-    orchestrator = Orchestrator("t", bus, coordinator, Topology.full("abc"), limits)
+    orchestrator = Orchestrator("t", bus, coordinator, Topology.full("abc"), limits, wind_down=last)
     case = worst_case(team(kind, budget), task_tokens=500)
     for seed in range(5):
         try:

@@ -1,0 +1,69 @@
+"""The last turn of a run that can go on no more: a call, set aside from the beginning, that writes the best answer.
+
+What is set aside is one call of one agent: its longest reply, and a prompt that holds the task and some replies, never
+more than a quarter of any limit. When the turn comes, the agent is shown as many of the newest replies as fit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from podium.orchestrator.budget import Hold, Limits
+from podium.orchestrator.leases import SHORTEST_REPLY, Leases
+from podium.orchestrator.topology import Topology
+from podium.protocols.bus import Card, Lease
+from podium.protocols.record import Directive, Node, View
+
+__all__ = ["LAST_TURN", "LastTurn", "last_turn"]
+
+INSTRUCTION = "No further step is possible. Give the best final answer to the task now, from what has been said so far."
+
+LAST_TURN = "last turn: "
+"""Whose decision it is, in the record; behind it stands why the run could not go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class LastTurn:
+    """What is set aside for it. estimate: tokens of its prompt; room: characters of replies that the prompt holds."""
+
+    card: Card
+    lease: Lease
+    hold: Hold
+    estimate: int
+    room: int
+
+    def directive(self, id: str, nodes: Sequence[Node], topology: Topology) -> Directive:
+        """What the agent is told, with the newest replies that fit. id: of the directive."""
+        count, room = 0, self.room
+        for node in reversed(nodes):
+            if node.kind == "reply" and topology.may_see(self.card.name, node.author):
+                room -= len(node.content) + len(node.author) + 4
+                if room < 0:
+                    break
+                count += 1
+        view = View("last", count) if count else View("none")
+        return Directive(id, self.card.name, "aggregate", INSTRUCTION, view, answer=True)
+
+
+def last_turn(card: Card, cards: Sequence[Card], leases: Leases) -> LastTurn | None:
+    """Set a last turn aside; None where a quarter of some limit does not hold it. cards: of the whole team."""
+    own = leases.estimate(card, len(INSTRUCTION))
+    cap = card.max_tokens
+    wanted = own + sum(each.max_tokens for each in cards) + cap
+    tokens = int(min(wanted, *(_quarter(budget.limits, card) for budget in leases.under[card.name])))
+    cap = min(cap, tokens - own)
+    if cap < min(card.max_tokens, SHORTEST_REPLY):
+        return None
+    leased = leases.lease(replace(card, rounds=1), tokens - cap, cap)
+    if leased is None:
+        return None
+    return LastTurn(card, *leased, tokens - cap, int((tokens - cap - own) * card.chars_per_token))
+
+
+def _quarter(limits: Limits, card: Card) -> float:
+    """Tokens that a quarter of some limits holds; none where they hold fewer than two calls."""
+    dearest = max(card.price) * 1e-6
+    dollars = limits.dollars / 4 / dearest if dearest else math.inf
+    return min(limits.tokens / 4, dollars) if limits.calls >= 2 else 0
