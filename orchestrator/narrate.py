@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from podium.orchestrator.decision_words import Belief, beliefs, percent, why
+from podium.orchestrator.last_turn import LAST_TURN
 from podium.protocols.record import (
     NO_USAGE,
     Decision,
@@ -136,7 +137,7 @@ def tell(run: SavedRun) -> Story:
         tuple(_step(decision, run) for decision in run.decisions),
         run.answer,
         run.nodes[run.node].author if run.node else "",
-        ENDINGS[run.stop],
+        _ending(run),
         _shares(run),
         run.usage,
         run.seconds,
@@ -248,6 +249,12 @@ def _shares(run: SavedRun) -> tuple[Share, ...]:
         )
         shares.append(Share("(without a reply)", 0, rest))
     return tuple(shares)
+
+
+def _ending(run: SavedRun) -> str:
+    """Why it ended, and where the answer comes from."""
+    wrote = run.decisions and run.decisions[-1].policy.startswith(LAST_TURN)
+    return ENDINGS[run.stop].replace("was taken", "was written" if wrote else "was taken")
 
 
 def _notes(run: SavedRun) -> list[str]:

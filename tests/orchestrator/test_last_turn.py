@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from podium.agents.scripted import ScriptedModel
+from podium.orchestrator import narrate
 from podium.orchestrator.budget import Budget, Limits
 from podium.orchestrator.journal import Journal
 from podium.orchestrator.last_turn import INSTRUCTION
@@ -179,6 +180,7 @@ def test_a_run_that_was_killed_at_its_end_ends_as_it_would_have(tmp_path: Path) 
         expected = first.run("how much?", seed=5)
     assert (authors(expected), expected.stop) == (["ann", "bob", "cyd", "cyd"], "budget")
     assert expected.answer == expected.nodes[-1].content
+    assert narrate.tell(whole.load(expected.run)).ending.endswith("the best answer so far was written")
     assert [decision.policy for decision in expected.decisions[-2:]] == ["round_robin", "last turn: budget"]
     *steps, last = noted.transactions
     for kept, cut in enumerate([*(steps[:number] for number in range(1, len(steps) + 1)), [*steps, last[:-1]]]):
