@@ -13,7 +13,6 @@ import typer
 
 from podium.commands import run as running
 from podium.commands.folders import folder_for
-from podium.commands.questions import in_words
 from podium.commands.show import Full, Most, Url, listing, opened, telling
 from podium.commands.terminal import for_terminal
 from podium.protocols.errors import InputError
@@ -71,6 +70,8 @@ def questions(
 ) -> None:
     """List what runs ask people, the oldest question first."""
     from dataclasses import asdict
+
+    from podium.commands.questions import in_words
 
     with opened(journal) as kept:
         waiting = kept.questions()
