@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary, ref
 
 from sqlalchemy import ColumnElement, Connection, Select, select
 from sqlalchemy.exc import SQLAlchemyError
@@ -65,17 +67,16 @@ class Listed:
 
 @dataclass(slots=True)
 class _Written:
-    """An append that is under way. last: the run takes no more after it."""
+    """An append that is under way. last: the run takes no more after it; due: when it has to be written, loop time."""
 
+    run: str
     tail: Tail
     future: asyncio.Future[None]
     last: bool
-    timer: asyncio.TimerHandle | None = None
+    due: float
 
     def done(self, error: JournalError | None) -> None:
         """It is written, or it cannot be."""
-        if self.timer is not None:
-            self.timer.cancel()
         if self.future.done():
             return
         if error is None:
@@ -84,6 +85,41 @@ class _Written:
         self.future.set_exception(error)
         if not self.last:
             self.future.exception()  # if nobody awaits it, the next append will say so, and not the event loop
+
+
+class _Watch:
+    """Sees to it that no append waits for ever. They are due in the order they come, so one timer does for a loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, late: Callable[[str], JournalError]) -> None:
+        self._loop = ref(loop)
+        self._late = late
+        self._waiting = deque[_Written]()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, written: _Written) -> None:
+        """One more."""
+        waiting = self._waiting
+        while waiting and waiting[0].future.done():
+            waiting.popleft()
+        waiting.append(written)
+        if self._timer is None:
+            self._set()
+
+    def _set(self) -> None:
+        loop = self._loop()
+        if loop is not None:
+            self._timer = loop.call_at(self._waiting[0].due, self._ring, loop)
+
+    def _ring(self, loop: asyncio.AbstractEventLoop) -> None:
+        """What was not written in time counts as not written."""
+        waiting, self._timer = self._waiting, None
+        while waiting and (waiting[0].future.done() or waiting[0].due <= loop.time()):
+            late = waiting.popleft()
+            if not late.future.done():
+                late.tail.error = late.tail.error or self._late(late.run)
+                late.done(late.tail.error)
+        if waiting:
+            self._set()
 
 
 class Journal:
@@ -104,6 +140,7 @@ class Journal:
         self._deadline = PATIENCE * address.timeout
         self._writer = Writer(self._engine, self._name)
         self._tails: dict[str, Tail] = {}
+        self._watches = WeakKeyDictionary[asyncio.AbstractEventLoop, _Watch]()
 
     def append(self, run: str, entries: Sequence[Entry]) -> asyncio.Future[None]:
         """Write what happened, all of it or nothing; done when it is durable. Returns at once, also if not awaited.
@@ -119,8 +156,8 @@ class Journal:
         if end is not None:
             del self._tails[run]
         loop = asyncio.get_running_loop()
-        written = _Written(tail, loop.create_future(), last=end is not None)
-        written.timer = loop.call_later(self._deadline, self._overdue, run, written)
+        written = _Written(run, tail, loop.create_future(), end is not None, loop.time() + self._deadline)
+        self._watch(loop, written)
         rows = self._rows(run, tail, entries)
         if tail.error is None:
             line = listed(head) if head else None
@@ -129,10 +166,12 @@ class Journal:
             written.done(tail.error)
         return written.future
 
-    def _overdue(self, run: str, written: _Written) -> None:
-        """It was not written in time, and counts as not written."""
-        written.tail.error = written.tail.error or self._late(run)
-        written.done(written.tail.error)
+    def _watch(self, loop: asyncio.AbstractEventLoop, written: _Written) -> None:
+        """See to it that it does not wait for ever."""
+        watch = self._watches.get(loop)
+        if watch is None:
+            watch = self._watches[loop] = _Watch(loop, self._late)
+        watch.add(written)
 
     def _open(self, run: str, head: Head | None) -> Tail:
         """Where the run's next entry goes."""

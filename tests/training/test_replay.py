@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from podium.orchestrator.budget import Limits
-from podium.orchestrator.learned import Policy
+from podium.orchestrator.engine import Settings
+from podium.orchestrator.learned import LearnedCoordinator, Policy
 from podium.protocols.events import Result
 from podium.protocols.record import Finish
 from podium.training.policy_loss import decided, unrolled
@@ -70,6 +71,20 @@ def test_a_replayed_decision_is_as_likely_as_it_was(limits: Limits | None, knob:
     assert heads == {"pick", "answer", *HEADS}
     if limits is not None:
         assert any(not all(decision.factors[0].mask[:3]) for decision in decisions if decision.step < WIDE.max_steps)
+
+
+def test_a_last_turn_is_nobodys_choice() -> None:
+    crew = stage(limits=Limits(calls=5))
+    crew.wind_down = "ann"
+    policy = loud()
+    results = [
+        crew.run(LearnedCoordinator(policy), each, settings=Settings(place, place, "sample"))
+        for place, each in enumerate(TASKS)
+    ]
+    decisions = [decision for result in results for decision in result.decisions]
+    assert any(decision.policy == "last turn: budget" for decision in decisions)
+    log_probs, _ = replayed(policy, arrays(results, policy))
+    np.testing.assert_allclose(log_probs, [decision.log_prob for decision in decisions], atol=2e-5)
 
 
 def test_at_the_step_limit_a_poor_run_is_replayed_too() -> None:
