@@ -15,7 +15,7 @@ import numpy as np
 from podium.orchestrator.coordinators.skill_table import Key, SkillTable
 from podium.orchestrator.coordinators.skills import Skills
 from podium.orchestrator.coordinators.steps import SAMPLE_OPTIONS
-from podium.orchestrator.learned.text import encode
+from podium.orchestrator.learned.text import encode, telling_words
 from podium.protocols.errors import MissingExtra
 from podium.protocols.events import Result
 from podium.protocols.noise import seed_of
@@ -33,12 +33,13 @@ def fit_skills(texts: Sequence[str], skills: int, *, seed: int = 0) -> Skills:
         from sklearn import cluster
     except ImportError:
         raise MissingExtra("fitting a skill table", "train", "scikit-learn") from None
-    vectors = np.stack([encode(text)[0] for text in texts])
+    words = telling_words(texts)
+    vectors = np.stack([encode(text, words)[0] for text in texts])
     count = min(skills, len(np.unique(vectors, axis=0)))
     if count < 2:
         return Skills()
     k_means: Any = cluster.KMeans  # scikit-learn carries no types
-    return Skills.from_centres(k_means(count, n_init=4, random_state=seed).fit(vectors).cluster_centers_)
+    return Skills.from_centres(k_means(count, n_init=4, random_state=seed).fit(vectors).cluster_centers_, words)
 
 
 async def fit_skill_table(

@@ -16,7 +16,7 @@ from podium.protocols.errors import PolicyError
 
 __all__ = ["FORMAT", "load_table", "save_table"]
 
-FORMAT = 1
+FORMAT = 2
 """Version of the file; raised whenever the layout or the features of a skill change."""
 
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -40,12 +40,13 @@ class _File(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     kind: Literal["podium-skill-table"]
-    format: Literal[1]
+    format: Literal[2]
     max_steps: int = Field(ge=1)
     samples: tuple[Annotated[int, Field(ge=1)], ...] = Field(min_length=1)
     explore: Amount
     cost_weight: Amount
     skills: tuple[dict[Annotated[int, Field(ge=0, lt=WIDTH)], Weight], ...]
+    words: tuple[str, ...] | None
     rows: tuple[_Row, ...]
 
 
@@ -60,6 +61,7 @@ def save_table(table: SkillTable, path: str | Path) -> Path:
         explore=table.explore,
         cost_weight=table.cost_weight,
         skills=table.skills.centroids,
+        words=None if table.skills.words is None else tuple(sorted(table.skills.words)),
         rows=tuple(
             _Row(**key._asdict(), own=_counts(arm.own), after=_counts(arm.after))
             for key, arm in sorted(table.arms.items())
@@ -99,7 +101,7 @@ def load_table(path: str | Path, agents: Sequence[str] | None = None) -> SkillTa
         Key(row.skill, row.step, row.agent, row.samples): Arm(Tally(*row.own), Tally(*row.after)) for row in file.rows
     }
     table = SkillTable(
-        Skills(file.skills),
+        Skills(file.skills, None if file.words is None else frozenset(file.words)),
         arms,
         max_steps=file.max_steps,
         samples=file.samples,

@@ -1,8 +1,9 @@
 """Which skill a task asks for, told from its text alone.
 
-The nearest of K centroids over hashed n-grams, in which a run of digits counts only by its length: tasks that are
-worded alike share a skill whatever their numbers. The centroids are fitted on training tasks
-(`podium.training.baselines`); a key is only a row of a table, it carries no name and no reference.
+The nearest of K centroids over hashed n-grams, in which a run of digits, and a word that does not keep coming back in
+the training tasks, count only by their length: tasks that are worded alike share a skill whatever they are about. The
+centroids are fitted on training tasks (`podium.training.baselines`); a key is only a row of a table, it carries no name
+and no reference.
 """
 
 from __future__ import annotations
@@ -25,10 +26,12 @@ class Skills:
     """A fixed map from texts to keys 0 to K - 1.
 
     centroids: one row per skill, feature -> weight, features in 0 to WIDTH - 1. No row: every text has key 0.
+    words: those that are told apart, all when left out.
     """
 
-    def __init__(self, centroids: Sequence[Mapping[int, float]] = ()) -> None:
+    def __init__(self, centroids: Sequence[Mapping[int, float]] = (), words: frozenset[str] | None = None) -> None:
         self.centroids = tuple(dict(row) for row in centroids)
+        self.words = words
         self._dense = np.zeros((len(self.centroids), WIDTH), np.float32)
         for place, row in enumerate(self.centroids):
             self._dense[place, list(row)] = list(row.values())
@@ -37,13 +40,13 @@ class Skills:
         """Text -> key; each text is encoded once."""
 
     @staticmethod
-    def from_centres(centres: NDArray[np.floating]) -> Skills:
+    def from_centres(centres: NDArray[np.floating], words: frozenset[str] | None = None) -> Skills:
         """From dense centres (K, WIDTH), as a clustering gives them."""
         rows: list[dict[int, float]] = []
         for centre in centres:
             top = np.argsort(-np.abs(centre), kind="stable")[:KEPT]
             rows.append({int(feature): round(float(centre[feature]), 5) for feature in sorted(top) if centre[feature]})
-        return Skills(rows)
+        return Skills(rows, words)
 
     def __len__(self) -> int:
         return max(1, len(self.centroids))
@@ -51,4 +54,4 @@ class Skills:
     def _of(self, text: str) -> int:
         if len(self.centroids) < 2:
             return 0
-        return int(np.argmax(self._dense @ encode(text)[0]))
+        return int(np.argmax(self._dense @ encode(text, self.words)[0]))
