@@ -24,6 +24,7 @@ from podium.orchestrator.clock import Clock
 from podium.orchestrator.journal import Journal
 from podium.orchestrator.people import People
 from podium.orchestrator.run_log import RunLog
+from podium.orchestrator.server import make_app
 from podium.orchestrator.team import Team
 from podium.orchestrator.team_file import TeamSpec
 from podium.protocols.bus import Lease
@@ -472,6 +473,7 @@ def test_training_asks_nobody() -> None:
     team = person_team(boss={"fallback": ["small"]})
     (result,) = asyncio.run(Rollouts(team.orchestrator).run(None, [Task.of("how much?")], seeds=[0]))
     assert result.answer == "I say 12"
+    assert [call.error for call in result.nodes[-1].calls if call.error] == ["there is nobody to ask"]
     assert team.orchestrator.people is not None
 
 
@@ -692,6 +694,25 @@ def test_over_http_a_journal_that_cannot_be_used_is_an_error_in_openais_form(
                     assert told["message"] == str(error)
             assert http.post(there, json={"text": "12"}).status_code == 200
             assert result().answer == "12"
+
+
+def test_over_http_who_hangs_up_while_answering_is_not_an_error() -> None:
+    async def work() -> list[Any]:
+        sent: list[Any] = []
+
+        async def receive() -> dict[str, str]:
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        scope: dict[str, Any] = {"type": "http", "method": "POST", "path": "/v1/questions/r/c1", "query_string": b""}
+        await make_app({"desk": person_team()})(
+            {**scope, "headers": [(b"content-type", b"application/json")]}, receive, send
+        )
+        return sent
+
+    assert asyncio.run(work())[0]["status"] == 499
 
 
 def raising(error: Exception) -> Callable[..., Any]:
