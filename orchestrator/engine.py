@@ -175,7 +175,8 @@ class Orchestrator:
                     raise
             raise
         finally:
-            work.give_back()
+            if work.last_turn is not None:
+                work.last_turn.give_back()
         if log:
             try:
                 await log.end(result)

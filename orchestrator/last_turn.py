@@ -1,24 +1,31 @@
 """The last turn of a run that can go on no more: a call, set aside from the beginning, that writes the best answer.
 
 What is set aside is one call of one agent: its longest reply, and a prompt that holds the task and some replies, never
-more than a quarter of any limit. When the turn comes, the agent is shown as many of the newest replies as fit.
+more than a quarter of any limit; and a tenth of the time. When the turn comes, the agent is shown as many of the newest
+replies as fit.
 """
 
 from __future__ import annotations
 
+import asyncio
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from podium.orchestrator.budget import Hold, Limits
+from podium.orchestrator.clock import Clock
 from podium.orchestrator.leases import SHORTEST_REPLY, Leases
 from podium.orchestrator.topology import Topology
 from podium.protocols.bus import Card, Lease
-from podium.protocols.record import Directive, Node, View
+from podium.protocols.record import NO_USAGE, Directive, Node, View
 
 __all__ = ["LAST_TURN", "LastTurn", "last_turn"]
 
 INSTRUCTION = "No further step is possible. Give the best final answer to the task now, from what has been said so far."
+
+TIME = 0.1
+"""Share of a run's seconds that is kept for it."""
 
 LAST_TURN = "last turn: "
 """Whose decision it is, in the record; behind it stands why the run could not go on."""
@@ -26,13 +33,18 @@ LAST_TURN = "last turn: "
 
 @dataclass(frozen=True, slots=True)
 class LastTurn:
-    """What is set aside for it. estimate: tokens of its prompt; room: characters of replies that the prompt holds."""
+    """What is set aside for it.
+
+    estimate: tokens of its prompt; room: characters of replies that the prompt holds; seconds: off the run's deadline.
+    """
 
     card: Card
+    leases: Leases
     lease: Lease
     hold: Hold
     estimate: int
     room: int
+    seconds: float
 
     def directive(self, id: str, nodes: Sequence[Node], topology: Topology) -> Directive:
         """What the agent is told, with the newest replies that fit. id: of the directive."""
@@ -46,9 +58,25 @@ class LastTurn:
         view = View("last", count) if count else View("none")
         return Directive(id, self.card.name, "aggregate", INSTRUCTION, view, answer=True)
 
+    def timeout(self, clock: Clock) -> asyncio.Timeout:
+        """Its time begins: what was kept for it, and what the run has left. clock: of the run; it ends nothing now."""
+        budget = self.leases.budget
+        budget.deadline += self.seconds
+        self.lease.deadline = budget.deadline
+        if clock.timeout is not None and not clock.timeout.expired():
+            clock.timeout.reschedule(None)
+        left = budget.deadline - time.monotonic()
+        return asyncio.timeout(left if left < math.inf else None)
 
-def last_turn(card: Card, cards: Sequence[Card], leases: Leases) -> LastTurn | None:
-    """Set a last turn aside; None where a quarter of some limit does not hold it. cards: of the whole team."""
+    def give_back(self) -> None:
+        """It was not needed: what is set aside is free again, for other runs."""
+        for budget in self.leases.under[self.card.name]:
+            budget.settle(self.hold, NO_USAGE)
+
+
+def last_turn(agent: str, cards: Sequence[Card], leases: Leases) -> LastTurn | None:
+    """Set a last turn of an agent aside; None where a quarter of some limit does not hold it. cards: of the team."""
+    card = next(card for card in cards if card.name == agent)
     own = leases.estimate(card, len(INSTRUCTION))
     cap = card.max_tokens
     wanted = own + sum(each.max_tokens for each in cards) + cap
@@ -59,7 +87,10 @@ def last_turn(card: Card, cards: Sequence[Card], leases: Leases) -> LastTurn | N
     leased = leases.lease(replace(card, rounds=1), tokens - cap, cap)
     if leased is None:
         return None
-    return LastTurn(card, *leased, tokens - cap, int((tokens - cap - own) * card.chars_per_token))
+    limit = leases.budget.limits.seconds
+    seconds = limit * TIME if limit < math.inf else 0.0
+    leases.budget.deadline -= seconds
+    return LastTurn(card, leases, *leased, tokens - cap, int((tokens - cap - own) * card.chars_per_token), seconds)
 
 
 def _quarter(limits: Limits, card: Card) -> float:

@@ -7,8 +7,6 @@ their arrival, so a run is the same whatever the weather on the network.
 
 from __future__ import annotations
 
-import asyncio
-import math
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal, cast
@@ -31,9 +29,6 @@ if TYPE_CHECKING:
     from podium.orchestrator.engine import Orchestrator, Settings
 
 __all__ = ["Run"]
-
-SPARE = 0.1
-"""Share of a run's seconds that is kept for its last turn, if it has one."""
 
 NO_ANSWERS: tuple[Kind, ...] = ("decision", "failure")
 """Kinds of nodes that no run can end with."""
@@ -69,8 +64,7 @@ class Run:
         self.memory: Memory = None
         size = sum(len(message.content) for message in task.messages)
         self.leases = Leases(self.budget, self.cards, size, team.within())
-        self.spare = 0.0  # seconds that are kept for the last turn
-        self.last_turn = None if team.wind_down is None else self._set_aside(team.wind_down)
+        self.last_turn = None if team.wind_down is None else last_turn(team.wind_down, self.cards, self.leases)
         self.requests = Requests(
             id,
             task.messages,
@@ -222,8 +216,7 @@ class Run:
     def _cut_off(self) -> None:
         """Requests that were stopped in the middle stay in the record, with what they had done and what that cost."""
         for directive, cut in self.requests.cut:
-            parents = (len(self.nodes) - 1,)
-            self._add(self._node("failure", directive, cut.error.message, None, cut.calls, cut.usage, parents))
+            self._failure(directive, cut)
 
     async def _given_up(self, error: RunError) -> Result:
         """The run's end when nothing came of a step: a budget that was used up still leaves the best answer so far."""
@@ -239,7 +232,7 @@ class Run:
         for place, came in enumerate(done):
             directive = work[place][0].directive
             if isinstance(came, Failed):
-                self._add(self._node("failure", directive, came.error.message, None, came.calls, came.usage, parents))
+                self._failure(directive, came, parents)
             elif came is not None:
                 drawn.append(came)
             if drawn and (place == last or work[place + 1][0].directive is not directive):
@@ -265,6 +258,11 @@ class Run:
         node = self._node("reply", directive, content, self._answer(content), calls, usage, parents)
         self._heard(directive, content)
         return self._add(node)
+
+    def _failure(self, directive: Directive, came: Failed, parents: tuple[int, ...] | None = None) -> None:
+        """A request that came to nothing stays in the record. parents: the newest node, if left out."""
+        parents = (len(self.nodes) - 1,) if parents is None else parents
+        self._add(self._node("failure", directive, came.error.message, None, came.calls, came.usage, parents))
 
     def _heard(self, directive: Directive, content: str) -> None:
         """A reply is there, for those to be shown who may be; whether it was there before is counted."""
@@ -365,38 +363,22 @@ class Run:
         agreed = len(set(answers)) < len(answers)
         return self.result(stop, plurality(replies) if agreed else replies[-1])
 
-    def _set_aside(self, agent: str) -> LastTurn | None:
-        """Keep what the last turn needs, of the seconds too."""
-        card = next(card for card in self.cards if card.name == agent)
-        if self.budget.limits.seconds < math.inf:
-            self.spare = self.budget.limits.seconds * SPARE
-            self.budget.deadline -= self.spare
-        return last_turn(card, self.cards, self.leases)
-
     async def _write_answer(self, turn: LastTurn, stop: Stop) -> Node | None:
         """The last turn: its reply, or None where nothing came of it. An earlier life of the run may have begun it."""
-        self.budget.deadline += self.spare
-        turn.lease.deadline = self.budget.deadline
-        if self.clock.timeout is not None and not self.clock.timeout.expired():
-            self.clock.timeout.reschedule(None)  # the turn has the time that was kept for it
         directive = await self._last_directive(turn, stop)
         for node in self.nodes:
             if node.directive == directive.id and node.kind == "reply":
                 return node
-        seconds = self.budget.deadline - time.monotonic()
         try:
-            async with asyncio.timeout(seconds if seconds < math.inf else None):
+            async with turn.timeout(self.clock):
                 came = await self.requests.ask(*self.requests.last(directive, turn), alone=True)
         except TimeoutError:
-            came = None
-        parents = (len(self.nodes) - 1,)
-        if came is None:
             self._cut_off()
             return None
         if isinstance(came, Failed):
-            self._add(self._node("failure", directive, came.error.message, None, came.calls, came.usage, parents))
+            self._failure(directive, came)
             return None
-        return self._reply(directive, *came, parents)
+        return self._reply(directive, *came, (len(self.nodes) - 1,))
 
     async def _last_directive(self, turn: LastTurn, stop: Stop) -> Directive:
         """What the last turn is told, once that is durable."""
@@ -410,12 +392,6 @@ class Run:
         if self.log:
             await self.log.commit()
         return directive
-
-    def give_back(self) -> None:
-        """The run has ended: what is still set aside for its last turn is free again, for other runs."""
-        if self.last_turn is not None:
-            for budget in self.leases.under[self.last_turn.card.name]:
-                budget.settle(self.last_turn.hold, NO_USAGE)
 
     def result(self, stop: Stop, node: Node | None) -> Result:
         """The run as it stands."""
