@@ -87,7 +87,8 @@ class Agent:
         history: tuple[Message, ...] = ()
         done = {call.id: call for call in envelope.done} if envelope.done else {}
         for turn in range(self._rounds + 1):
-            schemas = self._schemas if turn < self._rounds else ()
+            more = turn < self._rounds and envelope.lease.calls >= 2  # for a tool's result to be read
+            schemas = self._schemas if more else ()
             call_id = f"{envelope.id}.{turn}"
             known = done.get(call_id)
             asked = known.result if known else await self._generated(call_id, envelope, send, history, schemas)

@@ -231,6 +231,13 @@ def test_in_its_last_round_the_model_gets_no_tools_and_must_answer() -> None:
     assert len(endless.prompts) == 3
 
 
+def test_the_last_call_that_a_lease_holds_gets_no_tools_either() -> None:
+    script = Script(use("double", '{"n": 1}'), "2")
+    asked = envelope(lease=Lease(math.inf, 2, math.inf, math.inf))
+    assert work(armed(script, rounds=3), asked)[-1] == "2"
+    assert [len(prompt.tools) for prompt in script.prompts] == [1, 0]
+
+
 @pytest.mark.parametrize(
     ("lease", "tools"),
     [
