@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
+from itertools import chain
 from typing import Any
 
 from sqlalchemy import (
@@ -29,6 +30,7 @@ from sqlalchemy import (
     select,
     text,
 )
+from sqlalchemy.exc import NoSuchTableError
 
 from podium.orchestrator.journal.entries import FORM as ENTRY_FORM
 from podium.orchestrator.journal.entries import End, Entry, Head, encode
@@ -44,6 +46,9 @@ LOCK = 0x506F6469
 
 Row = tuple[str, int, str, int, str]
 """Of `podium_entries`: run, place, kind, form of the entry, its JSON."""
+
+AT_ONCE = 100
+"""Rows of one statement: 500 parameters, of which no database takes fewer."""
 
 Line = dict[str, Any]
 """Of `podium_runs`, by column; or a part of one."""
@@ -101,14 +106,20 @@ def rows_of(run: str, place: int, given: Iterable[Entry]) -> list[Row]:
 
 
 def insert_rows(connection: Connection, rows: Sequence[Row]) -> None:
-    """Write rows of `podium_entries`, past the half of SQLAlchemy that turns dictionaries into tuples."""
-    if rows:
-        connection.exec_driver_sql(_insert(connection.dialect), list(rows))
+    """Write rows of `podium_entries`, past the half of SQLAlchemy that turns dictionaries into tuples.
+
+    Many by one statement: a driver lets go of Python's lock for each, and has to wait for it where others are busy.
+    """
+    for start in range(0, len(rows), AT_ONCE):
+        part = rows[start : start + AT_ONCE]
+        connection.exec_driver_sql(_insert(connection.dialect, len(part)), tuple(chain.from_iterable(part)))
 
 
 @cache
-def _insert(dialect: Dialect) -> str:
-    return str(entries.insert().compile(dialect=dialect))
+def _insert(dialect: Dialect, rows: int) -> str:
+    """The statement for so many rows, its parameters one after the other."""
+    first, _, row = str(entries.insert().compile(dialect=dialect)).partition(" VALUES ")
+    return f"{first} VALUES {', '.join([row] * rows)}"
 
 
 def listed(head: Head) -> Line:
@@ -152,8 +163,11 @@ def _form(connection: Connection) -> int:
     found = inspect(connection)
     if found.has_table(journal.name):
         return connection.execute(select(journal.c.form)).scalar() or 0
-    old = found.has_table("runs") and {"run", "record"} <= {column["name"] for column in found.get_columns("runs")}
-    return 1 if old else 0
+    try:
+        old = {column["name"] for column in found.get_columns("runs")}
+    except NoSuchTableError:  # it never was there, or another process has just moved it
+        return 0
+    return 1 if {"run", "record"} <= old else 0
 
 
 def _from_one_row_per_run(connection: Connection) -> None:
