@@ -258,7 +258,7 @@ def test_a_receiver_that_is_deaf_is_not_waited_for(
     desk.run("how much?")
     began = time.monotonic()
     desk.close()
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 8  # twice ten seconds, where it is waited for
     assert "telemetry: not all of it could be sent within 0.3 seconds" in caplog.text
 
 
