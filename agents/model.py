@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from podium.protocols.frozen import slotted
 from podium.protocols.people import AskPerson, nobody
 from podium.protocols.record import Generation, Sampling, Usage
 from podium.protocols.task import Message
@@ -30,7 +31,7 @@ class ToolSchema:
         return {"type": "function", "function": function}
 
 
-@dataclass(slots=True)
+@slotted
 class Prompt:
     """What a model is asked.
 

@@ -9,11 +9,11 @@ evaluation read alike. No coordinator has a private path to an agent, to a budge
 from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from podium.orchestrator.budget import Left
 from podium.protocols.bus import Card
+from podium.protocols.frozen import slotted
 from podium.protocols.record import (
     ALL,
     NO_REASONS,
@@ -33,7 +33,7 @@ Memory = Any
 """Whatever a coordinator remembers of a run. Immutable; nobody else looks inside."""
 
 
-@dataclass(slots=True)
+@slotted
 class RunState:
     """What a coordinator may know of a run when it decides.
 

@@ -11,16 +11,15 @@ interchangeable: the team file's `bus:` is the only difference.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
 
-from podium.protocols.frozen import frozen
+from podium.protocols.frozen import frozen, slotted
 from podium.protocols.people import AskPerson, nobody
 from podium.protocols.record import Begun, Call, Directive, Node, Usage
 from podium.protocols.task import Message
 
 
-@dataclass(slots=True)
+@slotted
 class Lease:
     """What one request may use at most. tokens and calls: counts; dollars; deadline: `time.monotonic()` seconds."""
 
@@ -36,7 +35,7 @@ class Lease:
         self.dollars -= usage.dollars
 
 
-@dataclass(slots=True)
+@slotted
 class Envelope:
     """One request to an agent.
 

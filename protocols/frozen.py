@@ -16,7 +16,7 @@ import msgspec
 
 T = TypeVar("T")
 
-__all__ = ["frozen"]
+__all__ = ["frozen", "slotted"]
 
 OWN = frozenset({"__dict__", "__weakref__", "__slots__", "__annotations__", "__init__", "__repr__", "__eq__"}) | {
     *("__hash__", "__setattr__", "__delattr__", "__getstate__", "__setstate__"),
@@ -30,7 +30,17 @@ def frozen(cls: type[T]) -> type[T]:
 
     Raises TypeError for what a struct does not know: bases, `__post_init__`, keyword-only and init=False fields.
     """
-    made: Any = dataclass(frozen=True, slots=True)(cls)
+    return _struct(cls, dataclass(frozen=True, slots=True)(cls), frozen=True)
+
+
+@dataclass_transform(field_specifiers=(field,))
+def slotted(cls: type[T]) -> type[T]:
+    """`dataclass(slots=True)`, as a struct: the same, for what changes. Raises as `frozen`."""
+    return _struct(cls, dataclass(slots=True)(cls), frozen=False)
+
+
+def _struct(cls: type[Any], made: Any, *, frozen: bool) -> Any:
+    """The struct that does what a dataclass, made of a class, would do."""
     if hasattr(made, "__post_init__") or any(not each.init or each.kw_only for each in fields(made)):
         raise TypeError(f"{cls.__name__}: use an ordinary dataclass for __post_init__, kw_only and init=False")
     if cls.__bases__ != (object,):
@@ -38,7 +48,7 @@ def frozen(cls: type[T]) -> type[T]:
     names = {each.name for each in fields(made)}
     namespace = {name: value for name, value in vars(made).items() if name not in OWN | names}
     members = [(each.name, Any, _default(each.default, each.default_factory)) for each in fields(made)]
-    struct: Any = msgspec.defstruct(cls.__name__, members, frozen=True, namespace=namespace)
+    struct: Any = msgspec.defstruct(cls.__name__, members, frozen=frozen, namespace=namespace)
     struct.__annotations__ = made.__annotations__
     struct.__init_subclass__ = classmethod(_final)
     struct.__new__ = staticmethod(_blank)
@@ -58,4 +68,4 @@ def _blank(cls: type[Any], *_: object, **__: object) -> Any:
 
 
 def _final(cls: type[Any], **_: Any) -> None:
-    raise TypeError(f"{cls.__name__}: {cls.__mro__[1].__name__} is frozen and cannot be the base of another class")
+    raise TypeError(f"{cls.__name__}: {cls.__mro__[1].__name__} cannot be the base of another class")
