@@ -46,7 +46,8 @@ def _struct(cls: type[Any], made: Any, *, frozen: bool) -> Any:
     if cls.__bases__ != (object,):
         raise TypeError(f"{cls.__name__}: use an ordinary dataclass for a class with bases")
     names = {each.name for each in fields(made)}
-    namespace = {name: value for name, value in vars(made).items() if name not in OWN | names}
+    attributes = cast(dict[str, Any], vars(made))
+    namespace = {name: value for name, value in attributes.items() if name not in OWN | names}
     members = [(each.name, Any, _default(each.default, each.default_factory)) for each in fields(made)]
     struct: Any = msgspec.defstruct(cls.__name__, members, frozen=frozen, namespace=namespace)
     struct.__annotations__ = made.__annotations__
