@@ -51,15 +51,21 @@ class Leases:
         limits = budget.limits
         self.budget = budget
         self.refused = 0
-        self.shown = dict.fromkeys((card.name for card in cards), 0)  # characters of all replies each agent may see
+        self.shown: dict[str, int] = {}  # characters of all replies each agent may see
+        self.under: dict[str, tuple[Budget, ...]] = {}
         self._cards = cards
         self._task = task
         self._said = 0  # characters of all replies: a bound on their tokens
-        self._longest = max(card.overhead + card.max_tokens for card in cards) + task + 1
+        self._longest = 0  # tokens of the largest request that shows no reply
+        self._ample = limits.dollars == math.inf
+        alone = (budget,)
+        for card in cards:  # once for each run: a loop costs half of what expressions do
+            self.shown[card.name] = 0
+            self.under[card.name] = (budget, *within[card.name]) if card.name in within else alone
+            self._longest = max(self._longest, card.overhead + card.max_tokens + task + 1)
+            self._ample = self._ample and card.chars_per_token >= 1
         self._bounded = min(limits.tokens, limits.calls, limits.dollars) < math.inf
-        self._ample = limits.dollars == math.inf and all(card.chars_per_token >= 1 for card in cards)
         self._everyone = (True,) * len(cards)
-        self.under = {card.name: (budget, *within.get(card.name, ())) for card in cards}
         self._plain = not any(within.values())
 
     def heard(self, viewers: Iterable[str], characters: int) -> None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from types import coroutine
 from typing import Any, TypeVar
 
 from podium.orchestrator.budget import Hold
@@ -130,9 +131,9 @@ class Requests:
             self._clock.leases = [envelope.lease for envelope, _ in work]
         return work
 
-    async def all(self, work: Sequence[Request]) -> tuple[Sequence[Outcome], BaseException | None]:
+    def all(self, work: Sequence[Request]) -> Awaitable[tuple[Sequence[Outcome], BaseException | None]]:
         """Make requests in parallel: what came of each, and what stopped them all, if anything did."""
-        return await _together([self.ask(*each) for each in work])
+        return _together([self.ask(*each) for each in work])
 
     def replay(self, directives: Sequence[Directive]) -> None:
         """Count directives that an earlier life of the run carried out."""
@@ -363,32 +364,63 @@ def _kept(calls: list[Call], item: Delta | Call | Begun) -> None:
 async def _together(work: Sequence[Coroutine[Any, Any, T]]) -> tuple[list[T | None], BaseException | None]:
     """What came of each, and what stopped them all: the caller's cancellation, or an error. Nothing is left running.
 
-    The first runs in the caller's own task.
+    They run in the caller's own task, one after another, as long as none has to wait; the first that does stays there,
+    and those behind it get tasks of their own.
     """
-    loop = asyncio.get_running_loop()
-    tasks = [loop.create_task(each) for each in work[1:]]
     done: list[T | None] = [None] * len(work)
+    tasks: list[asyncio.Task[T]] = []
     stopped: BaseException | None = None
+    place = 0
     try:
-        done[0] = await work[0]
-        await asyncio.sleep(0)  # who answers at once is done then
-        if _under_way(tasks):
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        for place, each in enumerate(work):
+            try:
+                waits_for = each.send(None)
+            except StopIteration as ended:
+                done[place] = ended.value
+                continue
+            loop = asyncio.get_running_loop()
+            tasks = [loop.create_task(further) for further in work[place + 1 :]]
+            done[place] = await _went_on(each, waits_for)
+            await asyncio.sleep(0)  # who is as fast is done then
+            if _under_way(tasks):
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+            break
     except BaseException as raised:
         stopped = raised
+        if not tasks:
+            for never in work[place + 1 :]:
+                never.close()
     if _under_way(tasks):
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
-    for place, task in enumerate(tasks, 1):
+    for behind, task in enumerate(tasks, place + 1):
         if task.cancelled():
             continue
         failure = task.exception()
         if failure is None:
-            done[place] = task.result()
+            done[behind] = task.result()
         else:
             stopped = stopped or failure
     return done, stopped
+
+
+@coroutine
+def _went_on(work: Coroutine[Any, Any, T], waits_for: Any) -> Generator[Any, Any, T]:
+    """What comes of a coroutine that has begun in this task, and waits for something."""
+    try:
+        while True:
+            try:
+                sent = yield waits_for
+            except GeneratorExit:
+                work.close()
+                raise
+            except BaseException as raised:
+                waits_for = work.throw(raised)
+            else:
+                waits_for = work.send(sent)
+    except StopIteration as ended:
+        return ended.value
 
 
 def _under_way(tasks: Sequence[asyncio.Task[Any]]) -> bool:

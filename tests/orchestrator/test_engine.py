@@ -90,6 +90,30 @@ class TestParallel:
         assert None not in seeds
         assert seeds[0] != seeds[1], "directives to one agent in one step must not draw the same reply"
 
+    def test_who_answers_at_once_takes_no_task_and_who_waits_waits_beside_others(self) -> None:
+        tasks: list[int] = []
+
+        def count(_: object) -> str:
+            tasks.append(len(asyncio.all_tasks()))
+            return "yes"
+
+        stage = Stage(*(Speaker(name, count) for name in "abcd"))
+        stage.run(Scripted(tuple(tell(name, name) for name in "abcd"), Finish(1)))
+        assert tasks == [1, 1, 1, 1]
+        for name in "bcd":
+            stage[name].seconds = 0.3
+        began = time.monotonic()
+        result = stage.run(Scripted(tuple(tell(name, name) for name in "abcd"), Finish(1)))
+        assert 0.3 <= time.monotonic() - began < 0.8
+        assert (tasks[4], max(tasks[5:])) == (1, 3)
+        assert authors(result) == ["a", "b", "c", "d"]
+
+    def test_an_error_of_the_first_leaves_nobody_waiting(self) -> None:
+        stage = Stage(Speaker("a", error=InputError("wrong")), Speaker("b"))
+        with pytest.raises(InputError, match="wrong"):
+            stage.run(Scripted((tell("a"), tell("b", "1"))))
+        assert stage.turns("b") == 0
+
 
 class TestSamples:
     def test_candidates_stay_in_the_record_and_the_majority_is_the_reply(self) -> None:
