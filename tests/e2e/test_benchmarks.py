@@ -52,7 +52,8 @@ def test_a_result_says_how_it_was_made(name: str, tmp_path: Path) -> None:
     ran(str(ROOT / program), *arguments)
     made = json.loads(file.read_text())
     assert made["command"] == " ".join(["python", program, *arguments])
-    assert made["python"].startswith(f"{platform.python_version()}, built with")
+    assert made["python"].startswith(f"{platform.python_version()}, ")
+    assert made["python"].endswith("--enable-optimizations")
     assert f"{os.cpu_count()} cores" in made["machine"]
     assert "podium" in made["versions"]
 
