@@ -62,7 +62,7 @@ bench-peers: $(PEERS)/.installed  ## what a step costs beside LangGraph and Auto
 bench-telemetry: $(USE)  ## what traces and metrics cost
 	$(BIN)/python benchmarks/telemetry/run.py
 
-chaos: $(USE)  ## ten thousand runs through one process, with faults: nothing may be lost, left over or growing
+chaos: $(USE)  ## ten thousand runs through one process, with faults: nothing may be lost or left over, memory grows by less than 1,000 bytes a run
 	$(BIN)/python benchmarks/chaos/run.py --results benchmarks/chaos --grown 1000 $(BENCH)
 
 embedded: $(USE)  ## train the embedded team's specialists again
