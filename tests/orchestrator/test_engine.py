@@ -411,6 +411,7 @@ class TestTimeouts:
         assert (failure.author, failure.content) == ("bob", "no reply within 0.05 seconds")
 
     def test_attempts_share_the_time_of_their_request(self) -> None:
+        began = time.monotonic()
         slow = scripted(ModelUnreachable("x"), delay=FOREVER)
         with (
             team(
@@ -419,7 +420,8 @@ class TestTimeouts:
             pytest.raises(ModelUnreachable, match=r"agent ann: no reply within 0\.05 seconds"),
         ):
             desk.run("?")
-        assert slow.calls == 1
+        assert slow.calls <= 2  # the wait between attempts is random, and may be short
+        assert time.monotonic() - began < 3
 
 
 class TestErrors:
