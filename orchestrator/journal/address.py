@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -17,6 +18,7 @@ from typing import Any, Literal, cast
 from sqlalchemy import Engine, NullPool, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random
 
 from podium.protocols.errors import InputError, MissingExtra
 
@@ -92,7 +94,14 @@ class Address:
         }
 
     def _lite(self, connection: Any, _: object) -> None:
-        connection.execute("PRAGMA journal_mode=WAL")
+        # For this lock SQLite itself does not always wait: of two who change the mode at once, one fails without delay.
+        tries = Retrying(
+            retry=retry_if_exception(_busy),
+            wait=wait_random(0, 0.02),
+            stop=stop_after_delay(self.timeout),
+            reraise=True,
+        )
+        tries(connection.execute, "PRAGMA journal_mode=WAL")
         connection.execute(f"PRAGMA synchronous={self.synchronous}")
 
     def _server(self, connection: Any, _: object) -> None:
@@ -102,6 +111,11 @@ class Address:
             connection.execute(f"SET {setting} = {wait}")
         connection.execute(f"SET synchronous_commit = {'off' if self.synchronous == 'normal' else 'on'}")
         connection.autocommit = False
+
+
+def _busy(error: BaseException) -> bool:
+    """Whether SQLite says that somebody else holds a lock."""
+    return isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode == sqlite3.SQLITE_BUSY
 
 
 def masked(url: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -93,6 +94,20 @@ def test_an_old_journal_may_be_opened_by_many_at_once(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         journals = list(pool.map(Journal, [url] * 8))
     assert [len(journal.entries()) for journal in journals] == [len(RUNS)] * 8
+
+
+def test_an_old_journal_that_another_program_writes_is_waited_for(tmp_path: Path) -> None:
+    url = old_journal(tmp_path)
+    other = sqlite3.connect(tmp_path / "old.db", isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(InputError, match=r"old\.db\?timeout=0\.1: cannot be opened: database is locked"):
+        Journal(f"{url}?timeout=0.1")
+    with ThreadPoolExecutor(1) as pool:
+        opening = pool.submit(Journal, url)
+        time.sleep(0.1)
+        other.execute("COMMIT")
+        assert len(opening.result().entries()) == len(RUNS)
+    other.close()
 
 
 def test_a_journal_of_a_later_version_is_refused(journal: Journal, tmp_path: Path) -> None:
