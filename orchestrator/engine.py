@@ -175,8 +175,7 @@ class Orchestrator:
                     raise
             raise
         finally:
-            if work.last_turn is not None:
-                work.last_turn.give_back()
+            work.leases.close()
         if log:
             try:
                 await log.end(result)

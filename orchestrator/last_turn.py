@@ -18,7 +18,7 @@ from podium.orchestrator.clock import Clock
 from podium.orchestrator.leases import SHORTEST_REPLY, Leases
 from podium.orchestrator.topology import Topology
 from podium.protocols.bus import Card, Lease
-from podium.protocols.record import NO_USAGE, Directive, Node, View
+from podium.protocols.record import Directive, Node, View
 
 __all__ = ["LAST_TURN", "LastTurn", "last_turn"]
 
@@ -67,11 +67,6 @@ class LastTurn:
             clock.timeout.reschedule(None)
         left = budget.deadline - time.monotonic()
         return asyncio.timeout(left if left < math.inf else None)
-
-    def give_back(self) -> None:
-        """It was not needed: what is set aside is free again, for other runs."""
-        for budget in self.leases.under[self.card.name]:
-            budget.settle(self.hold, NO_USAGE)
 
 
 def last_turn(agent: str, cards: Sequence[Card], leases: Leases) -> LastTurn | None:

@@ -15,7 +15,7 @@ from types import MappingProxyType
 
 from podium.orchestrator.budget import Budget, Hold
 from podium.protocols.bus import Card, Lease
-from podium.protocols.record import Usage
+from podium.protocols.record import NO_USAGE, Usage
 
 SHORTEST_REPLY = 16
 """A request is refused when fewer tokens than this are left for its reply (or than its own cap, if that is lower)."""
@@ -126,6 +126,14 @@ class Leases:
         lease.calls += calls
         lease.dollars += dollars
         return hold[0] + tokens, hold[1] + calls, hold[2] + dollars
+
+    def close(self) -> None:
+        """The run has ended. What it still holds, of requests that never began, is free again for other runs."""
+        own = self.budget
+        if own.held_calls:
+            for budget in next(iter(self.under.values())):
+                if budget.shared:
+                    budget.settle((own.held_tokens, own.held_calls, own.held_dollars), NO_USAGE)
 
     def spend(self, agent: str, usage: Usage) -> None:
         """What an earlier life of the run used of this agent; the pool paid for that then."""

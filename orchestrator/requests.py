@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from types import coroutine
-from typing import Any, TypeVar
+from typing import Any
 
 from podium.orchestrator.budget import Hold
 from podium.orchestrator.clock import Clock
@@ -20,6 +19,7 @@ from podium.orchestrator.last_turn import LastTurn
 from podium.orchestrator.leases import Leases
 from podium.orchestrator.retrying import Retry, recover
 from podium.orchestrator.run_log import RunLog
+from podium.orchestrator.together import together
 from podium.orchestrator.topology import Topology
 from podium.protocols.bus import Bus, Delta, Envelope, Lease, Send
 from podium.protocols.errors import CoordinatorError, ModelError, ModelUnreachable, PodiumError, RunError
@@ -28,8 +28,6 @@ from podium.protocols.noise import seed_of
 from podium.protocols.people import Question, WayToPeople, Word
 from podium.protocols.record import NO_USAGE, Begun, Call, Directive, Generation, Node, Sampling, ToolResult, Usage
 from podium.protocols.task import Message
-
-T = TypeVar("T")
 
 Request = tuple[Envelope, Hold]
 """One sample of a directive, with what is set aside for it until it ends."""
@@ -133,7 +131,7 @@ class Requests:
 
     def all(self, work: Sequence[Request]) -> Awaitable[tuple[Sequence[Outcome], BaseException | None]]:
         """Make requests in parallel: what came of each, and what stopped them all, if anything did."""
-        return _together([self.ask(*each) for each in work])
+        return together([self.ask(*each) for each in work])
 
     def replay(self, directives: Sequence[Directive]) -> None:
         """Count directives that an earlier life of the run carried out."""
@@ -359,73 +357,3 @@ def _kept(calls: list[Call], item: Delta | Call | Begun) -> None:
     """What is sent by an agent that nobody watches and whose run nobody writes down."""
     if isinstance(item, Call):
         calls.append(item)
-
-
-async def _together(work: Sequence[Coroutine[Any, Any, T]]) -> tuple[list[T | None], BaseException | None]:
-    """What came of each, and what stopped them all: the caller's cancellation, or an error. Nothing is left running.
-
-    They run in the caller's own task, one after another, as long as none has to wait; the first that does stays there,
-    and those behind it get tasks of their own.
-    """
-    done: list[T | None] = [None] * len(work)
-    tasks: list[asyncio.Task[T]] = []
-    stopped: BaseException | None = None
-    place = 0
-    try:
-        for place, each in enumerate(work):
-            try:
-                waits_for = each.send(None)
-            except StopIteration as ended:
-                done[place] = ended.value
-                continue
-            loop = asyncio.get_running_loop()
-            tasks = [loop.create_task(further) for further in work[place + 1 :]]
-            done[place] = await _went_on(each, waits_for)
-            await asyncio.sleep(0)  # who is as fast is done then
-            if _under_way(tasks):
-                await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-            break
-    except BaseException as raised:
-        stopped = raised
-        if not tasks:
-            for never in work[place + 1 :]:
-                never.close()
-    if _under_way(tasks):
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
-    for behind, task in enumerate(tasks, place + 1):
-        if task.cancelled():
-            continue
-        failure = task.exception()
-        if failure is None:
-            done[behind] = task.result()
-        else:
-            stopped = stopped or failure
-    return done, stopped
-
-
-@coroutine
-def _went_on(work: Coroutine[Any, Any, T], waits_for: Any) -> Generator[Any, Any, T]:
-    """What comes of a coroutine that has begun in this task, and waits for something."""
-    try:
-        while True:
-            try:
-                sent = yield waits_for
-            except GeneratorExit:
-                work.close()
-                raise
-            except BaseException as raised:
-                waits_for = work.throw(raised)
-            else:
-                waits_for = work.send(sent)
-    except StopIteration as ended:
-        return ended.value
-
-
-def _under_way(tasks: Sequence[asyncio.Task[Any]]) -> bool:
-    """Whether any of them is not done."""
-    for task in tasks:  # noqa: SIM110 - any() with a generator costs three times as much, at every step
-        if not task.done():
-            return True
-    return False

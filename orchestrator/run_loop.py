@@ -365,12 +365,14 @@ class Run:
 
     async def _write_answer(self, turn: LastTurn, stop: Stop) -> Node | None:
         """The last turn: its reply, or None where nothing came of it. An earlier life of the run may have begun it."""
-        directive = await self._last_directive(turn, stop)
+        directive = self._last_directive(turn, stop)
         for node in self.nodes:
             if node.directive == directive.id and node.kind == "reply":
                 return node
         try:
             async with turn.timeout(self.clock):
+                if self.log:
+                    await self.log.commit()
                 came = await self.requests.ask(*self.requests.last(directive, turn), alone=True)
         except TimeoutError:
             self._cut_off()
@@ -380,8 +382,8 @@ class Run:
             return None
         return self._reply(directive, *came, (len(self.nodes) - 1,))
 
-    async def _last_directive(self, turn: LastTurn, stop: Stop) -> Directive:
-        """What the last turn is told, once that is durable."""
+    def _last_directive(self, turn: LastTurn, stop: Stop) -> Directive:
+        """What the last turn is told."""
         if self.ending is not None and not isinstance(self.ending.action, Finish):
             return self.ending.action[0]
         step = len(self.decisions)
@@ -389,8 +391,6 @@ class Run:
         left = self.budget.left().fractions
         name = f"{self.id}.{step}"
         self._decided(Decision(name, step, (directive,), LAST_TURN + stop, seen=len(self.nodes), budget_left=left))
-        if self.log:
-            await self.log.commit()
         return directive
 
     def result(self, stop: Stop, node: Node | None) -> Result:

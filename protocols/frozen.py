@@ -18,9 +18,8 @@ T = TypeVar("T")
 
 __all__ = ["frozen", "slotted"]
 
-OWN = frozenset({"__dict__", "__weakref__", "__slots__", "__annotations__", "__init__", "__repr__", "__eq__"}) | {
-    *("__hash__", "__setattr__", "__delattr__", "__getstate__", "__setstate__"),
-}
+NAMES = "annotations delattr dict eq getstate hash init repr setattr setstate slots weakref"
+OWN = frozenset(f"__{name}__" for name in NAMES.split())
 """What a struct has of its own, and does not take over from the dataclass."""
 
 

@@ -1,4 +1,4 @@
-"""Texts as hashed n-gram counts: no download, no vocabulary, about a tenth of a millisecond for 400 characters.
+"""Texts as hashed n-gram counts: no download, about a tenth of a millisecond for 400 characters.
 
 Two halves: words, of unit length, in which a run of digits counts only by its length (so "17 + 5" and "82 + 3" look
 alike), and raw character trigrams of a quarter of that length (so names and numerals are not lost). A reader may be

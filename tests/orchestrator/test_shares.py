@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,11 +13,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from podium.orchestrator.budget import Budget, Limits
+from podium.orchestrator.journal import Journal
+from podium.orchestrator.journal.entries import Entry
+from podium.orchestrator.last_turn import LAST_TURN
 from podium.orchestrator.leases import Leases
 from podium.orchestrator.team_file import parse_team
 from podium.protocols.bus import Card
-from podium.protocols.errors import BudgetExceeded, ModelError, TeamFileError
-from podium.protocols.record import Usage
+from podium.protocols.errors import (
+    BudgetExceeded,
+    CoordinatorError,
+    InputError,
+    JournalError,
+    ModelError,
+    TeamFileError,
+)
+from podium.protocols.record import Compute, Decision, Directive, Usage
+from podium.protocols.task import Task
+from tests.orchestrator.stage import Scripted, Speaker, Stage
 from tests.orchestrator.teams import scripted, team
 
 
@@ -136,3 +151,67 @@ def test_a_request_that_fails_gives_back_what_was_set_aside() -> None:
         assert small.run("?").answer == "b"
         assert small.orchestrator.pool is not None
         assert (small.orchestrator.pool.held_calls, small.orchestrator.pool.calls) == (0, 2)
+
+
+class TestWhatNeverBegan:
+    """Requests that a run had set aside calls for, and broke off before."""
+
+    POOL = Limits(calls=10, tokens=1000, dollars=1.0)
+
+    @pytest.mark.parametrize("later", [0.0, 0.01])
+    def test_an_error_of_the_first_frees_the_rest(self, later: float) -> None:
+        pool = Budget(self.POOL, shared=True)
+        stage = Stage(Speaker("a", error=InputError("no"), seconds=later), Speaker("b"), pool=pool)
+        with pytest.raises(InputError):
+            stage.run(Scripted((ask_a, replace(ask_a, agent="b", id="2"))))
+        assert free(pool)
+
+    def test_a_directive_to_nobody_frees_those_before_it(self) -> None:
+        pool = Budget(self.POOL, shared=True)
+        stage = Stage(Speaker("a"), pool=pool)
+        with pytest.raises(CoordinatorError, match="no agent 'who'"):
+            stage.run(Scripted((ask_a, replace(ask_a, agent="who", id="2"))))
+        assert free(pool)
+        assert stage.turns("a") == 0
+
+    def test_a_run_that_is_cancelled_before_its_requests_begin(self) -> None:
+        pool = Budget(self.POOL, shared=True)
+        stage = Stage(Speaker("a", seconds=60), Speaker("b"), pool=pool)
+        led = stage.led_by(Scripted((replace(ask_a, compute=Compute(samples=2)), replace(ask_a, agent="b", id="2"))))
+
+        async def go() -> None:
+            async with asyncio.timeout(0.02):
+                await led.run(Task.of("?"), id="r")
+
+        with pytest.raises(TimeoutError):
+            asyncio.run(go())
+        assert free(pool)
+
+    def test_a_last_turn_that_could_not_be_written_down(self, tmp_path: Path) -> None:
+        models = {"ann": scripted("a"), "bob": scripted("b"), "cyd": scripted("c")}
+        journal = Full(f"sqlite:///{tmp_path}/runs.db")
+        budget = {"calls": 4, "wind_down": "cyd"}
+        with team(models, "round_robin", rounds=3, pool={"calls": 30}, budget=budget, journal=journal) as small:
+            with pytest.raises(JournalError, match="no room"):
+                small.run("?")
+            assert small.orchestrator.pool is not None
+            assert free(small.orchestrator.pool)
+            assert small.orchestrator.pool.calls == 3
+
+
+class Full(Journal):
+    """A journal that takes nothing more as soon as a last turn is decided."""
+
+    def append(self, run: str, entries: Sequence[Entry]) -> asyncio.Future[None]:
+        if any(isinstance(each, Decision) and each.policy.startswith(LAST_TURN) for each in entries):
+            raise JournalError("no room", run=run)
+        return super().append(run, entries)
+
+
+ask_a = Directive("1", "a", "propose")
+
+
+def free(pool: Budget) -> bool:
+    """Whether nothing is set aside."""
+    assert abs(pool.held_dollars) < 1e-12
+    return (pool.held_calls, pool.held_tokens) == (0, 0)

@@ -282,6 +282,21 @@ def test_an_agent_that_is_too_slow_is_told_from_one_that_is_cancelled() -> None:
     exact(seen, result)
 
 
+@pytest.mark.parametrize("delays", [(0.0, 0.0, 0.0), (0.02, 0.01, 0.0), (0.0, 0.02, 0.01)])
+def test_requests_at_once_have_spans_of_their_own_beside_each_other(delays: Sequence[float]) -> None:
+    models = {name: scripted("yes", delay=delay) for name, delay in zip(("ann", "bob", "cyd"), delays, strict=True)}
+    seen = watched(models, "vote")
+    with seen.team as team:
+        result = team.run("how much?")
+    assert parents(seen.spans) == {
+        "invoke_workflow desk": "",
+        "plan vote": "invoke_workflow desk",
+        **{f"invoke_agent {name}": "invoke_workflow desk" for name in models},
+        **{f"chat {name}": f"invoke_agent {name}" for name in models},
+    }
+    exact(seen, result)
+
+
 class Together(Stateless):
     """Decides for all runs that wait at once: one agent, then the end. sizes: how many there were."""
 
