@@ -10,11 +10,11 @@ from __future__ import annotations
 import math
 import time
 
-from podium.protocols.frozen import frozen
+from podium.protocols.frozen import plain
 from podium.protocols.record import Usage
 
 
-@frozen
+@plain
 class Limits:
     """The most a run may use. tokens, calls: counts; seconds: wall clock; dollars. Infinite where not limited.
 
@@ -28,7 +28,7 @@ class Limits:
     repeats: float = math.inf
 
 
-@frozen
+@plain
 class Left:
     """What a budget still holds, reservations taken off."""
 

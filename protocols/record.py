@@ -15,7 +15,7 @@ from dataclasses import field
 from types import MappingProxyType
 from typing import Literal
 
-from podium.protocols.frozen import frozen
+from podium.protocols.frozen import plain
 
 NodeId = int
 """Position of a node in its run: dense, from 0; node 0 is the task."""
@@ -30,7 +30,7 @@ OBJECTIVES: tuple[Objective, ...] = ("propose", "critique", "verify", "refine", 
 DETAILS: tuple[Detail, ...] = ("short", "normal", "full")
 
 
-@frozen
+@plain
 class Usage:
     """What one or more calls used. tokens: counts; dollars: by the model's price; seconds: wall clock of the call."""
 
@@ -71,7 +71,7 @@ class Usage:
 NO_USAGE = Usage()
 
 
-@frozen
+@plain
 class Sampling:
     """How a generation was sampled. temperature: 0 is greedy; top_p in (0, 1]; seed: None leaves it to the model."""
 
@@ -82,7 +82,7 @@ class Sampling:
     stop: tuple[str, ...] = ()
 
 
-@frozen
+@plain
 class ToolCall:
     """A tool that a model asks for. arguments: a JSON object as text, exactly as the model wrote it."""
 
@@ -91,7 +91,7 @@ class ToolCall:
     arguments: str
 
 
-@frozen
+@plain
 class Generation:
     """One completion of a model.
 
@@ -112,7 +112,7 @@ class Generation:
     tool_calls: tuple[ToolCall, ...] = ()
 
 
-@frozen
+@plain
 class ToolResult:
     """What a tool returned, as the text that the model is shown. failed: the tool raised or ran out of time."""
 
@@ -120,7 +120,7 @@ class ToolResult:
     failed: bool = False
 
 
-@frozen
+@plain
 class Call:
     """One model or tool call, committed to the record when it is complete. target: the model's or the tool's name.
 
@@ -134,7 +134,7 @@ class Call:
     error: str | None = None
 
 
-@frozen
+@plain
 class Begun:
     """A tool that must not run twice is about to run. call: its id; directive, sample: for which request it runs."""
 
@@ -145,7 +145,7 @@ class Begun:
     sample: int = 0
 
 
-@frozen
+@plain
 class Node:
     """One message of the run's graph.
 
@@ -165,7 +165,7 @@ class Node:
     directive: str | None = None
 
 
-@frozen
+@plain
 class View:
     """Which nodes an agent is shown, besides the task. Constant size, however long the run is.
 
@@ -184,7 +184,7 @@ LAST = View("last")
 NOTHING = View("none")
 
 
-@frozen
+@plain
 class Compute:
     """Test-time compute of a directive.
 
@@ -204,7 +204,7 @@ class Compute:
 ONE = Compute()
 
 
-@frozen
+@plain
 class Directive:
     """What one agent is told to do now. answer: this reply is the run's answer, and is what gets streamed."""
 
@@ -218,14 +218,14 @@ class Directive:
     answer: bool = False
 
 
-@frozen
+@plain
 class Finish:
     """End the run with an existing node as its answer."""
 
     answer: NodeId
 
 
-@frozen
+@plain
 class Factor:
     """One sampled choice of a decision. log_prob: nats, under the mask; mask: which choices were allowed."""
 
@@ -241,7 +241,7 @@ Action = tuple[Directive, ...] | Finish
 NO_REASONS: Mapping[str, float] = MappingProxyType({})
 
 
-@frozen
+@plain
 class Decision:
     """One macro-action of a coordinator, with everything needed to explain it, replay it and learn from it.
 

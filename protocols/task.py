@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import field
 from typing import Literal
 
-from podium.protocols.frozen import frozen
+from podium.protocols.frozen import frozen, plain
 
 
-@frozen
+@plain
 class Message:
     """One message of a conversation. name: who speaks, where several speakers share a role."""
 

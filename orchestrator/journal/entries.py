@@ -1,15 +1,20 @@
 """What a run's journal consists of: one head, then nodes, decisions and calls as they happen, then one end.
 
 Each entry is one row of versioned JSON, dumped from the frozen dataclass itself. No entry repeats another, so a step
-costs the same however long the run is. Fields that have their default are left out, which halves an entry and what
-it costs. A number that JSON lacks (an infinite limit) is written as a string.
+costs the same however long the run is. Fields that have their default may be left out, which halves an entry. A number
+that JSON lacks (an infinite limit) is written as a string.
+
+msgspec writes them, in a tenth of the time that pydantic takes. Pydantic reads them, whose errors say where; and it
+writes what msgspec does not know: infinite numbers, of which that makes null, and numpy's.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, Literal, cast
 
+import msgspec
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from podium.orchestrator.budget import Limits
@@ -85,12 +90,28 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
 _adapters = {name: _adapter(kind) for name, kind in KINDS.items()}
 
 
+def _hook(value: object) -> object:
+    """What msgspec does not know, as something it does. Raises TypeError."""
+    if isinstance(value, MappingProxyType):
+        return dict(cast("MappingProxyType[str, float]", value))
+    raise TypeError(f"a {type(value).__name__}")
+
+
+_encoder = msgspec.json.Encoder(enc_hook=_hook)
+
+
 def encode(entry: Entry) -> tuple[str, str]:
     """Kind and JSON of an entry. Raises ValueError for text that is not Unicode, such as half a character."""
     name = NAMES[type(entry)]
-    if isinstance(entry, Decision) and entry.reasons:
-        entry = replace(entry, reasons=dict(entry.reasons))  # JSON knows no read-only mapping
-    return name, _adapters[name].dump_json(entry, exclude_defaults=True).decode()
+    try:
+        body = _encoder.encode(entry)
+    except TypeError:
+        body = b"null"
+    if b"null" in body:
+        if isinstance(entry, Decision):
+            entry = replace(entry, reasons=dict(entry.reasons))  # JSON knows no read-only mapping
+        body = _adapters[name].dump_json(entry, exclude_defaults=True)
+    return name, body.decode()
 
 
 def decode(kind: str, form: int, text: str) -> Entry:

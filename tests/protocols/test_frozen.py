@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import gc
 import pickle
+import sys
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from podium.protocols.frozen import frozen, slotted
+from podium.protocols.frozen import frozen, plain, slotted
 
 
 @frozen
@@ -98,8 +99,27 @@ def test_pydantic_takes_it_as_it_takes_a_dataclass() -> None:
         adapter.validate_python({"start": {"x": "one"}})
 
 
-def test_plain_values_are_not_tracked_by_the_collector() -> None:
-    assert not gc.is_tracked(frozen(type("Two", (), {"__annotations__": {"a": "int", "b": "str"}}))(1, "b"))
+@plain
+class Path:
+    points: tuple[Point, ...]
+
+
+def test_what_is_plain_is_not_looked_at_by_the_collector() -> None:
+    points = tuple(Point(each, tags=(str(each),)) for each in range(3))
+    path = Path(points)
+    assert [gc.is_tracked(each) for each in (points, Line(points[0]), path)] == [True, True, False]
+    assert path == replace(Path(()), points=points)
+    with pytest.raises(AttributeError):
+        path.points = ()  # type: ignore[misc]
+
+
+def test_what_is_plain_frees_what_it_held() -> None:
+    point = Point(1)
+    before = sys.getrefcount(point)
+    path = Path((point,))
+    assert sys.getrefcount(point) == before + 1
+    del path
+    assert sys.getrefcount(point) == before
 
 
 def test_what_is_kept_in_a_circle_is_collected() -> None:

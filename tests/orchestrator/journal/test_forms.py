@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -139,6 +142,19 @@ def test_what_is_no_entry_says_so() -> None:
         decode("thought", 1, "{}")
     with pytest.raises(InputError, match="does not begin with a head"):
         saved_run([Node(0, (), "task", "user", "x")])
+
+
+@pytest.mark.parametrize("reason", [math.inf, -math.inf, np.float64(0.5), 1e300], ids=repr)
+def test_numbers_that_json_or_msgspec_does_not_know_are_kept(reason: float) -> None:
+    given = Decision("r.1", 1, Finish(0), "it is null", reasons=MappingProxyType({"value": reason}), log_prob=-math.inf)
+    again = decode("decision", 1, encode(given)[1])
+    assert again == replace(given, reasons={"value": float(reason)})
+
+
+@pytest.mark.parametrize("text", ["\ud800", "null \udfff"])
+def test_half_a_character_is_a_mistake(text: str) -> None:
+    with pytest.raises(ValueError, match="surrogates not allowed"):
+        encode(Node(0, (), "task", "user", text))
 
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
