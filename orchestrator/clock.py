@@ -8,28 +8,64 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Generator, Sequence
+import time
+from collections.abc import Coroutine, Generator, Sequence
 from contextlib import contextmanager
+from typing import Any, TypeVar
 
 from podium.orchestrator.budget import Budget
+from podium.orchestrator.together import went_on
 from podium.protocols.bus import Lease
+
+T = TypeVar("T")
 
 __all__ = ["Clock"]
 
 
 class Clock:
-    """Of one run. timeout: ends the run when its time is up; None: nothing does. leases: of requests under way."""
+    """Of one run. leases: of requests under way."""
 
-    __slots__ = ("_asked", "_budget", "_deadlines", "_ends", "_since", "leases", "timeout")
+    __slots__ = ("_asked", "_budget", "_deadlines", "_ends", "_free", "_since", "_timeout", "leases")
 
     def __init__(self, budget: Budget) -> None:
-        self.timeout: asyncio.Timeout | None = None
         self.leases: Sequence[Lease] = ()
         self._budget = budget
+        self._timeout: asyncio.Timeout | None = None
+        self._free = False
         self._asked = 0  # people who are waited for
         self._since = 0.0
         self._ends: float | None = None
         self._deadlines: list[float] = []
+
+    @property
+    def expired(self) -> bool:
+        """Whether the time was up."""
+        return self._timeout is not None and self._timeout.expired()
+
+    async def limit(self, work: Coroutine[Any, Any, T]) -> T:
+        """What comes of the run's work. Raises TimeoutError when the seconds of its budget are over.
+
+        A run that never waits is not stopped, and is spared the timer: it would cost as much as half a directive.
+        """
+        try:
+            waits_for = work.send(None)
+        except StopIteration as ended:
+            return ended.value
+        left = self._budget.deadline - time.monotonic()
+        if left == math.inf or self._free:
+            return await went_on(work, waits_for)
+        ends = asyncio.get_running_loop().time() + left
+        self._timeout = asyncio.timeout_at(None if self._asked else ends)
+        if self._asked:
+            self._ends = ends
+        async with self._timeout:
+            return await went_on(work, waits_for)
+
+    def release(self) -> None:
+        """It ends nothing any more."""
+        self._free = True
+        if self._timeout is not None and not self._timeout.expired():
+            self._timeout.reschedule(None)
 
     @contextmanager
     def stopped(self, own: asyncio.Timeout | None) -> Generator[None]:
@@ -40,7 +76,7 @@ class Clock:
         loop = asyncio.get_running_loop()
         began, ends = loop.time(), _stop(own)
         if not self._asked:
-            self._since, self._ends = began, _stop(self.timeout)
+            self._since, self._ends = began, _stop(self._timeout)
             self._deadlines = [lease.deadline for lease in self.leases]
             for lease in self.leases:
                 lease.deadline = math.inf
@@ -53,7 +89,7 @@ class Clock:
             self._asked -= 1
             if not self._asked:
                 self._budget.pause(now - self._since)
-                _go_on(self.timeout, self._ends, now - self._since)
+                _go_on(self._timeout, self._ends, now - self._since)
                 for lease, deadline in zip(self.leases, self._deadlines, strict=True):
                     lease.deadline = deadline + now - self._since
 

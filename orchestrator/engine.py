@@ -7,8 +7,6 @@ with its record, and with the journal told.
 from __future__ import annotations
 
 import asyncio
-import math
-import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from types import MappingProxyType
@@ -140,18 +138,12 @@ class Orchestrator:
         try:
             if before is not None:
                 work.restore(before)
-            seconds = work.budget.deadline - time.monotonic()
-            if seconds == math.inf:
-                result = await work.loop()
-            else:
-                clock = work.clock.timeout = asyncio.timeout(seconds)
-                try:
-                    async with clock:
-                        result = await work.loop()
-                except TimeoutError:
-                    if not clock.expired():
-                        raise
-                    result = await work.wind_down("deadline", f"no reply within {work.budget.limits.seconds:g} seconds")
+            try:
+                result = await work.clock.limit(work.loop())
+            except TimeoutError:
+                if not work.clock.expired:
+                    raise
+                result = await work.wind_down("deadline", f"no reply within {work.budget.limits.seconds:g} seconds")
         except RunPaused:
             raise
         except asyncio.CancelledError as error:

@@ -59,12 +59,11 @@ class LastTurn:
         return Directive(id, self.card.name, "aggregate", INSTRUCTION, view, answer=True)
 
     def timeout(self, clock: Clock) -> asyncio.Timeout:
-        """Its time begins: what was kept for it, and what the run has left. clock: of the run; it ends nothing now."""
+        """Its time begins: what was kept for it, and what the run has left. clock: of the run, whose end this is."""
         budget = self.leases.budget
         budget.deadline += self.seconds
         self.lease.deadline = budget.deadline
-        if clock.timeout is not None and not clock.timeout.expired():
-            clock.timeout.reschedule(None)
+        clock.release()
         left = budget.deadline - time.monotonic()
         return asyncio.timeout(left if left < math.inf else None)
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-__all__ = ["together"]
+__all__ = ["together", "went_on"]
 
 
 async def together(work: Sequence[Coroutine[Any, Any, T]]) -> tuple[list[T | None], BaseException | None]:
@@ -37,7 +37,7 @@ async def together(work: Sequence[Coroutine[Any, Any, T]]) -> tuple[list[T | Non
             create = asyncio.get_running_loop().create_task
             tasks = [create(further, context=context.copy()) for further in work[place + 1 :]]
             with _Alarm(tasks):
-                done[place] = await _went_on(each, waits_for)
+                done[place] = await went_on(each, waits_for)
             await asyncio.sleep(0)  # who is as fast is done then
             if _under_way(tasks):
                 await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
@@ -93,7 +93,7 @@ class _Alarm:
 
 
 @coroutine
-def _went_on(work: Coroutine[Any, Any, T], waits_for: Any) -> Generator[Any, Any, T]:
+def went_on(work: Coroutine[Any, Any, T], waits_for: Any) -> Generator[Any, Any, T]:
     """What comes of a coroutine that has begun in this task, and waits for something."""
     try:
         while True:
