@@ -40,6 +40,7 @@ class Case:
     delay: float = 0.0
     seconds: float = 0.0
     kind: Kind = "speed"
+    served: bool = False
 
 
 Opened = Callable[[Case, "Gate", str], AbstractAsyncContextManager[Work]]

@@ -39,6 +39,8 @@ WARM = 3
 """Runs before the measurement."""
 PATIENCE = 120.0
 """Seconds in which all runs have to come to the gate."""
+GARBAGE = 50_000
+"""New objects after which the garbage collector looks for cycles, where it is set as `podium serve` sets it."""
 PAGE = resource.getpagesize()
 
 
@@ -122,6 +124,9 @@ async def measure(case: Case, folder: str) -> dict[str, Any]:
     async with opened(case, gate, folder) as work:
         for _ in range(1 if case.delay else WARM):
             await work()
+        if case.served:
+            gc.freeze()
+            gc.set_threshold(GARBAGE)
         if case.kind == "speed":
             return await speed(case, work)
     gate = Gate(True)

@@ -52,6 +52,7 @@ def plan(quick: bool) -> list[tuple[Case, int]]:
         out.append((Case("langgraph-invoke", True, seconds=seconds), rounds))
     for side, journal in (("podium", False), ("podium", True), ("autogen", False), ("langgraph", False)):
         out.append((Case(side, journal, crowd, delay=delay), few))
+        out.append((Case(side, journal, crowd, delay=delay, served=True), few))
     if not quick:
         out.append((Case("langgraph", True, crowd, delay=delay), few))  # half a minute each
         out.append((Case("asyncio", False, crowd, delay=delay), few))
@@ -108,6 +109,7 @@ def told(case: Case, found: dict[str, Any]) -> str:
     if case.kind != "speed":
         return f"{name}, {case.kind}: {found['held'] / 1024:.1f} KiB per waiting run"
     model = f"{case.delay * 1000:.0f} ms" if case.delay else "instant"
+    name += ", served" if case.served else ""
     return f"{name}, {model}: {found['steps_per_second']:,.0f} steps/s, {found['cpu']:.0f} us CPU"
 
 
