@@ -24,6 +24,7 @@ from podium.orchestrator.topology import Topology
 from podium.protocols.bus import Bus, Delta, Envelope, Lease, Send
 from podium.protocols.errors import CoordinatorError, ModelError, ModelUnreachable, PodiumError, RunError
 from podium.protocols.events import Asked, Event, Piece
+from podium.protocols.frozen import slotted
 from podium.protocols.noise import seed_of
 from podium.protocols.people import Question, WayToPeople, Word
 from podium.protocols.record import NO_USAGE, Begun, Call, Directive, Generation, Node, Sampling, ToolResult, Usage
@@ -286,29 +287,12 @@ class Requests:
         return await recover(self._retry, first, self._cards[agent].rungs, ask, failed)
 
     def _listener(self, envelope: Envelope, calls: list[Call], alone: bool) -> Send:
-        """Takes what an agent sends: calls are kept, pieces of the reply go to whoever watches the run.
-
-        A call is written at once where something may still happen before its reply is: a call of a tool user, or of
-        one of several requests. Otherwise it is written with its reply.
-        """
-        emit, directive, sample, log = self._emit, envelope.directive, envelope.sample, self._log
+        """Takes what an agent sends. alone: it is the only request of its step."""
+        emit, directive, log = self._emit, envelope.directive, self._log
         if log is None and emit is None:
             return partial(_kept, calls)
         at_once = log is not None and (not alone or self._cards[directive.agent].rounds > 1)
-
-        def send(item: Delta | Call | Begun) -> Awaitable[None] | None:
-            if isinstance(item, Call):
-                calls.append(item)
-                if at_once and log is not None:
-                    log.completed(directive.id, sample, item)
-            elif isinstance(item, Delta):
-                if emit:
-                    emit(Piece(self._run, directive.agent, item.text, directive.answer))
-            elif log is not None:
-                return log.begun(item)
-            return None
-
-        return send
+        return _Listener(self._run, directive, envelope.sample, calls, emit, log, at_once)
 
     def _characters(self, directive: Directive) -> int:
         """Characters of the replies that a directive shows, with their authors' names."""
@@ -351,6 +335,35 @@ def _closed(calls: Sequence[Call]) -> tuple[Call, ...]:
         for asked in call.result.tool_calls
     ]
     return (*calls, *(call for call in open_ones if call.id not in known))
+
+
+@slotted
+class _Listener:
+    """Takes what an agent sends: calls are kept, pieces of the reply go to whoever watches the run.
+
+    A call is written at once where something may still happen before its reply is: a call of a tool user, or of one of
+    several requests. Otherwise it is written with its reply.
+    """
+
+    run: str
+    directive: Directive
+    sample: int
+    calls: list[Call]
+    emit: Callable[[Event], None] | None
+    log: RunLog | None
+    at_once: bool
+
+    def __call__(self, item: Delta | Call | Begun) -> Awaitable[None] | None:
+        if isinstance(item, Call):
+            self.calls.append(item)
+            if self.at_once and self.log is not None:
+                self.log.completed(self.directive.id, self.sample, item)
+        elif isinstance(item, Delta):
+            if self.emit:
+                self.emit(Piece(self.run, self.directive.agent, item.text, self.directive.answer))
+        elif self.log is not None:
+            return self.log.begun(item)
+        return None
 
 
 def _kept(calls: list[Call], item: Delta | Call | Begun) -> None:

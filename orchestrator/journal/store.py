@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from weakref import WeakKeyDictionary, ref
 
 from sqlalchemy import ColumnElement, Connection, Select, select
@@ -26,7 +26,7 @@ from podium.orchestrator.journal import questions, reading
 from podium.orchestrator.journal.address import Address, first_line
 from podium.orchestrator.journal.entries import End, Entry, Head, decode
 from podium.orchestrator.journal.reading import ResumeState
-from podium.orchestrator.journal.tables import Row, ended, listed, prepare, rows_of
+from podium.orchestrator.journal.tables import Cells, cells_of, ended, listed, prepare
 from podium.orchestrator.journal.tables import entries as entry_rows
 from podium.orchestrator.journal.tables import runs as run_rows
 from podium.orchestrator.journal.writer import Tail, Work, Writer
@@ -65,43 +65,21 @@ class Listed:
     dollars: float
 
 
-@dataclass(slots=True)
-class _Written:
-    """An append that is under way. last: the run takes no more after it; due: when it has to be written, loop time."""
-
-    run: str
-    tail: Tail
-    future: asyncio.Future[None]
-    last: bool
-    due: float
-
-    def done(self, error: JournalError | None) -> None:
-        """It is written, or it cannot be."""
-        if self.future.done():
-            return
-        if error is None:
-            self.future.set_result(None)
-            return
-        self.future.set_exception(error)
-        if not self.last:
-            self.future.exception()  # if nobody awaits it, the next append will say so, and not the event loop
-
-
 class _Watch:
     """Sees to it that no append waits for ever. They are due in the order they come, so one timer does for a loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, late: Callable[[str], JournalError]) -> None:
         self._loop = ref(loop)
         self._late = late
-        self._waiting = deque[_Written]()
+        self._waiting = deque[Work]()
         self._timer: asyncio.TimerHandle | None = None
 
-    def add(self, written: _Written) -> None:
+    def add(self, work: Work) -> None:
         """One more."""
         waiting = self._waiting
         while waiting and waiting[0].future.done():
             waiting.popleft()
-        waiting.append(written)
+        waiting.append(work)
         if self._timer is None:
             self._set()
 
@@ -117,7 +95,7 @@ class _Watch:
             late = waiting.popleft()
             if not late.future.done():
                 late.tail.error = late.tail.error or self._late(late.run)
-                late.done(late.tail.error)
+                late.done()
         if waiting:
             self._set()
 
@@ -156,22 +134,21 @@ class Journal:
         if end is not None:
             del self._tails[run]
         loop = asyncio.get_running_loop()
-        written = _Written(run, tail, loop.create_future(), end is not None, loop.time() + self._deadline)
-        self._watch(loop, written)
-        rows = self._rows(run, tail, entries)
+        cells, line, last = self._cells(run, tail, entries), listed(head) if head else None, ended(end) if end else None
+        work = Work(run, tail, cells, loop.create_future(), loop, loop.time() + self._deadline, line, last)
         if tail.error is None:
-            line = listed(head) if head else None
-            self._writer.put(Work(run, tail, rows, written.done, loop, line, ended(end) if end else None))
+            self._watch(loop).add(work)
+            self._writer.put(work)
         else:
-            written.done(tail.error)
-        return written.future
+            work.done()
+        return cast("asyncio.Future[None]", work.future)
 
-    def _watch(self, loop: asyncio.AbstractEventLoop, written: _Written) -> None:
-        """See to it that it does not wait for ever."""
+    def _watch(self, loop: asyncio.AbstractEventLoop) -> _Watch:
+        """Whoever sees to it that no append of a loop waits for ever."""
         watch = self._watches.get(loop)
         if watch is None:
             watch = self._watches[loop] = _Watch(loop, self._late)
-        watch.add(written)
+        return watch
 
     def _open(self, run: str, head: Head | None) -> Tail:
         """Where the run's next entry goes."""
@@ -190,15 +167,15 @@ class Journal:
             raise tail.error
         return tail
 
-    def _rows(self, run: str, tail: Tail, entries: Sequence[Entry]) -> list[Row]:
+    def _cells(self, run: str, tail: Tail, entries: Sequence[Entry]) -> Cells:
         """Rows for entries; those that cannot be written down are the tail's error."""
         try:
-            rows = rows_of(run, tail.place, entries)
+            cells = cells_of(run, tail.place, entries)
         except ValueError as error:
             tail.error = self._error(run, first_line(error))
             return []
-        tail.place += len(rows)
-        return rows
+        tail.place += len(entries)
+        return cells
 
     def _late(self, run: str) -> JournalError:
         return self._error(run, f"it took more than {self._deadline:g} seconds")
@@ -209,19 +186,19 @@ class Journal:
     def save(self, run: SavedRun) -> None:
         """Keep a whole run; one that is there already is replaced. Raises JournalError when it cannot be written."""
         given = reading.entries_of(run)
-        tail, written = Tail(), Future[JournalError | None]()
-        rows = self._rows(run.run, tail, given)
+        tail = Tail()
+        cells = self._cells(run.run, tail, given)
         if tail.error is not None:
             raise tail.error
         head, end = given[0], given[-1]
         line = (listed(head) if isinstance(head, Head) else {}) | (ended(end) if isinstance(end, End) else {})
-        self._writer.put(Work(run.run, tail, rows, written.set_result, head=line, replaces=True))
+        written = Future[None]()
+        self._writer.put(Work(run.run, tail, cells, written, head=line, replaces=True))
         try:
-            error = written.result(self._deadline)
+            written.result(self._deadline)
         except TimeoutError:
-            error = tail.error = self._late(run.run)
-        if error is not None:
-            raise error
+            tail.error = self._late(run.run)
+            raise tail.error from None
 
     def load(self, run: str) -> SavedRun:
         """A kept run, by its id or the beginning of it; also one that has no end.

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
-from itertools import chain
 from typing import Any
 
 from sqlalchemy import (
@@ -44,8 +43,11 @@ FORM = 3
 LOCK = 0x506F6469
 """Key of the PostgreSQL advisory lock under which tables are made."""
 
-Row = tuple[str, int, str, int, str]
-"""Of `podium_entries`: run, place, kind, form of the entry, its JSON."""
+Cells = list[str | int]
+"""Rows of `podium_entries`, one behind the other: run, place, kind, form of the entry, its JSON."""
+
+WIDTH = 5
+"""Cells of a row."""
 
 AT_ONCE = 100
 """Rows of one statement: 500 parameters, of which no database takes fewer."""
@@ -95,24 +97,24 @@ questions = Table(
 )
 
 
-def rows_of(run: str, place: int, given: Iterable[Entry]) -> list[Row]:
+def cells_of(run: str, place: int, given: Iterable[Entry]) -> Cells:
     """Rows of `podium_entries`, from a place on. Raises ValueError for text that is not Unicode."""
-    out: list[Row] = []
+    out: Cells = []
     for entry in given:
         kind, body = encode(entry)
-        out.append((run, place, kind, ENTRY_FORM, body))
+        out += (run, place, kind, ENTRY_FORM, body)
         place += 1
     return out
 
 
-def insert_rows(connection: Connection, rows: Sequence[Row]) -> None:
+def insert_cells(connection: Connection, cells: Cells) -> None:
     """Write rows of `podium_entries`, past the half of SQLAlchemy that turns dictionaries into tuples.
 
     Many by one statement: a driver lets go of Python's lock for each, and has to wait for it where others are busy.
     """
-    for start in range(0, len(rows), AT_ONCE):
-        part = rows[start : start + AT_ONCE]
-        connection.exec_driver_sql(_insert(connection.dialect, len(part)), tuple(chain.from_iterable(part)))
+    for start in range(0, len(cells), WIDTH * AT_ONCE):
+        part = tuple(cells[start : start + WIDTH * AT_ONCE])
+        connection.exec_driver_sql(_insert(connection.dialect, len(part) // WIDTH), part)
 
 
 @cache
@@ -183,7 +185,7 @@ def _from_one_row_per_run(connection: Connection) -> None:
         except (InputError, AssertionError):
             continue
         connection.execute(runs.insert(), listed(head) | ended(end))
-        insert_rows(connection, rows_of(name, 0, given))
+        insert_cells(connection, cells_of(name, 0, given))
         connection.execute(text("DELETE FROM runs WHERE run = :run"), {"run": name})
     if not connection.execute(text("SELECT count(*) FROM runs")).scalar_one():
         connection.execute(text("DROP TABLE runs"))

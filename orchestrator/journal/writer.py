@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
+from math import inf
 from queue import Empty, SimpleQueue
 
 from sqlalchemy import Connection, Engine, bindparam
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from podium.orchestrator.journal.address import first_line
-from podium.orchestrator.journal.tables import Line, Row, entries, insert_rows, runs
+from podium.orchestrator.journal.tables import Cells, Line, entries, insert_cells, runs
 from podium.protocols.errors import JournalError
+from podium.protocols.frozen import slotted
 
 _insert_runs = runs.insert()
 _end_runs = (
@@ -38,22 +41,35 @@ class Tail:
     error: JournalError | None = None
 
 
-@dataclass(slots=True)
+@slotted
 class Work:
     """Rows of one run that are written together or not at all.
 
-    done: called with the error, or None, when that is known; in the loop's thread where there is a loop. head, end:
-    what they mean for the list of runs. replaces: all that is kept of the run goes before.
+    future: done when that is known; in the loop's thread where there is a loop. due: when it has to be known, by the
+    loop's clock. head, end: what the rows mean for the list of runs; a run takes no more after its end. replaces: all
+    that is kept of the run goes before.
     """
 
     run: str
     tail: Tail
-    rows: list[Row]
-    done: Callable[[JournalError | None], None]
+    cells: Cells
+    future: asyncio.Future[None] | Future[None]
     loop: asyncio.AbstractEventLoop | None = None
+    due: float = inf
     head: Line | None = None
     end: Line | None = None
     replaces: bool = False
+
+    def done(self) -> None:
+        """It is written, or it cannot be, as the tail says."""
+        if self.future.done():
+            return
+        if self.tail.error is None:
+            self.future.set_result(None)
+            return
+        self.future.set_exception(self.tail.error)
+        if self.end is None:
+            self.future.exception()  # if nobody awaits it, the next append will say so, and not the event loop
 
 
 @dataclass(slots=True)
@@ -166,7 +182,7 @@ def _send(connection: Connection, works: Sequence[Work]) -> None:
     heads = [work.head for work in works if work.head is not None]
     if heads:
         connection.execute(_insert_runs, heads)
-    insert_rows(connection, [row for work in works for row in work.rows])
+    insert_cells(connection, [cell for work in works for cell in work.cells])
     ends = [{"ended": work.run, **work.end} for work in works if work.end is not None]
     if ends:
         connection.execute(_end_runs, ends)
@@ -193,4 +209,4 @@ def _tell(works: Iterable[Work]) -> None:
 
 def _done(works: Iterable[Work]) -> None:
     for work in works:
-        work.done(work.tail.error)
+        work.done()
