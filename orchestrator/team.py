@@ -15,26 +15,23 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
-from podium.agents.agent import Agent
-from podium.agents.breaker import Breaker, Guarded
-from podium.agents.documents import DocumentIndex
 from podium.agents.model import Model
 from podium.agents.providers import build_model
-from podium.agents.tools import Tool, load_tool
 from podium.orchestrator.budget import Budget, Limits
 from podium.orchestrator.coordinator import Coordinator
 from podium.orchestrator.coordinators import build_coordinator
 from podium.orchestrator.engine import Orchestrator, Settings
 from podium.orchestrator.journal import Head, Journal, ResumeState
-from podium.orchestrator.model_spec import REMOTE, HumanModel, RecordedModel
+from podium.orchestrator.members import agents_of, limits, models_of, own_voices
+from podium.orchestrator.model_spec import HumanModel
 from podium.orchestrator.people import People
 from podium.orchestrator.retrying import Retry
 from podium.orchestrator.run_log import RunLog
-from podium.orchestrator.team_file import BudgetSpec, ShareSpec, TeamSpec, ToolSpec, load_team
+from podium.orchestrator.team_file import ShareSpec, TeamSpec, load_team
 from podium.orchestrator.telemetry.logs import PLACE, Place, told
 from podium.orchestrator.topology import Topology
 from podium.protocols.bus import MemoryBus
-from podium.protocols.errors import InputError, RunError, ToolError
+from podium.protocols.errors import InputError, RunError
 from podium.protocols.events import Event, Result
 from podium.protocols.people import Question
 from podium.protocols.task import Message, Task
@@ -73,30 +70,8 @@ class Team:
         self.models = models
         self.journal = journal
         self.telemetry = telemetry
-        base = spec.source.parent if spec.source else Path()
-        guarded = dict(models)
-        for name, model in spec.models.items():
-            if telemetry:
-                guarded[name] = telemetry.model(name, models[name])
-            if isinstance(model, REMOTE):  # behind a circuit breaker each
-                breaker = Breaker(spec.retry.open_after, spec.retry.open_seconds)
-                guarded[name] = Guarded(guarded[name], breaker)
-                if telemetry:
-                    telemetry.breaker(breaker, name)
-        self.agents = {
-            name: Agent(
-                name,
-                agent.role,
-                guarded[agent.model],
-                prompt=agent.prompt,
-                description=agent.description or "",
-                tools=[_tool(tool, base, name, telemetry) for tool in agent.tools],
-                documents=DocumentIndex.load(agent.documents) if agent.documents else None,
-                max_tool_rounds=agent.max_tool_rounds,
-                fallbacks=[guarded[other] for other in spec.models[agent.model].fallback],
-            )
-            for name, agent in spec.agents.items()
-        }
+        guarded = models_of(spec, models, telemetry)
+        self.agents = agents_of(spec, guarded, telemetry)
         names = tuple(self.agents)
         self.people = People(journal, spec.name)
         asks = any(isinstance(model, HumanModel) for model in spec.models.values())
@@ -133,7 +108,7 @@ class Team:
     @classmethod
     def of(cls, spec: TeamSpec, *, coordinator: Coordinator | None = None, journal: str | None = None) -> Self:
         """A team from its spec. Raises as `load` does."""
-        spec = _own_voices(spec)
+        spec = own_voices(spec)
         models = {name: build_model(name, model.model_dump()) for name, model in spec.models.items()}
         url = spec.journal or journal
         telemetry = None
@@ -360,35 +335,6 @@ class Team:
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
-
-
-def _tool(tool: str | ToolSpec, base: Path, agent: str, telemetry: Telemetry | None) -> Tool:
-    """A tool of the team file. Raises InputError: a name that leads nowhere is a mistake of the file."""
-    spec = ToolSpec(name=tool) if isinstance(tool, str) else tool
-    try:
-        loaded = load_tool(folder=base, **spec.model_dump())
-    except ToolError as error:
-        raise InputError(f"agents.{agent}.tools: {error.message}") from None
-    return telemetry.tool(loaded, agent) if telemetry else loaded
-
-
-def limits(budget: BudgetSpec | ShareSpec) -> Limits:
-    """What a team file's budget means."""
-    named = budget.model_dump(exclude={"wind_down"})
-    given = {name: value for name, value in named.items() if value is not None}
-    return Limits(**given)
-
-
-def _own_voices(spec: TeamSpec) -> TeamSpec:
-    """A recorded model that names no agent of its pool speaks for each team agent by that agent's name and price."""
-    models, agents = dict(spec.models), dict(spec.agents)
-    for name, agent in spec.agents.items():
-        model = spec.models[agent.model]
-        if isinstance(model, RecordedModel) and model.agent is None:
-            own = f"{agent.model}.{name}"
-            models[own] = model.model_copy(update={"agent": name})
-            agents[name] = agent.model_copy(update={"model": own})
-    return spec.model_copy(update={"models": models, "agents": agents})
 
 
 def _task(ask: Ask) -> Task:

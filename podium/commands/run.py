@@ -155,7 +155,7 @@ def _asked(task: str) -> str:
 
 
 def _limits(spec: TeamSpec, **given: float | None) -> Limits:
-    from podium.orchestrator.team import limits
+    from podium.orchestrator.members import limits
 
     return limits(spec.budget.model_copy(update={name: value for name, value in given.items() if value is not None}))
 
