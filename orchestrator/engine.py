@@ -157,7 +157,7 @@ class Orchestrator:
             result = _broken_off(work, "failed")
             if isinstance(error, RunError):
                 error.run = error.run or id
-                error.kept = error.kept or work.kept()
+                error.kept = error.kept or work.record.kept()
                 error.partial = result
             if log:
                 try:

@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING, Literal, cast
 
 from podium.orchestrator.budget import Budget
 from podium.orchestrator.clock import Clock
-from podium.orchestrator.coordinator import Memory, RunState, plurality
+from podium.orchestrator.coordinator import RunState, plurality
 from podium.orchestrator.deciding import Decider
 from podium.orchestrator.journal import ResumeState
 from podium.orchestrator.last_turn import LAST_TURN, LastTurn, last_turn
 from podium.orchestrator.leases import Leases
+from podium.orchestrator.record import Record
 from podium.orchestrator.requests import Answered, Failed, Outcome, Request, Requests
 from podium.orchestrator.run_log import RunLog
-from podium.protocols.errors import BudgetExceeded, CoordinatorError, DeadlineExceeded, PodiumError, RunError
-from podium.protocols.events import Added, Decided, Ended, Event, Result, Started, Stop
+from podium.protocols.errors import BudgetExceeded, CoordinatorError, DeadlineExceeded, RunError
+from podium.protocols.events import Ended, Event, Result, Started, Stop
 from podium.protocols.record import NO_USAGE, Call, Decision, Directive, Finish, Generation, Kind, Node, Usage
 from podium.protocols.task import Task
 
@@ -59,9 +60,8 @@ class Run:
         self.cards = team.bus.cards()
         self.mode: Literal["sample", "greedy"] = settings.mode or team.mode
         self.preference = team.preference if settings.preference is None else settings.preference
-        self.nodes: list[Node] = []
-        self.decisions: list[Decision] = []
-        self.memory: Memory = None
+        self.record = Record(id, team.coordinator, emit, log)
+        self.nodes = self.record.nodes
         size = sum(len(message.content) for message in task.messages)
         self.leases = Leases(self.budget, self.cards, size, team.within())
         self.last_turn = None if team.wind_down is None else last_turn(team.wind_down, self.cards, self.leases)
@@ -88,17 +88,17 @@ class Run:
 
     def restore(self, before: ResumeState) -> None:
         """Go back to where an earlier life of the run ended: record, memory, budget and clock, without a call."""
-        self._begin(before.nodes[0])
+        self.record.begin(before.nodes[0], self.task.messages, self.cards, known=True)
         actions = [each.action for each in before.decisions if not isinstance(each.action, Finish)]
         told = {directive.id: directive for action in actions for directive in action}
         for node in before.nodes[1:]:
-            self._add(node, known=True)
+            self.record.add(node, known=True)
             self.leases.spend(node.author, node.usage)
             if node.kind == "reply" and node.directive in told:
                 self._heard(told[node.directive], node.content)
         self.budget.started -= before.nodes[-1].clock
         self.budget.deadline -= before.nodes[-1].clock
-        self.decisions.extend(before.decisions)
+        self.record.decisions.extend(before.decisions)
         if before.decisions and before.decisions[-1].policy.startswith(LAST_TURN):
             self.ending = before.decisions[-1]
         spoken = {node.directive for node in before.nodes}
@@ -122,11 +122,7 @@ class Run:
         if self.emit:
             self.emit(Started(self.id, task.text))
         if not self.nodes:
-            self._begin(Node(0, (), "task", "user", task.text))
-            if log:
-                log.add(self.nodes[0])
-            if self.emit:
-                self.emit(Added(self.id, self.nodes[0]))
+            self.record.begin(Node(0, (), "task", "user", task.text), task.messages, self.cards)
         if self.ending is not None:
             return await self.wind_down(cast(Stop, self.ending.policy.removeprefix(LAST_TURN)), "it was at its end")
         if self.unfinished:
@@ -148,10 +144,10 @@ class Run:
                 task.messages,
                 self.cards,
                 self.nodes,
-                len(self.decisions),
+                len(self.record.decisions),
                 self.budget.left(),
                 open_to,
-                self.memory,
+                self.record.memory,
                 self.settings.seed,
                 self.mode,
                 self.preference,
@@ -163,8 +159,8 @@ class Run:
                     made = coordinator.decide((state,))
                     decision = (made if isinstance(made, list) else await made)[0]
             except Exception as error:
-                raise self._blame("decide", error) from error
-            self._decided(decision)
+                raise self.record.blame("decide", error) from error
+            self.record.decided(decision)
             if decision.calls:
                 self._charge(decision, coordinator.name)
             action = decision.action
@@ -177,13 +173,6 @@ class Run:
             ended = await self._act(action)
             if ended is not None:
                 return ended
-
-    def _decided(self, decision: Decision) -> None:
-        self.decisions.append(decision)
-        if self.emit:
-            self.emit(Decided(self.id, decision))
-        if self.log:
-            self.log.add(decision)
 
     async def _act(self, directives: tuple[Directive, ...]) -> Result | None:
         """Carry directives out in parallel; the result, if that ends the run."""
@@ -246,7 +235,7 @@ class Run:
         if len(drawn) == 1:
             return self._reply(directive, *drawn[0], parents)
         candidates = [
-            self._add(self._node("candidate", directive, content, self._answer(content), calls, usage, parents))
+            self.record.add(self._node("candidate", directive, content, self._answer(content), calls, usage, parents))
             for content, calls, usage in drawn
         ]
         best = plurality(candidates) if directive.compute.reduce == "vote" else candidates[0]
@@ -257,12 +246,12 @@ class Run:
     ) -> Node:
         node = self._node("reply", directive, content, self._answer(content), calls, usage, parents)
         self._heard(directive, content)
-        return self._add(node)
+        return self.record.add(node)
 
     def _failure(self, directive: Directive, came: Failed, parents: tuple[int, ...] | None = None) -> None:
         """A request that came to nothing stays in the record. parents: the newest node, if left out."""
         parents = (len(self.nodes) - 1,) if parents is None else parents
-        self._add(self._node("failure", directive, came.error.message, None, came.calls, came.usage, parents))
+        self.record.add(self._node("failure", directive, came.error.message, None, came.calls, came.usage, parents))
 
     def _heard(self, directive: Directive, content: str) -> None:
         """A reply is there, for those to be shown who may be; whether it was there before is counted."""
@@ -295,34 +284,6 @@ class Run:
         clock = time.monotonic() - self.budget.started
         return Node(len(self.nodes), parents, kind, directive.agent, content, answer, calls, usage, clock, directive.id)
 
-    def _begin(self, node: Node) -> None:
-        """The record begins with the task, and the coordinator with it."""
-        self.nodes.append(node)
-        try:
-            self.memory = self.team.coordinator.begin(self.task.messages, self.cards)
-        except Exception as error:
-            raise self._blame("begin", error) from error
-
-    def _add(self, node: Node, *, known: bool = False) -> Node:
-        """One more node of the record. known: from an earlier life of the run, which wrote and told it."""
-        self.nodes.append(node)
-        try:
-            self.memory = self.team.coordinator.observe(self.memory, node)
-        except Exception as error:
-            raise self._blame("observe", error) from error
-        if self.log and not known:
-            self.log.add(node)
-        if self.emit and not known:
-            self.emit(Added(self.id, node))
-        return node
-
-    def _blame(self, verb: str, error: Exception) -> PodiumError:
-        """A coordinator's own error as it is, anything else as a CoordinatorError that says where it happened."""
-        if isinstance(error, PodiumError):
-            return error
-        what = f"{self.team.coordinator.name} failed to {verb} at step {len(self.decisions)}"
-        return CoordinatorError(f"{what}: {type(error).__name__}: {error}", run=self.id)
-
     def _charge(self, decision: Decision, name: str) -> None:
         """Calls that the coordinator made to decide become a node of the record, and the run pays for them."""
         usage = Usage.total(call.result.usage for call in decision.calls if isinstance(call.result, Generation))
@@ -331,7 +292,7 @@ class Run:
             self.team.pool.spend(usage)
         text = decision.calls[-1].result.text
         clock = time.monotonic() - self.budget.started
-        self._add(
+        self.record.add(
             Node(len(self.nodes), (len(self.nodes) - 1,), "decision", name, text, None, decision.calls, usage, clock)
         )
 
@@ -386,11 +347,13 @@ class Run:
         """What the last turn is told."""
         if self.ending is not None and not isinstance(self.ending.action, Finish):
             return self.ending.action[0]
-        step = len(self.decisions)
+        step = len(self.record.decisions)
         directive = turn.directive(f"{self.id}.{step}.0", self.nodes, self.team.topology)
         left = self.budget.left().fractions
         name = f"{self.id}.{step}"
-        self._decided(Decision(name, step, (directive,), LAST_TURN + stop, seen=len(self.nodes), budget_left=left))
+        self.record.decided(
+            Decision(name, step, (directive,), LAST_TURN + stop, seen=len(self.nodes), budget_left=left)
+        )
         return directive
 
     def result(self, stop: Stop, node: Node | None) -> Result:
@@ -406,7 +369,7 @@ class Run:
             stop,
             usage,
             tuple(self.nodes),
-            tuple(self.decisions),
+            tuple(self.record.decisions),
             self.settings.seed,
             self.leases.refused,
             self.budget.overshoot,
@@ -415,10 +378,3 @@ class Run:
         if self.emit:
             self.emit(Ended(self.id, result))
         return result
-
-    def kept(self) -> str:
-        """What a failed run leaves behind, in words."""
-        replies = sum(node.kind == "reply" for node in self.nodes)
-        if not replies:
-            return "no reply had arrived"
-        return f"{replies} {'reply' if replies == 1 else 'replies'} kept in the record"
