@@ -9,14 +9,12 @@ a journal brings it to the present form; one transaction, so that it is in one f
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import cache
 from typing import Any
 
 from sqlalchemy import (
     BigInteger,
     Column,
     Connection,
-    Dialect,
     Engine,
     Float,
     Index,
@@ -45,12 +43,6 @@ LOCK = 0x506F6469
 
 Cells = list[str | int]
 """Rows of `podium_entries`, one behind the other: run, place, kind, form of the entry, its JSON."""
-
-WIDTH = 5
-"""Cells of a row."""
-
-AT_ONCE = 100
-"""Rows of one statement: 500 parameters, of which no database takes fewer."""
 
 Line = dict[str, Any]
 """Of `podium_runs`, by column; or a part of one."""
@@ -108,20 +100,13 @@ def cells_of(run: str, place: int, given: Iterable[Entry]) -> Cells:
 
 
 def insert_cells(connection: Connection, cells: Cells) -> None:
-    """Write rows of `podium_entries`, past the half of SQLAlchemy that turns dictionaries into tuples.
-
-    Many by one statement: a driver lets go of Python's lock for each, and has to wait for it where others are busy.
-    """
-    for start in range(0, len(cells), WIDTH * AT_ONCE):
-        part = tuple(cells[start : start + WIDTH * AT_ONCE])
-        connection.exec_driver_sql(_insert(connection.dialect, len(part) // WIDTH), part)
-
-
-@cache
-def _insert(dialect: Dialect, rows: int) -> str:
-    """The statement for so many rows, its parameters one after the other."""
-    first, _, row = str(entries.insert().compile(dialect=dialect)).partition(" VALUES ")
-    return f"{first} VALUES {', '.join([row] * rows)}"
+    """Write rows of `podium_entries`, past the half of SQLAlchemy that turns dictionaries into tuples."""
+    if not cells:
+        return
+    mark = "?" if connection.dialect.paramstyle == "qmark" else "%s"
+    columns = entries.columns.keys()
+    statement = f"INSERT INTO {entries.name} ({', '.join(columns)}) VALUES ({', '.join([mark] * len(columns))})"
+    connection.exec_driver_sql(statement, list(zip(*[iter(cells)] * len(columns), strict=True)))
 
 
 def listed(head: Head) -> Line:
