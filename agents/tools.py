@@ -231,7 +231,7 @@ def _own(name: str, folder: Path) -> Tool:
         raise ToolError(f"there is no tool {name!r}; use one of {known}, or module:function for your own")
     try:
         module = _module(module_name, folder)
-    except Exception as error:  # importing runs the user's code
+    except (Exception, SystemExit) as error:  # importing runs the user's code
         raise ToolError(f"the tool {name} cannot be imported: {type(error).__name__}: {error}") from error
     found: Any = module
     for part in function_name.split("."):

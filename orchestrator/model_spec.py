@@ -132,7 +132,7 @@ class ScriptedModel(_Generator):
 
     provider: Literal["scripted"]
     """Replies written in this file."""
-    replies: Words | dict[str, str]
+    replies: Annotated[Words, Field(min_length=1)] | Annotated[dict[str, str], Field(min_length=1)]
     """A list of replies, given one after another; or a mapping from a text that the question contains to its reply."""
     price: PriceSpec = PriceSpec()
     """What its tokens cost; left out: nothing."""

@@ -253,6 +253,8 @@ def _shares(run: SavedRun) -> tuple[Share, ...]:
 
 def _ending(run: SavedRun) -> str:
     """Why it ended, and where the answer comes from."""
+    if run.why:
+        return f"it failed: {run.why}; what had arrived is kept"
     wrote = run.decisions and run.decisions[-1].policy.startswith(LAST_TURN)
     return ENDINGS[run.stop].replace("was taken", "was written" if wrote else "was taken")
 

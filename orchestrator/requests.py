@@ -159,7 +159,9 @@ class Requests:
         """The request that was set aside for when nothing else fits any more."""
         self._asked[directive.agent] += 1
         asked = self._asked[directive.agent]
-        return self._request(directive, 0, asked, len(self._nodes), turn.lease, turn.hold, turn.estimate)
+        shown = len(directive.instruction) + self._characters(directive)
+        estimate = min(turn.estimate, self._leases.estimate(turn.card, shown))
+        return self._request(directive, 0, asked, len(self._nodes), turn.lease, turn.hold, estimate)
 
     def _request(
         self, directive: Directive, sample: int, turn: int, upto: int, lease: Lease, hold: Hold, estimate: int

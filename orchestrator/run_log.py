@@ -46,16 +46,16 @@ class RunLog:
         """A tool that must not run twice; it may run when this is done."""
         return self._append((tool,))
 
-    def end(self, result: Result) -> asyncio.Future[None]:
-        """The run ended; done when that is written. Raises JournalError where nothing can be written any more."""
+    def end(self, result: Result, why: str = "") -> asyncio.Future[None]:
+        """The run ended; done when that is written. why: it failed. Raises JournalError where nothing can be."""
         waiting, self._waiting = self._waiting, []
-        end = End(result.stop, result.node, result.usage, result.seconds, result.refused, result.overshoot)
+        end = End(result.stop, result.node, result.usage, result.seconds, result.refused, result.overshoot, why)
         return self._append((*waiting, end))
 
     async def give_up(self, error: Exception, result: Result) -> None:
         """The run failed. That it could not be written either is said beside what went wrong first."""
         try:
-            await self.end(result)
+            await self.end(result, _why(error))
         except RunError as unwritten:
             if isinstance(error, RunError) and unwritten is not error:
                 error.kept = unwritten.message
@@ -71,3 +71,12 @@ class RunLog:
         except JournalError as error:
             self._broken = error
             raise
+
+
+def _why(error: Exception) -> str:
+    """What a run failed of, in words that can be written down."""
+    if isinstance(error, RunError):
+        told = f"{error.agent}: {error.message}" if error.agent else error.message
+    else:
+        told = f"{type(error).__name__}: {error}"
+    return told.encode(errors="replace").decode()

@@ -30,6 +30,7 @@ class SavedRun:
     An unfinished run has no answer (node 0); its usage and seconds are those of what was written.
 
     seed: asked again with it, the coordinator decides the same on the same replies. None where it was not kept.
+    why: what a run failed of, in words; "" where it did not, or where it was not kept.
     """
 
     run: str
@@ -46,6 +47,7 @@ class SavedRun:
     refused: int = 0
     overshoot: int = 0
     seed: int | None = None
+    why: str = ""
     version: int = VERSION
 
 

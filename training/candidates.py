@@ -116,6 +116,9 @@ def _of_kind(name: str, word: str, settings: str, team: Team) -> Coordinator:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"] if part != word)
+        if first["type"] == "missing":
+            how = "learned:FOLDER" if word == "learned" else f"{word}?{where}=..."
+            raise InputError(f"coordinator {name}: it needs {where}: write {how}") from None
         raise InputError(f"coordinator {name}: {where}: {first['msg'].lower()}") from None
     agents = tuple(team.agents)
     lists = [data.get(key, ()) for key in ("agents", "order")]

@@ -59,7 +59,10 @@ class Completed:
 
 @frozen
 class End:
-    """How a run ended; the rest as in `Result`. usage: of the whole run, what has no node included."""
+    """How a run ended; the rest as in `Result`. usage: of the whole run, what has no node included.
+
+    why: what a run failed of, in words.
+    """
 
     stop: Stop
     node: NodeId
@@ -67,6 +70,7 @@ class End:
     seconds: float
     refused: int = 0
     overshoot: int = 0
+    why: str = ""
 
 
 Entry = Head | Node | Decision | Completed | Begun | End

@@ -87,6 +87,7 @@ def saved_run(entries: Sequence[Entry]) -> SavedRun:
         end.refused,
         end.overshoot,
         head.seed,
+        why=end.why,
     )
 
 
@@ -99,7 +100,7 @@ def entries_of(run: SavedRun) -> list[Entry]:
         place = max(place, decision.seen)
     out += run.nodes[place:]
     if run.stop != "unfinished":
-        out.append(End(run.stop, run.node, run.usage, run.seconds, run.refused, run.overshoot))
+        out.append(End(run.stop, run.node, run.usage, run.seconds, run.refused, run.overshoot, run.why))
     return out
 
 

@@ -58,11 +58,6 @@ def evaluate(
             if not isinstance(error.partial, Evaluation):
                 raise
             found, failure = error.partial, error  # what was measured before is paid for: it is shown
-    if plot is not None:
-        from podium.training.plots import cost_quality
-
-        cost = "dollars" if any(row.dollars > 0 for row in found.rows) else "tokens"
-        cost_quality(found.rows, plot, cost=cost, note=f"{tasks}, {found.tasks} tasks")
     if as_json:
         typer.echo(found.to_json())
     else:
@@ -70,6 +65,14 @@ def evaluate(
         out.print(comparison_table(found.rows, styled=out.is_terminal))
         for name, detail in found.details.items():
             out.print(f"{name}: {detail}", markup=False, soft_wrap=True)
+    if plot is not None:
+        from podium.training.plots import cost_quality
+
+        cost = "dollars" if any(row.dollars > 0 for row in found.rows) else "tokens"
+        try:
+            cost_quality(found.rows, plot, cost=cost, note=f"{tasks}, {found.tasks} tasks")
+        except OSError as error:
+            raise InputError(f"--plot {plot}: the picture cannot be written: {error.strerror or error}") from None
     if failure is not None:
         raise failure
 

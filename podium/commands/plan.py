@@ -144,7 +144,11 @@ def _notes(team: TeamSpec, case: WorstCase) -> list[str]:
     if math.inf in (case.total.calls, case.total.tokens):
         lines.append("Nothing bounds a run: give the budget tokens or calls.")
     if team.budget.wind_down is not None:
-        lines.append(f"One call of {team.budget.wind_down} is set aside: at a limit it writes the best answer so far.")
+        name = team.budget.wind_down
+        lines.append(
+            f"One call of {name} is set aside, if a quarter of each limit holds it: "
+            "at a limit it writes the best answer so far."
+        )
     if team.budget.seconds is not None:
         besides = "; what a person takes to answer does not count" if _asks_people(team) else ""
         lines.append(f"A run ends after {team.budget.seconds:g} seconds at the latest{besides}.")

@@ -152,12 +152,14 @@ def test_tools_are_found_by_name(tmp_path: Path) -> None:
         ("mine:thrice", "no function thrice; it has: twice"),
         ("absent:f", "cannot be imported: ModuleNotFoundError"),
         ("broken:f", "cannot be imported: ZeroDivisionError"),
+        ("leaving:f", "cannot be imported: SystemExit: 3"),
         (":f", "there is no tool"),
     ],
 )
 def test_tools_that_are_not_there(tmp_path: Path, name: str, said: str) -> None:
     (tmp_path / "mine.py").write_text("def twice(n: int) -> int:\n    return 2 * n\n")
     (tmp_path / "broken.py").write_text("1 / 0\n")
+    (tmp_path / "leaving.py").write_text("import sys\nsys.exit(3)\n")
     with pytest.raises(ToolError, match=said):
         load_tool(name, tmp_path)
 

@@ -82,11 +82,11 @@ class _Mortal:
         if self._over():
             _kill()
 
-    async def end(self, log: RunLog, result: Result) -> None:
+    async def end(self, log: RunLog, result: Result, why: str) -> None:
         """It may be over; else as the run's log does."""
         if self._over():
             await self._die()
-        await _end(log, result)
+        await _end(log, result, why)
 
     def _over(self) -> bool:
         self.done.append(self.ended)
@@ -154,8 +154,8 @@ def _live(life: Life) -> dict[str, Any]:
     async def commit(self: RunLog) -> None:
         await mortal.commit(self)
 
-    def end(self: RunLog, result: Result) -> asyncio.Future[None]:
-        return asyncio.ensure_future(mortal.end(self, result))
+    def end(self: RunLog, result: Result, why: str = "") -> asyncio.Future[None]:
+        return asyncio.ensure_future(mortal.end(self, result, why))
 
     RunLog.commit, RunLog.end = commit, end
     with Team(spec, {name: _Counted(name, mortal) for name in AGENTS}, journal=journal) as team:

@@ -61,6 +61,14 @@ def test_it_is_the_last_call_that_fits(limits: Limits) -> None:
     assert [node.author for node in heard.visible] == authors(result)[:-1][-len(heard.visible) :]
 
 
+def test_its_prompt_counts_by_what_is_in_it() -> None:
+    stage = desk(Limits(tokens=100_000, calls=3))
+    stage.run(Scripted(*ON_AND_ON))
+    (heard,) = stage["sum"].heard
+    shown = len(INSTRUCTION) + sum(len(node.content) + len(node.author) + 4 for node in heard.visible)
+    assert heard.envelope.estimate == int((len("what?") + shown) / 4) + 1
+
+
 def test_it_costs_nothing_where_the_run_finishes() -> None:
     pool = Budget(Limits(tokens=10_000), shared=True)
     stage = desk(Limits(tokens=400), pool=pool)

@@ -50,7 +50,7 @@ class Unhurried(RunLog):
 
     __slots__ = ("reached",)
 
-    def end(self, result: Result) -> asyncio.Future[None]:
+    def end(self, result: Result, why: str = "") -> asyncio.Future[None]:
         self.reached.set()
         return asyncio.get_running_loop().create_future()
 

@@ -16,6 +16,7 @@ from podium.agents.scripted import Reply, ScriptedModel
 from podium.orchestrator.budget import Limits
 from podium.orchestrator.coordinators.fixed import Single
 from podium.orchestrator.journal import Journal
+from podium.orchestrator.narrate import tell
 from podium.orchestrator.team import Team
 from podium.protocols.errors import BudgetExceeded, InputError, ModelError, RunError, TeamFileError
 from podium.protocols.events import Added, Decided, Ended, Event, Piece, Result, Started
@@ -165,6 +166,8 @@ def test_a_run_that_fails_keeps_what_it_had(tmp_path: Path) -> None:
     run = Journal(kept.url).load(caught.value.run)
     assert (run.stop, [node.content for node in run.nodes]) == ("failed", ["task", "a plan", "out of order"])
     assert "1 reply kept" in str(caught.value)
+    assert run.why == "bob: out of order"
+    assert tell(run).ending == "it failed: bob: out of order; what had arrived is kept"
 
 
 def locking(kept: Path, reply: Reply) -> tuple[ScriptedModel, list[sqlite3.Connection]]:

@@ -117,6 +117,8 @@ BROKEN: list[tuple[str, str, int, tuple[str, ...]]] = [
     ("provider: scripted", "provider: scripted, trainable: true", 9, ("models.script.trainable", "no token ids")),
     ("  script: {", "  my script: {", 9, ('"my script" is not a usable name',)),
     ("  script: {provider: scripted, replies: [a, b]}", "  script:", 9, ("models.script: expected a mapping",)),
+    ("replies: [a, b]", "replies: []", 9, ("models.script.replies",)),
+    ("tools: [python]", "tools: [clock, python, {name: clock}]", 15, ("tools.2", "the tool clock is there already")),
 ]
 
 

@@ -81,6 +81,10 @@ def test_eval_in_a_pipe_says_what_it_does_and_keeps_what_it_measured(tmp_path: P
     assert "timer" not in failed.stdout
     assert "cannot reach" in failed.stderr
     assert podium(*asked, "--plot", tmp_path / "no" / "x.png").exit_code == 2
+    drawn = podium("eval", team, "--tasks", spec, "--coordinators", "vote", "--limit", 2, "--plot", "/proc/x.png")
+    assert drawn.exit_code == 2
+    assert "vote" in drawn.stdout
+    assert "--plot /proc/x.png: the picture cannot be written: " in drawn.stderr
 
 
 def test_record(tmp_path: Path) -> None:
