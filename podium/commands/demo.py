@@ -15,6 +15,9 @@ from podium.commands.terminal import console
 
 __all__ = ["register"]
 
+ITERATIONS, TASKS = 90, 150
+"""What two cores do in ten minutes, installation included. The training file of the team has 120 iterations."""
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -25,25 +28,22 @@ def demo(
     folder: Annotated[Path, typer.Option("--folder", help="Where to put the team, its policy and the plots.")] = Path(
         "podium-demo"
     ),
-    iterations: Annotated[int | None, typer.Option(min=1, help="Fewer make it quicker and worse.")] = None,
-    tasks: Annotated[int, typer.Option(min=10, help="Held-out tasks of the comparison.")] = 200,
+    iterations: Annotated[int, typer.Option(min=1, help="Fewer make it quicker and worse.")] = ITERATIONS,
+    tasks: Annotated[int, typer.Option(min=10, help="Held-out tasks of the comparison.")] = TASKS,
 ) -> None:
     """Train and compare on a team of five tiny models that comes with Podium: no network, no GPU, no key."""
 
     from podium.commands.counting import Counting
     from podium.commands.training_progress import TrainingProgress
-    from podium.training.demo import demonstrate, unpack
+    from podium.training.demo import demonstrate
     from podium.training.reports import comparison_table
-    from podium.training.train_file import load_training
 
-    unpack(folder)
-    total = iterations or load_training(folder / "train.yaml").iterations
     out = console()
     out.print(
         "Five tiny language models; nobody is good at everything. A coordinator learns whom to ask, in which order, "
         "how often, and when to stop. It is never told what kind of task it is given.\n"
     )
-    progress, counting = TrainingProgress(total), Counting("comparing:", live=sys.stderr.isatty())
+    progress, counting = TrainingProgress(iterations), Counting("comparing:", live=sys.stderr.isatty())
 
     def begins(name: str) -> None:
         progress.__exit__(None, None, None)
