@@ -137,7 +137,7 @@ class BudgetSpec(StrictModel):
     repeats: Count | None = 10
     """How often an agent may give the same reply to the same instruction; once more, and the run is ended as a loop."""
     wind_down: Name | None = None
-    """Agent that writes the best answer so far at a limit; its call is set aside if a quarter of each limit holds it."""
+    """Agent that writes the best answer so far at a limit; its call is set aside if a quarter of each holds it."""
 
 
 class RetrySpec(StrictModel):
