@@ -42,10 +42,11 @@ def made(*packages: str) -> dict[str, Any]:
 
 
 def _command() -> str:
-    """As it was typed, with paths from the repository's root, and without passwords."""
+    """As it was typed, with paths from the repository's root, names for those outside of it, and without passwords."""
     from podium.orchestrator.telemetry.secrets import masking
 
-    return masking([])(shlex.join(["python", *(each.removeprefix(f"{ROOT}/") for each in sys.orig_argv[1:])]))
+    words = [each.removeprefix(f"{ROOT}/") for each in sys.orig_argv[1:]]
+    return masking([])(shlex.join(["python", *(Path(each).name if each.startswith("/") else each for each in words)]))
 
 
 def plain() -> float:

@@ -296,10 +296,11 @@ def _nested(data: Mapping[str, Any]) -> Iterator[Problem]:
 
 def _of_agent(name: str, agent: Mapping[str, Any], models: Mapping[str, Any]) -> Iterator[Problem]:
     yield from _unknown("model", agent.get("model"), models, ("agents", name, "model"))
-    tools = [tool if isinstance(tool, str) else _mapping(tool).get("name") for tool in _sequence(agent.get("tools"))]
+    given = (tool if isinstance(tool, str) else _mapping(tool).get("name") for tool in _sequence(agent.get("tools")))
+    tools = [str(tool or "").replace(":", ".").rpartition(".")[2] for tool in given]  # as a model knows them
     for place, tool in enumerate(tools):
-        if tool is not None and tool in tools[:place]:
-            what = f"the tool {tool} is there already, and a model tells tools apart by their names"
+        if tool and tool in tools[:place]:
+            what = f"a tool {tool} is there already, and a model tells tools apart by their names"
             yield Problem(("agents", name, "tools", place), what, show=False)
     for place, tool in enumerate(_sequence(agent.get("tools"))):
         for key in PYTHON_ONLY:

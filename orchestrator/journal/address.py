@@ -114,8 +114,8 @@ class Address:
 
 
 def _busy(error: BaseException) -> bool:
-    """Whether SQLite says that somebody else holds a lock."""
-    return isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode == sqlite3.SQLITE_BUSY
+    """Whether SQLite says, in whichever extended form, that somebody else holds a lock."""
+    return isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
 
 
 def masked(url: str) -> str:

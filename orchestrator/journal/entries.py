@@ -5,7 +5,7 @@ costs the same however long the run is. Fields that have their default may be le
 that JSON lacks (an infinite limit) is written as a string.
 
 msgspec writes them, in a tenth of the time that pydantic takes. Pydantic reads them, whose errors say where; and it
-writes what msgspec does not know: infinite numbers, of which that makes null, and numpy's.
+writes what msgspec does not know: infinite numbers, of which that makes null, numpy's, and integers above 64 bits.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from podium.orchestrator.budget import Limits
 from podium.protocols.errors import InputError
 from podium.protocols.events import Stop
-from podium.protocols.frozen import frozen
+from podium.protocols.frozen import plain
 from podium.protocols.record import Begun, Call, Decision, Node, NodeId, Usage
 from podium.protocols.task import Message
 
@@ -28,7 +28,7 @@ FORM = 1
 """Of an entry's JSON; raised when a field changes its meaning or its default."""
 
 
-@frozen
+@plain
 class Head:
     """How a run began: all that is needed, besides the team, to go on with it.
 
@@ -48,7 +48,7 @@ class Head:
     digest: str = ""
 
 
-@frozen
+@plain
 class Completed:
     """A call of a request that is still under way, so that a resumed run does not make it again."""
 
@@ -57,7 +57,7 @@ class Completed:
     sample: int = 0
 
 
-@frozen
+@plain
 class End:
     """How a run ended; the rest as in `Result`. usage: of the whole run, what has no node included.
 
@@ -109,9 +109,9 @@ def encode(entry: Entry) -> tuple[str, str]:
     name = NAMES[type(entry)]
     try:
         body = _encoder.encode(entry)
-    except TypeError:
-        body = b"null"
-    if b"null" in body:
+    except (TypeError, OverflowError):
+        body = None
+    if body is None or b"null" in body:
         if isinstance(entry, Decision):
             entry = replace(entry, reasons=dict(entry.reasons))  # JSON knows no read-only mapping
         body = _adapters[name].dump_json(entry, exclude_defaults=True)

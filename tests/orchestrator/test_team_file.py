@@ -118,7 +118,8 @@ BROKEN: list[tuple[str, str, int, tuple[str, ...]]] = [
     ("  script: {", "  my script: {", 9, ('"my script" is not a usable name',)),
     ("  script: {provider: scripted, replies: [a, b]}", "  script:", 9, ("models.script: expected a mapping",)),
     ("replies: [a, b]", "replies: []", 9, ("models.script.replies",)),
-    ("tools: [python]", "tools: [clock, python, {name: clock}]", 15, ("tools.2", "the tool clock is there already")),
+    ("tools: [python]", "tools: ['a:f', python, 'b:f']", 15, ("tools.2", "a tool f is there already")),
+    ("tools: [python]", "tools: [clock, python, {name: clock}]", 15, ("tools.2", "a tool clock is there already")),
 ]
 
 

@@ -65,8 +65,9 @@ def test_they_run_at_the_same_time() -> None:
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_an_error_stops_the_others(place: int) -> None:
     work, error = Work(), ValueError("no")
-    given = [work.one(str(each), 0 if each == place else 60, error=error if each == place else None) for each in (0, 1)]
-    given.append(work.one("2", 0, error=error) if place == 2 else work.one("2", 60))
+    given = [work.one("012"[each], 60) for each in range(3)]
+    given[place].close()
+    given[place] = work.one("012"[place], 0, error=error)
     done, stopped = asyncio.run(asyncio.wait_for(carried_out(*given), 10))
     assert (done, stopped) == ([None] * 3, error)
     assert sorted(work.ended) == ["0", "1", "2"]

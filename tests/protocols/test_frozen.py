@@ -110,7 +110,7 @@ def test_what_is_plain_is_not_looked_at_by_the_collector() -> None:
     assert [gc.is_tracked(each) for each in (points, Line(points[0]), path)] == [True, True, False]
     assert path == replace(Path(()), points=points)
     with pytest.raises(AttributeError):
-        path.points = ()  # type: ignore[misc]
+        path.points = ()  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def test_what_is_plain_frees_what_it_held() -> None:

@@ -151,6 +151,11 @@ def test_numbers_that_json_or_msgspec_does_not_know_are_kept(reason: float) -> N
     assert again == replace(given, reasons={"value": float(reason)})
 
 
+def test_a_seed_may_have_more_than_64_bits() -> None:
+    given = Head("r", "desk", (Message("user", "?"),), 1.0, seed=2**70)
+    assert decode("head", 1, encode(given)[1]) == given
+
+
 @pytest.mark.parametrize("text", ["\ud800", "null \udfff"])
 def test_half_a_character_is_a_mistake(text: str) -> None:
     with pytest.raises(ValueError, match="surrogates not allowed"):
