@@ -48,10 +48,9 @@ def ran(*command: str) -> str:
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_a_result_says_how_it_was_made(name: str, tmp_path: Path) -> None:
     program, file = f"benchmarks/{name}/run.py", tmp_path / "results.json"
-    arguments = [*PROGRAMS[name], "--json", str(file)]
-    ran(str(ROOT / program), *arguments)
+    ran(str(ROOT / program), *PROGRAMS[name], "--json", str(file))
     made = json.loads(file.read_text())
-    assert made["command"] == " ".join(["python", program, *arguments])
+    assert made["command"] == " ".join(["python", program, *PROGRAMS[name], "--json", file.name])
     assert made["python"].startswith(f"{platform.python_version()}, ")
     assert made["python"].endswith("--enable-optimizations")
     assert f"{os.cpu_count()} cores" in made["machine"]
