@@ -1,4 +1,4 @@
-"""Checkpoints: weights, optimiser, averages and the iteration's number, written whole or not at all.
+"""Checkpoints: weights and their average, optimiser, running means and the iteration's number, whole or not at all.
 
 Nothing is pickled: tensors are safetensors, the rest is JSON. Since a training's random numbers are hashed from its
 seed and iteration, this is all that a resumed training needs to go on exactly as an uninterrupted one.
@@ -21,10 +21,11 @@ from torch import Tensor
 from podium.protocols.errors import PolicyError
 from podium.training.coordinator_trainer import CoordinatorTrainer
 
-FORMAT = 2
+FORMAT = 3
 FOLDER = "checkpoint"
 PART, OLD = f"{FOLDER}.part", f"{FOLDER}.old"
-WEIGHTS, MOMENTS, STATE = "weights.safetensors", "optimiser.safetensors", "state.json"
+WEIGHTS, AVERAGED, MOMENTS = "weights.safetensors", "averaged.safetensors", "optimiser.safetensors"
+STATE = "state.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ class Checkpoint:
     averages: dict[str, float]
     settings: Mapping[str, object]
     weights: Mapping[str, Tensor]
+    averaged: Mapping[str, Tensor]
     moments: Mapping[str, Tensor]
 
 
@@ -49,6 +51,7 @@ def save_checkpoint(trainer: CoordinatorTrainer, output: Path, *, spent: float =
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     safetensors.save_file({name: weight.detach() for name, weight in trainer.weights.items()}, part / WEIGHTS)
+    safetensors.save_file(trainer.averaged, part / AVERAGED)
     moments: dict[str, Tensor] = {}
     for name, weight in trainer.weights.items():
         state = cast("dict[str, Tensor | float]", trainer.optimiser.state.get(weight, {}))
@@ -94,6 +97,7 @@ def read_checkpoint(output: Path) -> Checkpoint | None:
             dict(state["averages"]),
             dict(state["settings"]),
             safetensors.load_file(here / WEIGHTS),
+            safetensors.load_file(here / AVERAGED),
             safetensors.load_file(here / MOMENTS),
         )
     except (OSError, ValueError, LookupError, TypeError, SafetensorError) as error:
@@ -120,11 +124,13 @@ def restore(trainer: CoordinatorTrainer, checkpoint: Checkpoint) -> None:
             "output, or start anew with --fresh"
         )
     shapes = {name: weight.shape for name, weight in trainer.weights.items()}
-    if shapes != {name: weight.shape for name, weight in checkpoint.weights.items()}:
+    both = (checkpoint.weights, checkpoint.averaged)
+    if any(shapes != {name: weight.shape for name, weight in kept.items()} for kept in both):
         raise PolicyError(f"{here}: the checkpoint is of another architecture; start anew with --fresh")
     with torch.no_grad():
         for name, weight in trainer.weights.items():
             weight.copy_(checkpoint.weights[name])
+            trainer.averaged[name].copy_(checkpoint.averaged[name])
     for name, weight in trainer.weights.items():
         found = {key.split("|", 1)[1]: value for key, value in checkpoint.moments.items() if key.startswith(f"{name}|")}
         if found:

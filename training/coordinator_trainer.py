@@ -1,9 +1,10 @@
 """Training a coordinator: run tasks with the policy as it is, credit its decisions, improve it, again.
 
 Grouped policy gradient: each task is run several times with different decisions; runs of a task are each other's
-baseline. The beliefs learn beside it from every reply. All randomness is hashed from (seed, iteration, task), so
-there is no random state: a checkpoint is weights, optimiser and the iteration's number, and a resumed training goes on
-exactly as an uninterrupted one would.
+baseline. The beliefs learn beside it from every reply. What is validated and kept is a moving average of the weights,
+which is steadier than any of the policies that it is the average of. All randomness is hashed from (seed, iteration,
+task), so there is no random state: a checkpoint is weights, average, optimiser and the iteration's number, and a
+resumed training goes on exactly as an uninterrupted one would.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -65,6 +66,7 @@ class Judged:
 class CoordinatorTrainer:
     """One training under way.
 
+    weights: what is learned, and tried in runs; averaged: their moving average, which is validated and kept.
     iteration: updates done; validated: how many were done at the last validation. tasks, validation: what is learned
     from and what chooses the best checkpoint. whole: False while weights are being updated, when there is nothing to
     keep. scale: dollars of a typical reply.
@@ -86,6 +88,7 @@ class CoordinatorTrainer:
         self.weights: dict[str, torch.Tensor] = {
             name: torch.nn.Parameter(torch.from_numpy(w)) for name, w in self.policy.weights.items()
         }
+        self.averaged = {name: weight.detach().clone() for name, weight in self.weights.items()}
         self.optimiser = torch.optim.AdamW(
             [
                 {"params": [p for p in self.weights.values() if p.ndim > 1], "weight_decay": spec.weight_decay},
@@ -135,19 +138,20 @@ class CoordinatorTrainer:
                 knobs[place],
             )
 
-        learner = LearnedCoordinator(self._snapshot())
+        learner = LearnedCoordinator(self._seen(self.weights))
         results = await self.rollouts.run(learner, tasks, seeds=range(spec.group), settings=settings, done=done)
         sampled = time.monotonic()
         preferences = [knobs[index // spec.group] for index in range(len(results))]
         self.whole = False
         metrics = self._learn(results, preferences)
+        self._average()
         self.iteration += 1
         self.whole = True
         metrics |= {"seconds_running": sampled - began, "seconds_learning": time.monotonic() - sampled}
         return metrics
 
     async def validate(self) -> Metrics:
-        """Greedy runs of the validation tasks at the middle of the knob."""
+        """Greedy runs of the validation tasks with the averaged weights, at the middle of the knob."""
         if not self.validation:
             self.validated = self.iteration
             return {}
@@ -157,7 +161,7 @@ class CoordinatorTrainer:
             plain = repeatable(self.validation[place], which)
             return Settings(plain.seed, plain.reply_seed, "greedy", knob)
 
-        learner = LearnedCoordinator(self._snapshot())
+        learner = LearnedCoordinator(self._seen(self.averaged))
         results = await self.rollouts.run(learner, self.validation, seeds=(0,), settings=settings)
         self.validated = self.iteration
         verdicts = [self.judged.of(result) for result in results]
@@ -170,16 +174,22 @@ class CoordinatorTrainer:
             "eval_gain": float(np.mean(gain)),
         }
 
-    def _snapshot(self) -> Policy:
-        """The policy as it is now, for numpy; the weights are views of torch's, so it is current at no cost."""
-        card = self.policy.card.model_copy(update={"version": self.iteration})
-        return Policy(card, {name: weight.detach().numpy() for name, weight in self.weights.items()})
-
     def frozen(self, **card: object) -> Policy:
-        """A copy of the policy that further training does not change. card: fields of its card to set."""
-        snapshot = self._snapshot()
-        made = PolicyCard.model_validate(snapshot.card.model_dump() | card)
-        return Policy(made, {name: weight.copy() for name, weight in snapshot.weights.items()})
+        """The policy to keep: a copy of the average, for good. card: fields of its card to set."""
+        seen = self._seen(self.averaged)
+        made = PolicyCard.model_validate(seen.card.model_dump() | card)
+        return Policy(made, {name: weight.copy() for name, weight in seen.weights.items()})
+
+    def _seen(self, weights: Mapping[str, torch.Tensor]) -> Policy:
+        """The policy with some weights, for numpy; they are views of torch's, so it is current at no cost."""
+        card = self.policy.card.model_copy(update={"version": self.iteration})
+        return Policy(card, {name: weight.detach().numpy() for name, weight in weights.items()})
+
+    def _average(self) -> None:
+        """Move the average towards the weights; in the beginning over the last fifth of the iterations only."""
+        stays = min(self.spec.averaging, self.iteration / (self.iteration + 5))
+        for name, weight in self.weights.items():
+            self.averaged[name].lerp_(weight.detach(), 1.0 - stays)
 
     def _tasks(self) -> list[Task]:
         """The tasks of this iteration: a fresh shuffle each epoch, hashed from the seed."""

@@ -98,6 +98,8 @@ class TrainSpec(StrictModel):
     """Of Adam, falling linearly to a tenth."""
     weight_decay: float = Field(default=3e-2, ge=0)
     """Decoupled, on all matrices."""
+    averaging: float = Field(default=0.95, ge=0, lt=1)
+    """Share of the kept weights that stays each iteration: they are a moving average; 0: the last ones themselves."""
     gradient_norm: float = Field(default=1.0, gt=0)
     """Longer gradients are shortened to this length."""
     credit: Credit = Credit()

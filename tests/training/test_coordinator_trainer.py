@@ -35,7 +35,8 @@ def steps(made: CoordinatorTrainer, count: int) -> list[dict[str, float]]:
 
 
 def weights(made: CoordinatorTrainer) -> dict[str, np.ndarray]:
-    return {name: weight.detach().numpy().copy() for name, weight in made.weights.items()}
+    averaged = {f"averaged {name}": weight for name, weight in made.averaged.items()}
+    return {name: weight.detach().numpy().copy() for name, weight in {**made.weights, **averaged}.items()}
 
 
 def same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:
@@ -62,6 +63,18 @@ def test_it_learns_who_knows_what(tmp_path: Path) -> None:
     assert metrics[-1]["score"] > metrics[0]["score"] + 0.2
     assert metrics[-1]["tokens"] < metrics[0]["tokens"]  # it stops when it may
     assert metrics[0]["policy_loss"] == pytest.approx(0, abs=1e-6) or metrics[0]["mixed_groups"] > 0
+
+
+@pytest.mark.parametrize(("averaging", "stays"), [(0.0, (0, 0, 0)), (0.95, (0, 1 / 6, 2 / 7)), (0.2, (0, 1 / 6, 0.2))])
+def test_what_is_kept_is_the_moving_average(tmp_path: Path, averaging: float, stays: tuple[float, ...]) -> None:
+    made = trainer(tmp_path, averaging=averaging)
+    kept = made.frozen().weights
+    for share in stays:
+        steps(made, 1)
+        kept = {name: share * kept[name] + (1 - share) * made.weights[name].detach().numpy() for name in kept}
+        found = made.frozen().weights
+        assert all(np.allclose(found[name], kept[name], atol=1e-6) for name in kept)
+    assert same(found, weights(made)) == (averaging == 0)
 
 
 def test_the_same_seed_trains_the_same_policy(tmp_path: Path) -> None:
@@ -187,9 +200,10 @@ def test_other_settings_are_refused(tmp_path: Path, settings: dict[str, Any], wo
         ("state.json", b"{"),
         ("state.json", b"[]"),
         ("state.json", b"{}"),
-        ("state.json", b'{"format": 2}'),
+        ("state.json", b'{"format": 3}'),
         ("state.json", b'{"format": 77}'),
         ("weights.safetensors", b"half"),
+        ("averaged.safetensors", b"half"),
         ("optimiser.safetensors", b""),
         ("weights.safetensors", None),
     ],
@@ -290,5 +304,5 @@ def test_a_frozen_policy_stays_as_it_was(tmp_path: Path) -> None:
     before = {name: weight.copy() for name, weight in kept.weights.items()}
     steps(made, 2)
     assert same(before, kept.weights)
-    assert not same(before, weights(made))
+    assert not same(before, made.frozen().weights)
     assert (kept.card.preference, kept.card.version, made.frozen().card.version) == (0.5, 0, 2)
