@@ -119,7 +119,7 @@ def resident() -> int:
 
 @dataclass(frozen=True, slots=True)
 class Slope:
-    """Bytes per run, with the 95 % interval of a block bootstrap."""
+    """Bytes or blocks per run, with the 95 % interval of a block bootstrap."""
 
     value: float
     low: float
@@ -127,7 +127,7 @@ class Slope:
 
 
 def slope(samples: Sequence[tuple[int, int]], seed: int = 0) -> Slope:
-    """Growth after the first part of the samples. samples: (runs done, bytes)."""
+    """Growth after the first part of the samples. samples: (runs done, bytes or blocks)."""
     late = np.array([sample for sample in samples if sample[0] >= WARM * samples[-1][0]], dtype=float)
     fitted = np.polyfit(late[:, 0], late[:, 1], 1)
     left = late[:, 1] - np.polyval(fitted, late[:, 0])

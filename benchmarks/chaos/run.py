@@ -4,12 +4,13 @@ Seven coordinators, one journal (SQLite), a real endpoint in another process tha
 and sends garbage; models that fail in passing, fail for good or hang; a tool that crashes or hangs; runs that are
 cancelled, and runs whose budget is too small. Afterwards every run has ended with an answer or a typed reason, the
 journal agrees with what this process saw of every run, no task, thread or file descriptor is left, and memory has not
-grown: a straight line through the resident memory after the first fifth of the runs rises by less than `--grown` bytes
-per run, by the upper end of its 95 % interval (block bootstrap). Caches that have a bound are filled before.
+grown: straight lines through the resident memory and through the blocks that Python holds (an object is one or two),
+after the first fifth of the runs, rise by less than `--grown` bytes and less than one block per run, by the upper ends
+of their 95 % intervals (block bootstrap). Garbage is collected before each sample, and caches that have a bound are
+filled before all.
 
-The allocator takes memory in steps of about a mebibyte, so the line is never quite flat, and an interval from one
-process is narrower than it should be: it is a tripwire for runs that are kept (tens of kilobytes each), no proof that
-not one byte is.
+The allocator takes memory in steps of about a mebibyte, so the line of the resident memory is never quite flat; that of
+the blocks tells whether a run leaves anything.
 
 Which run meets what is seeded; what comes first in time is not, so counts differ a little from one time to the next.
 """
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import subprocess
 import sys
@@ -55,7 +57,9 @@ class Storm:
     ended: Counter[str] = field(default_factory=Counter[str])
     faults: Counter[str] = field(default_factory=Counter[str])
     memory: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
+    blocks: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
     growth: Slope = field(default_factory=lambda: Slope(0.0, 0.0, 0.0))
+    left: Slope = field(default_factory=lambda: Slope(0.0, 0.0, 0.0))
     wrong: list[str] = field(default_factory=list[str])
 
 
@@ -85,6 +89,8 @@ async def crowd(storm: Storm, url: str, port: int) -> None:
             await asyncio.create_task(one(number, storm.seed, desks, seen))  # a context of its own
             done += 1
             if done % every == 0:
+                gc.collect()
+                storm.blocks.append((done, sys.getallocatedblocks()))
                 storm.memory.append((done, resident()))
 
     began = time.perf_counter()
@@ -112,8 +118,9 @@ def table(storm: Storm) -> str:
     highest = max(size for _, size in storm.memory)
     lines += ["", f"{'resident memory, MiB':<32}{'first':>8}{'last':>9}{'highest':>9}"]
     lines += [f"{'':<32}{first / 2**20:>8.1f}{last / 2**20:>9.1f}{highest / 2**20:>9.1f}"]
-    grown = storm.growth
+    grown, left = storm.growth, storm.left
     lines += [f"{'growth, bytes per run':<32}{grown.value:>8.0f}   95 % interval {grown.low:.0f} to {grown.high:.0f}"]
+    lines += [f"{'growth, blocks per run':<32}{left.value:>8.2f}   95 % interval {left.low:.2f} to {left.high:.2f}"]
     lines += ["", f"{len(storm.wrong)} things are wrong", *storm.wrong[:20]]
     return "\n".join(lines)
 
@@ -122,7 +129,12 @@ def saved(storm: Storm) -> dict[str, Any]:
     """The figures with what is needed to judge them."""
     counts = {"ended": dict(storm.ended), "faults": dict(storm.faults)}
     figures = {"runs": storm.runs, "seed": storm.seed, "at_once": storm.at_once, "seconds": storm.seconds}
-    memory = {"growth": asdict(storm.growth), "memory": storm.memory}
+    memory = {
+        "growth": asdict(storm.growth),
+        "memory": storm.memory,
+        "left": asdict(storm.left),
+        "blocks": storm.blocks,
+    }
     return {"made": made(), "share": SHARE, **figures, **counts, **memory, "wrong": storm.wrong}
 
 
@@ -140,9 +152,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, endpoint(arguments.seed, counts) as port:
         asyncio.run(crowd(storm, f"sqlite:///{folder}/runs.db?synchronous=normal", port))
     storm.faults = storm.faults + counts
-    storm.growth = slope(storm.memory)
-    if arguments.grown is not None and storm.growth.high > arguments.grown:
-        storm.wrong.append(f"memory grows by up to {storm.growth.high:.0f} bytes per run")
+    storm.growth, storm.left = slope(storm.memory), slope(storm.blocks)
+    if arguments.grown is not None and (storm.growth.high > arguments.grown or storm.left.high > 1):
+        rise = f"{storm.growth.high:.0f} bytes, {storm.left.high:.2f} blocks"
+        storm.wrong.append(f"memory grows by up to {rise} per run")
     print(table(storm))
     if arguments.results:
         from plot import draw
