@@ -37,7 +37,7 @@ class Checkpoint:
     spent: float
     iteration: int
     validated: int
-    best: tuple[float, int]
+    best: list[float]
     averages: dict[str, float]
     settings: Mapping[str, object]
     weights: Mapping[str, Tensor]
@@ -64,7 +64,7 @@ def save_checkpoint(trainer: CoordinatorTrainer, output: Path, *, spent: float =
         "spent": spent,
         "iteration": trainer.iteration,
         "validated": trainer.validated,
-        "best": list(trainer.best),
+        "best": trainer.best,
         "averages": trainer.accountant.averages,
         "settings": _settings(trainer),
     }
@@ -93,7 +93,7 @@ def read_checkpoint(output: Path) -> Checkpoint | None:
             float(state["spent"]),
             int(state["iteration"]),
             int(state["validated"]),
-            (float(state["best"][0]), int(state["best"][1])),
+            [float(gain) for gain in state["best"]],
             dict(state["averages"]),
             dict(state["settings"]),
             safetensors.load_file(here / WEIGHTS),
@@ -136,7 +136,7 @@ def restore(trainer: CoordinatorTrainer, checkpoint: Checkpoint) -> None:
         if found:
             trainer.optimiser.state[weight] = found
     trainer.iteration, trainer.validated = checkpoint.iteration, checkpoint.validated
-    trainer.best = checkpoint.best
+    trainer.best = list(checkpoint.best)
     trainer.accountant.averages = dict(checkpoint.averages)
 
 

@@ -68,8 +68,9 @@ class CoordinatorTrainer:
 
     weights: what is learned, and tried in runs; averaged: their moving average, which is validated and kept.
     iteration: updates done; validated: how many were done at the last validation. tasks, validation: what is learned
-    from and what chooses the best checkpoint. whole: False while weights are being updated, when there is nothing to
-    keep. scale: dollars of a typical reply.
+    from and what chooses the policy that is kept. best: what each validation task gained in the best validation so far;
+    worthy: whether the last one was as good, but for chance. whole: False while weights are being updated, when there
+    is nothing to keep. scale: dollars of a typical reply.
     """
 
     def __init__(
@@ -101,7 +102,8 @@ class CoordinatorTrainer:
         self.judged = Judged()
         self.iteration = self.validated = 0
         self.whole = True
-        self.best: tuple[float, int] = (-math.inf, -1)
+        self.best: list[float] = []
+        self.worthy = False
 
     def knob(self, *parts: object) -> float:
         """Dollars that one passed answer is worth, for one group of runs."""
@@ -151,9 +153,13 @@ class CoordinatorTrainer:
         return metrics
 
     async def validate(self) -> Metrics:
-        """Greedy runs of the validation tasks with the averaged weights, at the middle of the knob."""
+        """Greedy runs of the validation tasks with the averaged weights, at the middle of the knob.
+
+        The latest policy within one standard error of the best is the one to keep (Breiman et al. 1984, section 3.4.3,
+        with the paired difference's error): the best of many noisy figures is often an early one that was lucky.
+        """
         if not self.validation:
-            self.validated = self.iteration
+            self.validated, self.worthy = self.iteration, True
             return {}
         knob = self.middle_knob
 
@@ -167,6 +173,10 @@ class CoordinatorTrainer:
         verdicts = [self.judged.of(result) for result in results]
         costs = [result.usage.dollars / knob for result in results]
         gain = [v.score - (c if v.passed else 0.0) for v, c in zip(verdicts, costs, strict=True)]
+        behind = np.subtract(self.best or gain, gain)
+        self.worthy = bool(behind.mean() <= behind.std() / math.sqrt(len(gain)))
+        if not self.best or behind.mean() < 0:
+            self.best = gain
         return {
             "eval_score": float(np.mean([verdict.score for verdict in verdicts])),
             "eval_tokens": float(np.mean([result.usage.tokens for result in results])),

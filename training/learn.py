@@ -1,8 +1,8 @@
 """From a training file to a trained policy: the whole of `podium train`, as one call.
 
 The training goes on from its last checkpoint if there is one, keeps what it has when it is interrupted, measures the
-best checkpoint on held-out tasks, and leaves in the output folder: the policy (two files to serve), metrics as JSON
-lines and for TensorBoard, plots, and a checkpoint to go on from.
+policy on held-out tasks, and leaves in the output folder: the policy (two files to serve), metrics as JSON lines and
+for TensorBoard, plots, and a checkpoint to go on from.
 """
 
 from __future__ import annotations
@@ -125,9 +125,7 @@ async def atrain(spec: TrainSpec, *, fresh: bool = False, extend: bool = False, 
 
         async def keep() -> dict[str, float]:
             found = await trainer.validate()
-            gain = found.get("eval_gain", float(trainer.iteration))
-            if gain > trainer.best[0]:
-                trainer.best = (gain, trainer.iteration)
+            if trainer.worthy:
                 save_policy(trainer.frozen(preference=trainer.middle_knob), best)
             save_checkpoint(trainer, spec.output, spent=purse.spent)
             return found

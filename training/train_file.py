@@ -49,7 +49,7 @@ class TasksSpec(StrictModel):
     test: Specs | None = None
     """What is reported on at the end; left out: nothing is reported."""
     validation: float = Field(default=0.15, ge=0, lt=0.9)
-    """Share of the training tasks that is not learned from but chooses the best checkpoint."""
+    """Share of the training tasks that is not learned from but chooses which policy is kept."""
 
 
 class PreferenceSpec(StrictModel):

@@ -77,6 +77,18 @@ def test_what_is_kept_is_the_moving_average(tmp_path: Path, averaging: float, st
     assert same(found, weights(made)) == (averaging == 0)
 
 
+@pytest.mark.parametrize(
+    ("before", "worthy"), [([], True), ([-9.0] * 6, True), ([9.0] * 6, False), ([9.0] + [-1.0] * 5, True)]
+)
+def test_the_latest_that_is_as_good_as_the_best_is_kept(tmp_path: Path, before: list[float], worthy: bool) -> None:
+    made = trainer(tmp_path, tasks=40)
+    assert len(made.validation) == 6
+    made.best = before
+    asyncio.run(made.validate())
+    assert made.worthy == worthy
+    assert (made.best == before) == bool(before and np.mean(before) > 0)
+
+
 def test_the_same_seed_trains_the_same_policy(tmp_path: Path) -> None:
     found: list[dict[str, np.ndarray]] = []
     for seed, concurrency in ((0, 512), (0, 512), (0, 2), (1, 512)):
