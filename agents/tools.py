@@ -36,7 +36,7 @@ from podium.protocols.errors import ToolError
 from podium.protocols.people import A_DAY
 from podium.protocols.record import ToolResult
 
-__all__ = ["BUILTIN", "Tool", "clock", "load_tool"]
+__all__ = ["BUILTIN", "Tool", "clock", "load_module", "load_tool"]
 
 TIMEOUT = 30.0
 """Seconds a tool may take, where its maker says nothing else."""
@@ -230,7 +230,7 @@ def _own(name: str, folder: Path) -> Tool:
         known = ", ".join(sorted(BUILTIN))
         raise ToolError(f"there is no tool {name!r}; use one of {known}, or module:function for your own")
     try:
-        module = _module(module_name, folder)
+        module = load_module(module_name, folder)
     except (Exception, SystemExit) as error:  # importing runs the user's code
         raise ToolError(f"the tool {name} cannot be imported: {type(error).__name__}: {error}") from error
     found: Any = module
@@ -244,12 +244,13 @@ def _own(name: str, folder: Path) -> Tool:
     return Tool.from_function(found)
 
 
-def _module(name: str, folder: Path) -> Any:
+def load_module(name: str, folder: Path) -> Any:
+    """A module of the user's, looked for in `folder` first. Raises whatever its code raises."""
     own = folder.joinpath(*name.split(".")).with_suffix(".py")
     if not own.is_file():
         return importlib.import_module(name)
     # Two team folders may each have a tools.py: the module is known by its path, not by its short name.
-    unique = f"podium_tools_{abs(hash(str(own.resolve()))):x}_{own.stem}"
+    unique = f"podium_own_{abs(hash(str(own.resolve()))):x}_{own.stem}"
     if unique in sys.modules:
         return sys.modules[unique]
     spec = importlib.util.spec_from_file_location(unique, own)

@@ -21,7 +21,7 @@ from podium.orchestrator.coordinator_spec import (
     VoteSpec,
 )
 
-__all__ = ["in_words"]
+__all__ = ["counted", "in_words"]
 
 
 def in_words(coordinator: CoordinatorSpec, agents: Sequence[str]) -> str:
@@ -42,24 +42,24 @@ def in_words(coordinator: CoordinatorSpec, agents: Sequence[str]) -> str:
             return f"{_and(voters or agents)} answer in parallel{each}; the majority wins."
         case DebateSpec(agents=named, rounds=rounds, aggregator=aggregator):
             end = f"{aggregator} writes the answer" if aggregator else "the majority of the last round wins"
-            return f"{_and(named or _others(agents, aggregator))} debate for {_counted(rounds, 'round')}; {end}."
+            return f"{_and(named or _others(agents, aggregator))} debate for {counted(rounds, 'round')}; {end}."
         case MoASpec(agents=named, layers=layers, aggregator=aggregator):
             who = _and(named or _others(agents, aggregator))
-            return f"{who} propose in {_counted(layers, 'layer')}; {aggregator} writes the answer."
+            return f"{who} propose in {counted(layers, 'layer')}; {aggregator} writes the answer."
         case PipelineSpec(steps=steps, finish=finish):
             listed = " -> ".join(s.agent if s.samples == 1 else f"{s.agent} x{s.samples}" for s in steps)
             end = "the last reply is the answer" if finish == "last" else "the majority over all steps wins"
             return f"{listed}; {end}."
         case LLMSelectorSpec(model=model, max_steps=steps):
-            return f"The model {model} names the next speaker, for at most {_counted(steps, 'step')}."
+            return f"The model {model} names the next speaker, for at most {counted(steps, 'step')}."
         case LLMSpec(model=model, max_steps=steps):
-            return f"The model {model} writes each decision, for at most {_counted(steps, 'step')}."
+            return f"The model {model} writes each decision, for at most {counted(steps, 'step')}."
         case SkillTableSpec(table=table):
             start = "a table that starts empty" if table is None else f"the table {table}"
             return f"Asks the agent with the best record at the skill, by {start}."
         case RandomSpec(max_steps=steps, finish_probability=probability):
             end = f"after each it ends with probability {probability:g}"
-            return f"Asks agents at random, for at most {_counted(steps, 'step')}; {end}."
+            return f"Asks agents at random, for at most {counted(steps, 'step')}; {end}."
         case LearnedSpec(policy=policy, mode=mode, preference=preference):
             worth = "" if preference is None else f" One passed answer is worth ${preference:g}."
             how = "takes the likeliest decision" if mode == "greedy" else "draws its decisions"
@@ -74,8 +74,9 @@ def _and(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("" if number == 1 else "s")
+def counted(number: int, noun: str) -> str:
+    """1 step, 2 steps."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def _times(number: int) -> str:

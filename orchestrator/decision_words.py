@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import exp
 
+from podium.orchestrator.last_turn import LAST_TURN
 from podium.protocols.record import Decision, Finish, Node
 
 __all__ = ["Belief", "beliefs", "percent", "why"]
@@ -46,6 +47,8 @@ class Belief:
 def why(decision: Decision, nodes: Sequence[Node]) -> list[str]:
     """Sentences. nodes: the run's record, for who said what."""
     reasons = decision.reasons
+    if decision.policy.startswith(LAST_TURN):
+        return ["The run could go on no more; this call was set aside for the best answer so far."]
     if any(name.startswith("p(") for name in reasons):
         return [*_learned(decision), *_rightness(decision, nodes)]
     if "skill" in reasons:

@@ -16,6 +16,8 @@ from podium.orchestrator.budget import Budget, Limits
 from podium.orchestrator.coordinator import Coordinator
 from podium.orchestrator.deciding import Decider
 from podium.orchestrator.journal import ResumeState
+from podium.orchestrator.last_turn import last_turn
+from podium.orchestrator.leases import Leases
 from podium.orchestrator.retrying import PATIENT, Retry
 from podium.orchestrator.run_log import RunLog
 from podium.orchestrator.run_loop import Run
@@ -113,6 +115,16 @@ class Orchestrator:
             card.name: (*((Budget(self.shares[card.name]),) if card.name in self.shares else ()), *pool)
             for card in self.bus.cards()
         }
+
+    def winds_down(self, task: Task, limits: Limits | None = None) -> bool:
+        """Whether a run of this task has a last turn set aside. limits: of the run, instead of the team's."""
+        if self.wind_down is None:
+            return False
+        cards, size = self.bus.cards(), sum(len(message.content) for message in task.messages)
+        leases = Leases(Budget(limits or self.limits), cards, size, self.within())
+        held = last_turn(self.wind_down, cards, leases) is not None
+        leases.close()
+        return held
 
     async def run(
         self,

@@ -8,8 +8,9 @@ Prices are dollars per million tokens, as every vendor's price list states them.
 from __future__ import annotations
 
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr
 
 from podium.agents.model import Price
 from podium.orchestrator.yaml_file import FilePath, NameOrPath, StrictModel, Words
@@ -60,10 +61,20 @@ class _Generator(StrictModel):
     """Its weights may be trained. Only for providers that return token ids: transformers and vllm."""
 
 
+def _with_port(url: str) -> str:
+    try:
+        port = urlsplit(url).port
+    except ValueError:
+        port = 0
+    if port == 0:
+        raise ValueError("no host and port can be read from this URL; write http://HOST:PORT/v1, PORT from 1 to 65535")
+    return url
+
+
 class _Endpoint(_Generator):
     """What every served model may say."""
 
-    base_url: Annotated[str, Field(pattern=r"^https?://[^\s/]+")]
+    base_url: Annotated[str, Field(pattern=r"^https?://[^\s/]+"), AfterValidator(_with_port)]
     """Where the endpoint answers, up to and including /v1, for instance http://localhost:8000/v1."""
     model: Annotated[str, Field(min_length=1)]
     """The model's name at that endpoint, for instance Qwen/Qwen3-4B."""

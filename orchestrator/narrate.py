@@ -53,13 +53,17 @@ LIMITS = ("tokens", "calls", "seconds", "dollars")
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """One directive. asked: what for, and with how much compute; shown: what of the run the agent could read."""
+    """One directive. asked: what for, and with how much compute; shown: what of the run the agent could read.
+
+    refused: it was decided and not begun, because the budget did not hold it.
+    """
 
     agent: str
     asked: str
     shown: str
     instruction: str
     answer: bool
+    refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,20 +152,30 @@ def tell(run: SavedRun) -> Story:
 
 def _step(decision: Decision, run: SavedRun) -> Step:
     action = decision.action
-    directives = () if isinstance(action, Finish) else action
+    directives = _directives(decision)
     ids = {directive.id for directive in directives}
     said = tuple(_said(node) for node in run.nodes if node.directive in ids)
-    before = [node for node in run.nodes if node.kind == "reply" and (not said or node.id < said[0].node)]
+    after = [each for each in run.decisions if each.step > decision.step]
+    later = ids.union(directive.id for each in after for directive in _directives(each))
+    end = min((node.id for node in run.nodes if node.directive in later), default=len(run.nodes))
+    before = [node for node in run.nodes[:end] if node.kind == "reply"]
+    # Whoever was asked left a node, unless the run broke off in the middle of this step.
+    over = run.stop in {"answered", "budget", "loop"} or any(not each.policy.startswith(LAST_TURN) for each in after)
+    lost = ids.difference(node.directive for node in run.nodes) if over else set[str]()
     return Step(
         decision.step + 1,
         _action(action, run.nodes),
         tuple(why(decision, run.nodes)),
         beliefs(decision),
         _left(decision.budget_left),
-        tuple(_told(directive, before, run.nodes) for directive in directives),
+        tuple(_told(directive, before, run.nodes, refused=directive.id in lost) for directive in directives),
         said,
         _deciding(decision),
     )
+
+
+def _directives(decision: Decision) -> tuple[Directive, ...]:
+    return () if isinstance(decision.action, Finish) else decision.action
 
 
 def _action(action: tuple[Directive, ...] | Finish, nodes: Sequence[Node]) -> str:
@@ -172,7 +186,7 @@ def _action(action: tuple[Directive, ...] | Finish, nodes: Sequence[Node]) -> st
     return f"asks {_and(names)}" + (" at once" if len(names) > 1 else "")
 
 
-def _told(directive: Directive, before: Sequence[Node], nodes: Sequence[Node]) -> Told:
+def _told(directive: Directive, before: Sequence[Node], nodes: Sequence[Node], *, refused: bool) -> Told:
     compute = directive.compute
     parts = [ASKED[directive.objective]]
     if compute.samples > 1:
@@ -185,9 +199,8 @@ def _told(directive: Directive, before: Sequence[Node], nodes: Sequence[Node]) -
         parts.append(f"in at most {compute.max_tokens} tokens")
     if compute.temperature is not None:
         parts.append(f"at temperature {compute.temperature:g}")
-    return Told(
-        directive.agent, ", ".join(parts), _shown(directive, before, nodes), directive.instruction, directive.answer
-    )
+    shown = _shown(directive, before, nodes)
+    return Told(directive.agent, ", ".join(parts), shown, directive.instruction, directive.answer, refused)
 
 
 def _shown(directive: Directive, before: Sequence[Node], nodes: Sequence[Node]) -> str:

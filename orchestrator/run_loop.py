@@ -319,7 +319,8 @@ class Run:
         replies = [node for node in self.nodes if node.kind == "reply"]
         if not replies:
             exceeded = DeadlineExceeded if stop == "deadline" else BudgetExceeded
-            raise exceeded(f"{why}; raise the budget of the team file", run=self.id)
+            limits = "budget of the team file" if self.settings.limits is None else "limits that the run was given"
+            raise exceeded(f"{why}; raise the {limits}", run=self.id)
         answers = [node.answer for node in replies if node.answer is not None]
         agreed = len(set(answers)) < len(answers)
         return self.result(stop, plurality(replies) if agreed else replies[-1])

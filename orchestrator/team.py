@@ -12,8 +12,10 @@ import secrets
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
+from contextvars import copy_context
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, cast
 
 from podium.agents.model import Model
 from podium.agents.providers import build_model
@@ -66,6 +68,8 @@ class Team:
     ) -> None:
         if not spec.bus.startswith("memory://"):
             raise InputError(f"bus {spec.bus}: this version runs agents in its own process only; use memory://")
+        if coordinator is not None and not hasattr(coordinator, "decide"):
+            raise InputError(f"coordinator: expected one that decides, found {coordinator!r}")
         self.spec = spec
         self.models = models
         self.journal = journal
@@ -94,7 +98,7 @@ class Team:
         )
         self._runner = telemetry.watched(self.orchestrator) if telemetry else self.orchestrator
         self._digest = spec.digest if journal else ""
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop: asyncio.Runner | None = None
 
     @classmethod
     def load(cls, path: str | Path, *, coordinator: Coordinator | None = None, journal: str | None = None) -> Self:
@@ -144,8 +148,11 @@ class Team:
         seed: makes the run repeatable as far as the models are. preference: dollars that a passed answer is worth.
         limits: instead of the file's budget. emit: is called with every event as it happens.
         Raises RunError (or a kind of it) when there is no answer, or when the journal cannot be written; what was
-        done up to there, also when the caller cancels, is in the journal and on the error as `partial`.
+        done up to there, also when the caller cancels, is in the journal and on the error as `partial`. Raises
+        InputError for arguments of another kind.
         """
+        if not (seed is mode is preference is limits is None):
+            _check(seed, mode, preference, limits)
         token = secrets.token_bytes(12)
         run, task = token[:6].hex(), _task(ask)
         settings = Settings(
@@ -224,29 +231,34 @@ class Team:
         limits: Limits | None = None,
     ) -> Result:
         """`arun` without await. Raises RuntimeError inside a running event loop: await `arun` there."""
-        return self.wait(self.arun(ask, seed=seed, mode=mode, preference=preference, limits=limits))
+        work = self.arun(ask, seed=seed, mode=mode, preference=preference, limits=limits)
+        loop = self._own_loop(work).get_loop()
+        task = loop.create_task(work)
+        try:
+            return loop.run_until_complete(task)  # not `wait`: to listen for Ctrl-C costs a fifth of a short run
+        except KeyboardInterrupt:
+            task.cancel()
+            loop.run_until_complete(asyncio.wait([task]))
+            raise
 
     def wait(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine on the team's own event loop, for callers that have none.
+        """Run a coroutine on the team's own event loop, for callers that have none. Ctrl-C cancels it, and is raised
+        as KeyboardInterrupt when it has ended.
 
         Raises RuntimeError inside a running event loop: await there.
         """
+        return self._own_loop(work).run(work, context=copy_context())
+
+    def _own_loop(self, work: Coroutine[Any, Any, Any]) -> asyncio.Runner:
+        """Where plain calls run. Raises RuntimeError inside a running event loop, and closes the work."""
         try:
             asyncio.get_running_loop()
         except RuntimeError:
-            pass
-        else:
-            work.close()
-            raise RuntimeError("an event loop is running here: await the asynchronous form (arun, aevaluate, atrain)")
-        if self._loop is None:
-            self._loop = asyncio.new_event_loop()
-        task = self._loop.create_task(work)
-        try:
-            return self._loop.run_until_complete(task)
-        except KeyboardInterrupt:
-            task.cancel()
-            self._loop.run_until_complete(asyncio.wait([task]))
-            raise
+            if self._loop is None:
+                self._loop = asyncio.Runner(loop_factory=asyncio.new_event_loop)
+            return self._loop
+        work.close()
+        raise RuntimeError("an event loop is running here: await the asynchronous form (arun, aevaluate, atrain)")
 
     def questions(self) -> list[Question]:
         """What people are asked and have not answered, the oldest first; with a journal, also by other processes."""
@@ -319,8 +331,6 @@ class Team:
             self.wait(self.aclose())
         finally:
             if self._loop is not None:
-                self._loop.run_until_complete(self._loop.shutdown_asyncgens())
-                self._loop.run_until_complete(self._loop.shutdown_default_executor())
                 self._loop.close()
                 self._loop = None
 
@@ -337,20 +347,23 @@ class Team:
         await self.aclose()
 
 
-def _task(ask: Ask) -> Task:
+def _task(ask: object) -> Task:
     if isinstance(ask, Task):
         return ask
     if isinstance(ask, str):
         if not ask.strip():
             raise InputError("the task is empty: say what the team should do")
         return Task.of(_text(ask))
-    if not ask or ask[-1].role != "user":
+    messages = cast(Sequence[Message], ask)
+    if not isinstance(ask, Sequence) or not all(isinstance(each, Message) for each in cast(Sequence[object], ask)):
+        raise InputError('expected a text, a Task, or a list of messages, each as Message("user", "How much?")')
+    if not messages or messages[-1].role != "user":
         raise InputError("a conversation must end with a message of the user")
-    if not ask[-1].content.strip():
+    if not messages[-1].content.strip():
         raise InputError("the last message is empty: say what the team should do")
-    for message in ask:
+    for message in messages:
         _text(message.content)
-    return Task("task", tuple(ask))
+    return Task("task", tuple(messages))
 
 
 def _text(text: str) -> str:
@@ -360,3 +373,16 @@ def _text(text: str) -> str:
     except UnicodeEncodeError:
         raise InputError("the task contains half a character (a lone surrogate)") from None
     return text
+
+
+def _check(seed: object, mode: object, preference: object, limits: object) -> None:
+    """Raise InputError where a setting of a run is of another kind."""
+    if seed is not None and not isinstance(seed, int):
+        raise InputError(f"seed: expected a whole number, found {seed!r}")
+    if mode not in (None, "sample", "greedy"):
+        raise InputError(f"mode: expected sample or greedy, found {mode!r}")
+    if preference is not None and not isinstance(preference, int | float):
+        raise InputError(f"preference: expected a number of dollars, found {preference!r}")
+    given = asdict(limits) if isinstance(limits, Limits) else {"": limits}
+    if limits is not None and not all(isinstance(value, int | float) for value in given.values()):
+        raise InputError(f"limits: expected numbers, as in Limits(tokens=5000, calls=8), found {limits!r}")

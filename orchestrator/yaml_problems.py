@@ -145,6 +145,9 @@ def place(location: tuple[str | int, ...], data: object, absent: bool = False) -
 def translate(error: ValidationError, model: type[BaseModel], data: dict[str, Value]) -> list[Problem]:
     """Every error of a validation, in plain words. Errors of the type `references` are left to their own check."""
     schema = model.model_json_schema()
+    for name, field in model.model_fields.items():
+        if field.exclude:  # Podium sets it, the file does not
+            schema["properties"].pop(name, None)
     shapes: dict[Where, list[str]] = {}
     short: list[Problem] = []
     problems: list[Problem] = []
@@ -190,6 +193,11 @@ def _translated(detail: ErrorDetails, where: Where, schema: Schema, data: dict[s
         tag = str(context["discriminator"]).strip("'")
         branches = _at(schema, where, data, choose=False).get("discriminator", {}).get("mapping", {})
         if kind == "union_tag_not_found":
+            shapes = (schema["$defs"][shape.rsplit("/", 1)[-1]] for shape in branches.values())
+            known = {key for shape in shapes for key in _keys(shape)}
+            given = cast(dict[str, Value], value_at(data, where))
+            if meant := nearest(tag, (key for key in given if key not in known)):
+                return Problem((*where, meant), f'unknown key "{meant}"', nearest=tag, show=False)
             return Problem(where, f'the key "{tag}" is missing', ", ".join(branches), show=False)
         found = str(context["tag"])
         return Problem((*where, tag), f"unknown {tag}", ", ".join(branches), nearest(found, branches))

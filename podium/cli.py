@@ -2,11 +2,13 @@
 
 Every command is a thin layer over the Python API. What a command needs is imported when it runs, so that `podium
 --help` answers at once. Exit codes: 0, it worked; 1, the work failed (RunError); 2, the input is wrong (InputError, or
-arguments that make no sense). An error is told on standard error in plain lines; `--debug` adds the traceback.
+arguments that make no sense). An error is told on standard error in plain lines; `--debug` adds the traceback. Ctrl-C
+counts as work that failed.
 """
 
 from __future__ import annotations
 
+import errno
 import sys
 import traceback
 from typing import Any
@@ -16,11 +18,14 @@ from typer.core import TyperGroup
 
 from podium.commands import demo, eval, init, plan, record, run, runs, schema, serve, show, train, validate
 from podium.protocols.errors import InputError, PodiumError
+from podium.version import VERSION
 
 __all__ = ["app", "main"]
 
 FAILED = 1
 WRONG_INPUT = 2
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""Why output cannot be written. A closed pipe ends a command quietly: typer sees to that."""
 
 
 class PodiumGroup(TyperGroup):
@@ -43,6 +48,9 @@ class PodiumGroup(TyperGroup):
             else:
                 typer.echo(str(error), err=True)
             raise typer.Exit(WRONG_INPUT if isinstance(error, InputError) else FAILED) from error
+        except KeyboardInterrupt:
+            typer.echo("stopped by Ctrl-C", err=True)
+            raise typer.Exit(FAILED) from None
 
 
 app = typer.Typer(
@@ -56,9 +64,16 @@ app = typer.Typer(
 )
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"podium {VERSION}")
+        raise typer.Exit
+
+
 @app.callback()
 def everywhere(
     debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
 ) -> None:
     """A learned coordinator in front of a team of LLM agents: write, run, serve, train."""
 
@@ -68,5 +83,10 @@ for command in (init, validate, plan, schema, run, runs, show, serve, record, tr
 
 
 def main() -> None:
-    """The entry point of the `podium` command."""
-    app()
+    """The `podium` command."""
+    try:
+        app()
+    except OSError as error:
+        if error.filename is not None or error.errno not in FULL:
+            raise
+        sys.exit(f"the output cannot be written: {error.strerror}")

@@ -11,11 +11,13 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from podium.orchestrator.coordinator import Coordinator
+from podium.orchestrator.coordinator_words import counted
 from podium.orchestrator.team import Team
 from podium.protocols.errors import InputError, RunError, TaskError
 from podium.protocols.events import Result
@@ -147,8 +149,13 @@ async def aevaluate(
     done: Callable[[str], None] | None = None,
 ) -> Evaluation:
     """`evaluate`, to be awaited."""
+    if isinstance(coordinators, str) or not all(isinstance(name, str) for name in cast(Sequence[object], coordinators)):
+        raise InputError(f"coordinators: expected a list of names, such as ['own', 'vote'], found {coordinators!r}")
     if not coordinators:
         raise InputError("no coordinator is named; `own` is the team file's")
+    for word, count in (("seeds", seeds), ("limit", 1 if limit is None else limit)):
+        if not isinstance(cast(object, count), int) or count < 1:
+            raise InputError(f"{word}: expected a whole number from 1 on, found {count!r}")
     held_out = await asyncio.to_thread(tasks_of, tasks, limit)
     learned_from = await asyncio.to_thread(tasks_of, fit, None) if fit is not None else None
     disjoint(learned_from or (), held_out, "fitting", "test")
@@ -183,8 +190,8 @@ def tasks_of(tasks: str | Sequence[str] | Sequence[Task], limit: int | None) -> 
     bare = [task for task in found if task.score is no_score]
     if bare:
         raise TaskError(
-            f"{len(bare)} of {len(found)} tasks cannot be scored, such as {bare[0].id} ({bare[0].text[:60]!r}): "
-            "give them a reference, or name a verifier"
+            f"{len(bare)} of {counted(len(found), 'task')} cannot be scored, such as {bare[0].id} "
+            f"({bare[0].text[:60]!r}): give them a reference, or name a verifier"
         )
     return found
 

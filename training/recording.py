@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from podium.agents.reply_cache import CachedModel, ReplyStore
+from podium.orchestrator.coordinator_words import counted
 from podium.orchestrator.coordinators.fixed import Single
 from podium.orchestrator.engine import Settings
 from podium.orchestrator.team import Team
@@ -103,11 +104,10 @@ async def record(
         error.run = ""
         if error is cap.refusal:
             error.message += "; raise --dollars"
-        error.kept = f"{len(recorded)} tasks are in {output}" if recorded else "no task has all its replies"
+        written = f"{counted(len(recorded), 'task')} written to {output}"
+        error.kept = written if recorded else "no task has all its replies"
         error.kept += "; replies that came are kept, so the same command goes on from here"
         raise
-    except asyncio.CancelledError:
-        why = "interrupted"
     finally:
         store.close()
         pool = _pool(asking, recorded)
@@ -133,8 +133,8 @@ async def _drawn(
         return made[0]
 
     async def all_of(task: Task) -> Drawn:
-        work = {agent: asyncio.gather(*(one(task, agent, n) for n in range(samples))) for agent in agents}
-        return {agent: await each for agent, each in work.items()}
+        made = (asyncio.gather(*(one(task, agent, n) for n in range(samples))) for agent in agents)
+        return dict(zip(agents, await asyncio.gather(*made), strict=True))
 
     return await asyncio.gather(*map(all_of, tasks))
 
@@ -156,15 +156,17 @@ def _missing(count: int, recorded: Sequence[PoolTask], failures: Sequence[tuple[
     """What is missing and why, in words; nothing when nothing is."""
     if cap.refusal:
         return (
-            f"the cap of ${cap.limit:.4f} held {len(recorded)} of {count} tasks: ${cap.spent:.4f} are spent, and the "
-            "next call might pass it; for the others begin again with new --dollars, nothing is paid twice"
+            f"the cap of ${cap.limit:.4f} held {len(recorded)} of {counted(count, 'task')}: ${cap.spent:.4f} are "
+            "spent, and the next call might pass it; for the others begin again with new --dollars, nothing is paid "
+            "twice"
         )
     if not failures:
         return ""
     told = [f"  {task.id}: agent {error.agent}: {error.message}" for task, error in failures[:TOLD]]
     more = [f"  and {len(failures) - TOLD} more"] if len(failures) > TOLD else []
     first = (
-        f"{len(failures)} of {count} tasks are left out, because an agent failed; to ask only what failed, begin again"
+        f"{len(failures)} of {counted(count, 'task')} left out, because an agent failed; to ask only what failed, "
+        "begin again"
     )
     return "\n".join([first, *told, *more])
 

@@ -15,6 +15,8 @@ from dataclasses import asdict, dataclass
 from rich.table import Table
 from rich.text import Text
 
+from podium.orchestrator.coordinator_words import counted
+
 LEVEL_PERCENT = 95
 CHEAP_TASK = 0.1
 """Dollars. Below this, a column of dollars per task is mostly zeros."""
@@ -82,7 +84,7 @@ def columns(rows: Sequence[Row]) -> list[Column]:
 def caption(rows: Sequence[Row], *, marked: bool = True) -> str:
     """What the numbers mean, in one sentence. marked: the best values are bold where this is read."""
     counts = {row.n for row in rows}
-    over = f" over {counts.pop():,} tasks" if len(counts) == 1 and 0 not in counts else ""
+    over = f" over {counted(counts.pop(), 'task')}" if len(counts) == 1 and 0 not in counts else ""
     bold = "; bold: best of the column" if marked and sum(not row.reference for row in rows) > 1 else ""
     return f"Means per task{over}; brackets: {LEVEL_PERCENT} % bootstrap interval over tasks{bold}."
 

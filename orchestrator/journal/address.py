@@ -14,6 +14,7 @@ import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
+from urllib.parse import quote
 
 from sqlalchemy import Engine, NullPool, create_engine, event
 from sqlalchemy.engine import URL, make_url
@@ -64,17 +65,22 @@ class Address:
         return cls(parsed, name, cast(Literal["full", "normal"], synchronous), seconds)
 
     def engine(self) -> Engine:
-        """Connections to it, each opened when asked for and closed after use.
+        """Connections to it, each opened when asked for and closed after use. Where nothing can be written, a SQLite
+        file is read as it is.
 
         Raises MissingExtra without the driver for PostgreSQL; what SQLAlchemy and the file system raise, else.
         """
-        lite = self.url.get_backend_name() == "sqlite"
+        lite, url = self.url.get_backend_name() == "sqlite", self.url
         if lite:
-            Path(str(self.url.database)).parent.mkdir(parents=True, exist_ok=True)
+            file = Path(str(url.database))
+            file.parent.mkdir(parents=True, exist_ok=True)
+            if file.is_file() and not os.access(file.parent, os.W_OK):  # SQLite writes beside it, even to read
+                only = {"mode": "ro", "immutable": "1", "uri": "true"}
+                url = url.set(database=f"file:{quote(str(file))}").update_query_dict(only)
         options: dict[str, Any] = {"timeout": self.timeout, "check_same_thread": False} if lite else self._patience()
         style = {} if lite else {"paramstyle": "format"}  # by position, like SQLite's
         try:
-            engine = create_engine(self.url, poolclass=NullPool, hide_parameters=True, connect_args=options, **style)
+            engine = create_engine(url, poolclass=NullPool, hide_parameters=True, connect_args=options, **style)
         except ModuleNotFoundError as error:
             if self.url.drivername == "postgresql+psycopg":
                 raise MissingExtra("a journal in PostgreSQL", "postgres", str(error.name)) from None

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from podium.commands.terminal import console
+from podium.commands.terminal import console, counted
 
 __all__ = ["register"]
 
@@ -70,7 +70,7 @@ def evaluate(
 
         cost = "dollars" if any(row.dollars > 0 for row in found.rows) else "tokens"
         try:
-            cost_quality(found.rows, plot, cost=cost, note=f"{tasks}, {found.tasks} tasks")
+            cost_quality(found.rows, plot, cost=cost, note=f"{tasks}, {counted(found.tasks, 'task')}")
         except OSError as error:
             raise InputError(f"--plot {plot}: the picture cannot be written: {error.strerror or error}") from None
     if failure is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import typer
@@ -31,8 +32,12 @@ def journal_folder(url: str, *, quiet: bool = False) -> None:
         return  # the journal says what is wrong with it
     if parsed.get_backend_name() != "sqlite" or parsed.database in (None, "", ":memory:"):
         return
-    folder = Path(str(parsed.database)).parent
+    file = Path(str(parsed.database))
+    folder = file.parent
     if folder.exists():
+        for each in (folder, file):
+            if each.exists() and not os.access(each, os.W_OK):
+                raise InputError(f"journal {file}: {each} cannot be written to; name another place for the journal")
         return
     folder_for(folder, "journal")
     try:

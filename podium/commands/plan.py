@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from podium.commands.terminal import counted
+
 if TYPE_CHECKING:
     from rich.table import Table
     from rich.tree import Tree
@@ -132,7 +134,8 @@ def _worst(team: TeamSpec, case: WorstCase) -> Table:
 
 
 def _notes(team: TeamSpec, case: WorstCase) -> list[str]:
-    lines = [f"Assumes a task of {case.task_tokens} tokens (--task-tokens) and replies as long as their models allow."]
+    task = counted(case.task_tokens, "token")
+    lines = [f"Assumes a task of {task} (--task-tokens) and replies as long as their models allow."]
     if case.cut_by and case.chosen:
         lines.append("The coordinator chooses as it goes; the budget is what bounds it.")
     elif case.cut_by:

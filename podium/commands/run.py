@@ -16,6 +16,7 @@ from podium.commands.show import opened
 from podium.commands.telling import Trace, begin_logs, told_to
 from podium.protocols.errors import InputError, RunCancelled, RunError, RunPaused
 from podium.protocols.events import Result
+from podium.protocols.task import Task
 
 if TYPE_CHECKING:
     from asyncio import Runner
@@ -67,6 +68,7 @@ def run(
 ) -> None:
     """Have a team work a task. The run is kept in the team's journal, or in .podium/runs.db here."""
     from podium.commands.folders import journal_folder
+    from podium.commands.team_checks import located
     from podium.orchestrator.journal import DEFAULT
     from podium.orchestrator.team import Team
     from podium.orchestrator.team_file import load_team
@@ -83,16 +85,21 @@ def run(
     url = None if no_journal else spec.journal or DEFAULT
     if url:
         journal_folder(url, quiet=quiet or url == DEFAULT)
-    team = Team.of(spec.model_copy(update={"journal": url}))
+    with located(file):
+        team = Team.of(spec.model_copy(update={"journal": url}))
     limits = _limits(spec, tokens=tokens, calls=calls, seconds=seconds, dollars=dollars)
     options: dict[str, Any] = {"preference": preference, "limits": limits}
     options |= {"seed": seed, "mode": mode.value if mode else None}
     forms = {"as_json": as_json, "stream": stream, "quiet": quiet}
+    last = spec.budget.wind_down
+    if last and not quiet and not team.orchestrator.winds_down(Task.of(asked), limits):
+        typer.echo(f"warning: no call of {last} is set aside: a quarter of each limit does not hold it", err=True)
     _work(team, file, lambda emit: team.arun(asked, emit=emit, **options), url, **forms)
 
 
 def resume(file: Path, run: str, *, as_json: bool, stream: bool, quiet: bool) -> None:
     """Go on with a kept run of a team."""
+    from podium.commands.team_checks import located
     from podium.orchestrator.journal import DEFAULT
     from podium.orchestrator.team import Team
     from podium.orchestrator.team_file import load_team
@@ -102,7 +109,8 @@ def resume(file: Path, run: str, *, as_json: bool, stream: bool, quiet: bool) ->
     url = spec.journal or DEFAULT
     with opened(url):
         pass  # where there is none, nothing is made
-    team = Team.of(spec.model_copy(update={"journal": url}))
+    with located(file):
+        team = Team.of(spec.model_copy(update={"journal": url}))
     _work(team, file, lambda emit: team.aresume(run, emit=emit), url, as_json=as_json, stream=stream, quiet=quiet)
 
 
@@ -154,10 +162,12 @@ def _asked(task: str) -> str:
     return text
 
 
-def _limits(spec: TeamSpec, **given: float | None) -> Limits:
+def _limits(spec: TeamSpec, **options: float | None) -> Limits | None:
+    """The team file's limits with those of the options; None: there are no options."""
     from podium.orchestrator.members import limits
 
-    return limits(spec.budget.model_copy(update={name: value for name, value in given.items() if value is not None}))
+    given = {name: value for name, value in options.items() if value is not None}
+    return limits(spec.budget.model_copy(update=given)) if given else None
 
 
 def _worked(

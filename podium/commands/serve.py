@@ -58,6 +58,7 @@ def serve(
 
 def _teams(files: list[Path], journal: str | None, asked: Mapping[str, str | None]) -> dict[str, Team]:
     from podium.commands.folders import journal_folder
+    from podium.commands.team_checks import located
     from podium.orchestrator.team import Team
     from podium.orchestrator.team_file import load_team
     from podium.protocols.errors import InputError
@@ -68,7 +69,8 @@ def _teams(files: list[Path], journal: str | None, asked: Mapping[str, str | Non
         spec = told_to(load_team(file), asked)
         if url := spec.journal or journal:
             journal_folder(url)
-        team = Team.of(spec, journal=journal)
+        with located(file):
+            team = Team.of(spec, journal=journal)
         if team.name in teams:
             raise InputError(f"{origins[team.name]} and {file} are both named {team.name!r}; give one another name")
         teams[team.name], origins[team.name] = team, file

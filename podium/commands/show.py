@@ -95,9 +95,15 @@ def opened(url: str | None) -> Generator[Journal]:
     except ArgumentError:
         given = masked(url or DEFAULT)
         raise InputError(f"--journal {given}: not a URL; write sqlite:///FILE or postgresql://...") from None
-    file = Path(parsed.database or "")
-    if parsed.get_backend_name() == "sqlite" and not file.is_file():
-        raise InputError(f'no runs are kept in {file}; podium run TEAM.yaml "task" keeps its runs, see also --journal')
+    if parsed.get_backend_name() == "sqlite":
+        file = Path(parsed.database or "")
+        try:
+            file.open("rb").close()
+        except (FileNotFoundError, IsADirectoryError):
+            keeps = 'podium run TEAM.yaml "task" keeps its runs, see also --journal'
+            raise InputError(f"no runs are kept in {file}; {keeps}") from None
+        except OSError as error:
+            raise InputError(f"journal {file}: cannot be read: {error.strerror}") from None
     journal = Journal(url or DEFAULT)
     try:
         yield journal
@@ -156,6 +162,9 @@ def _step(console: Console, step: Step, full: bool) -> None:
     if step.left:
         _line(console, "left", _plain(f"of the budget: {step.left}"))
     for told in step.told:
+        if told.refused:
+            _line(console, "refused", _plain(f"{told.agent} {told.asked}: the budget did not hold it", "yellow"))
+            continue
         marked = "; this reply is the answer" if told.answer else ""
         _line(console, "told", _plain(f"{told.agent} {told.asked}; shown {told.shown}{marked}"))
         if told.instruction:

@@ -6,25 +6,27 @@ the team that was read. Nothing is called, but a team's own tools are imported.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from podium.orchestrator.yaml_problems import Problem, nearest
+from podium.protocols.errors import InputError
 
 if TYPE_CHECKING:
     from podium.agents.model import Price
     from podium.orchestrator.team_file import TeamSpec
     from podium.orchestrator.yaml_file import Check
 
-__all__ = ["missing_files", "problems_beyond", "recorded_prices", "warnings"]
+__all__ = ["located", "missing_files", "problems_beyond", "recorded_prices", "warnings"]
 
 ENDPOINTS = ("openai", "vllm", "scripted")
 """Providers whose calls are free only because nobody stated a price. A local model's may well be."""
 
 
 def problems_beyond(file: Path) -> Check:
-    """The check of what a team file names outside itself: tools, documents, folders of local models, pools."""
+    """The check of what a team file names outside itself: tools, documents, models, pools, what was learned."""
 
     def check(data: Mapping[str, Any]) -> Iterator[Problem]:
         for name, agent in _mappings(data.get("agents")):
@@ -33,8 +35,21 @@ def problems_beyond(file: Path) -> Check:
         for name, model in _mappings(data.get("models")):
             yield from _model_folder(name, model, file.parent)
             yield from _pool(name, model, dict(_mappings(data.get("agents"))), file.parent)
+        yield from _learned(data, file.parent)
 
     return check
+
+
+@contextmanager
+def located(file: Path) -> Generator[None]:
+    """Where a team cannot be made of what its file names: say so as `podium validate` does, with the line."""
+    from podium.orchestrator.team_file import load_team
+
+    try:
+        yield
+    except InputError:
+        load_team(file, check=problems_beyond(file))
+        raise
 
 
 def missing_files(team: TeamSpec) -> list[str]:
@@ -144,6 +159,26 @@ def _pool(
         if spec.get("model") == name and agent not in known:
             what = f"the pool of the model {name} has no agent {agent}; rename it, or say models.{name}.agent"
             yield Problem(("agents", agent), what, ", ".join(known), nearest(agent, known), show=False)
+
+
+def _learned(data: Mapping[str, Any], folder: Path) -> Iterator[Problem]:
+    """Whether a policy or a skill table that is there can be used with these agents."""
+    from podium.orchestrator.coordinators.saved_table import load_table
+    from podium.orchestrator.learned import load_policy
+    from podium.protocols.errors import PolicyError
+
+    coordinator = dict(_mappings(data)).get("coordinator", {})
+    for kind, key in (("learned", "policy"), ("skill_table", "table")):
+        stated = coordinator.get(key)
+        if coordinator.get("kind") != kind or not isinstance(stated, str) or not _placed(stated, folder).exists():
+            continue
+        try:
+            if kind == "learned":
+                load_policy(_placed(stated, folder))
+            else:
+                load_table(_placed(stated, folder), list(dict(_mappings(data.get("agents")))))
+        except PolicyError as error:
+            yield Problem(("coordinator", key), str(error), show=False)
 
 
 def _without_documents(team: TeamSpec) -> Iterator[str]:

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from podium.commands.terminal import counted
+
 __all__ = ["register"]
 
 
@@ -49,13 +51,9 @@ def validate(
         }
         typer.echo(json.dumps(found, indent=2))
         return
-    agents, models = _counted(len(team.agents), "agent"), _counted(len(team.models), "model")
+    agents, models = counted(len(team.agents), "agent"), counted(len(team.models), "model")
     typer.echo(f"{file}: fine. Team {team.name}: {agents}, {models}, coordinator {team.coordinator.kind}.")
     for path in missing:
         typer.echo(f"  not there yet: {path}")
     for doubt in doubts:
         typer.echo(f"warning: {doubt}", err=True)
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("" if number == 1 else "s")

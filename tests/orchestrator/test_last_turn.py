@@ -22,7 +22,7 @@ from podium.protocols.errors import BudgetExceeded, ModelError, TeamFileError
 from podium.protocols.record import Finish, Node
 from podium.protocols.task import Task
 from tests.orchestrator.stage import Scripted, Speaker, Stage, authors
-from tests.orchestrator.teams import team
+from tests.orchestrator.teams import scripted, team
 from tests.orchestrator.test_engine import FOREVER, tell
 from tests.orchestrator.test_resume import Recorded, cut_after, timeless, voices
 
@@ -226,3 +226,18 @@ budget: {%s}
     def test_mistakes(self, budget: str, words: str) -> None:
         with pytest.raises(TeamFileError, match=words):
             parse_team(self.FILE % budget)
+
+
+def test_a_team_says_whether_a_last_turn_is_set_aside() -> None:
+    pool = {"calls": 8, "tokens": 100}
+    with team({"ann": scripted("yes")}, budget={"wind_down": "ann"}, pool=pool) as desk:
+        asked = Task.of("how much?")
+        assert not desk.orchestrator.winds_down(asked)
+        assert desk.orchestrator.pool is not None
+        assert desk.orchestrator.pool.held_calls == 0
+    with team({"ann": scripted("yes")}, budget={"wind_down": "ann"}) as desk:
+        assert desk.orchestrator.winds_down(asked)
+        assert not desk.orchestrator.winds_down(asked, Limits(calls=1))
+        assert not desk.orchestrator.winds_down(Task.of("how much? " * 2000), Limits(tokens=8000))
+    with team({"ann": scripted("yes")}) as desk:
+        assert not desk.orchestrator.winds_down(asked)

@@ -126,6 +126,19 @@ def test_a_directive_is_told_with_its_compute_and_what_it_was_shown() -> None:
     ]
 
 
+def test_a_directive_that_the_budget_refused_is_not_told_as_carried_out() -> None:
+    voices = {name: scripted("a short reply", name) for name in ("ann", "bob", "cyd")}
+    with team(voices, "debate", budget={"calls": 4, "wind_down": "cyd"}) as desk:
+        told = tell(saved(desk.run("task"), 0.0))
+    assert [[each.refused for each in step.told] for step in told.steps] == [[False] * 3, [True] * 3, [False]]
+    assert {each.shown for each in told.steps[1].told} == {"node 1 by ann, node 2 by bob and node 3 by cyd"}
+    assert told.steps[2].why == ("The run could go on no more; this call was set aside for the best answer so far.",)
+    begun = story(decided((Directive("a", "ann"),)), stop="unfinished")
+    assert not begun.steps[0].told[0].refused
+    lost = story(decided((Directive("a", "ann"),)), decided((Directive("b", "bob"),), step=1), stop="cancelled")
+    assert [step.told[0].refused for step in lost.steps] == [True, False]
+
+
 @pytest.mark.parametrize(
     ("policy", "reasons", "words"),
     [

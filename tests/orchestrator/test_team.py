@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sqlite3
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -73,6 +75,29 @@ def test_a_plain_call_in_a_running_loop_says_what_to_await() -> None:
     asyncio.run(wrong())
     assert desk.run("task").answer == "yes"
     desk.close()
+
+
+def test_ctrl_c_cancels_what_is_waited_for() -> None:
+    desk, seen = team({"ann": scripted("yes")}), list[str]()
+
+    async def many() -> None:
+        await asyncio.gather(*(one() for _ in range(3)))
+
+    async def one() -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+            await asyncio.sleep(30)
+        except asyncio.CancelledError:
+            seen.append("cancelled")
+            raise
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with desk, pytest.raises(KeyboardInterrupt):
+            desk.wait(many())
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert seen
 
 
 def test_a_stream_begins_with_started_and_ends_with_ended() -> None:
@@ -154,6 +179,29 @@ def test_an_empty_task_is_refused(ask: str | list[Message]) -> None:
 def test_a_task_with_half_a_character_is_refused(ask: str | list[Message]) -> None:
     with team({"ann": scripted("a")}) as desk, pytest.raises(InputError, match="half a character"):
         desk.run(ask)
+
+
+@pytest.mark.parametrize(
+    ("ask", "settings", "words"),
+    [
+        ([{"role": "user", "content": "hi"}], {}, "list of messages"),
+        (5, {}, "expected a text, a Task"),
+        ("hi", {"seed": "5"}, "seed: expected a whole number, found '5'"),
+        ("hi", {"mode": "greddy"}, "mode: expected sample or greedy, found 'greddy'"),
+        ("hi", {"preference": "much"}, "preference: expected a number"),
+        ("hi", {"limits": {"tokens": 5}}, "limits: expected numbers, as in Limits"),
+        ("hi", {"limits": Limits(tokens="5")}, "limits: expected numbers, as in Limits"),  # pyright: ignore[reportArgumentType]
+    ],
+)
+def test_arguments_of_another_kind_are_refused(ask: Any, settings: dict[str, Any], words: str) -> None:
+    with team({"ann": scripted("yes")}) as desk, pytest.raises(InputError, match=words):
+        desk.run(ask, **settings)
+
+
+def test_a_name_is_no_coordinator(file: Path) -> None:
+    name: Any = "vote"
+    with pytest.raises(InputError, match="coordinator: expected one that decides, found 'vote'"):
+        Team.load(file, coordinator=name)
 
 
 def test_a_run_that_fails_keeps_what_it_had(tmp_path: Path) -> None:

@@ -279,3 +279,13 @@ def test_paths_and_urls_start_from_the_file(tmp_path: Path) -> None:
     assert made.parts["a"].data == tmp_path / "d/x.jsonl"
     assert made.parts["a"].journal == f"sqlite:///{tmp_path}/r.db"
     assert made.parts["b"].data == Path("/abs")
+
+
+def test_what_no_file_says_is_not_allowed_in_one() -> None:
+    class Given(StrictModel):
+        team: str
+        source: Path | None = Field(default=None, exclude=True)
+
+    with pytest.raises(TeamFileError) as caught:
+        parse_model("team: a\ntem: b\n", Given)
+    assert caught.value.problems == ['<string>:2: tem: unknown key "tem"; allowed: team; did you mean "team"?']

@@ -14,6 +14,8 @@ from typer.testing import CliRunner
 
 from podium import Team
 from podium.cli import PodiumGroup, app
+from podium.orchestrator.coordinators.saved_table import save_table
+from podium.orchestrator.coordinators.skill_table import Arm, Key, SkillTable
 from podium.orchestrator.team_file import load_team
 from podium.protocols.errors import RunError, TaskError
 from podium.protocols.pool import Pool, write_pool
@@ -107,6 +109,38 @@ def test_validate_looks_at_tools_documents_and_model_folders(team: Path) -> None
     assert lines[4] == f"{team}:8: agents.coder.tools.2: the module own has no function bad; it has: good"
     team.write_text(TEAM.replace("{role: solver,", '{role: solver, tools: ["own:good"],'))
     assert RUNNER.invoke(app, ["validate", str(team)]).exit_code == 0
+
+
+@pytest.mark.parametrize("command", [("run", "x", "--no-journal"), ("serve", "--port", "0")])
+def test_run_and_serve_say_the_same_as_validate(team: Path, command: tuple[str, ...]) -> None:
+    team.write_text(TEAM.replace("{role: solver,", "{role: retriever, documents: x.md, tools: [clok],"))
+    told = RUNNER.invoke(app, ["validate", str(team)]).stderr
+    assert f"{team}:6: agents.coder.tools.0: there is no tool 'clok'" in told
+    assert f"{team}:6: agents.coder.documents: there is no such document" in told
+    done = RUNNER.invoke(app, [command[0], str(team), *command[1:]])
+    assert (done.exit_code, done.stderr) == (2, told)
+
+
+def test_validate_looks_into_policies_and_tables(team: Path) -> None:
+    old = team.parent / "old"
+    old.mkdir()
+    at = f"{team}:{len(TEAM.partition('coordinator')[0].splitlines()) + 1}: coordinator"
+    team.write_text(TEAM.replace("{kind: sequential}", "{kind: learned, policy: old}"))
+    ran = ["run", str(team), "x", "--no-journal"]
+    for content, words in ((None, "no policy here"), ({"format": 1, "kind": "podium-coordinator"}, "another version")):
+        if content:
+            (old / "policy.json").write_text(json.dumps(content))
+            (old / "policy.safetensors").touch()
+        done = RUNNER.invoke(app, ["validate", str(team)])
+        assert done.exit_code == 2
+        assert done.stderr.startswith(f"{at}.policy: {old}")
+        assert words in done.stderr
+        assert RUNNER.invoke(app, ran).stderr == done.stderr
+    table = save_table(SkillTable(arms={Key(0, 0, "ann", 1): Arm()}), old / "table.json")
+    team.write_text(TEAM.replace("{kind: sequential}", "{kind: skill_table, table: old/table.json}"))
+    done = RUNNER.invoke(app, ["validate", str(team)])
+    assert done.stderr.startswith(f"{at}.table: {table}: made for another team: it knows ann; this team has ")
+    assert RUNNER.invoke(app, ran).stderr == done.stderr
 
 
 def test_validate_looks_at_the_sandbox(team: Path, monkeypatch: pytest.MonkeyPatch) -> None:

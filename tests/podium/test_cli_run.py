@@ -22,7 +22,8 @@ from typer.testing import CliRunner
 
 from podium.cli import app
 from podium.orchestrator.run_log import RunLog
-from podium.protocols.errors import RunError
+from podium.orchestrator.team import Team
+from podium.protocols.errors import JournalError, RunError
 
 RUNNER = CliRunner()
 PODIUM = [sys.executable, "-c", "from podium.cli import main; main()"]
@@ -121,6 +122,26 @@ def test_a_journals_folder_is_made_once_and_told(here: Path) -> None:
     assert not (here / "no").exists()
 
 
+def test_a_journal_that_cannot_be_written_can_be_read(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = json.loads(podium("run", "team.yaml", "x", "--json").stdout)["run"]
+    (here / "kept & old").mkdir()
+    (here / ".podium/runs.db").rename(here / "kept & old/runs.db")
+
+    def denied(path: object, mode: int) -> bool:
+        return mode != os.W_OK
+
+    monkeypatch.setattr(os, "access", denied)  # the tests may run as root, to whom nothing is denied
+    (here / "team.yaml").write_text(TEAM + 'journal: "sqlite:///kept & old/runs.db"\n')
+    assert "it is 42" in podium("show", run, "--journal", "sqlite:///kept & old/runs.db").stdout
+    assert [file.name for file in (here / "kept & old").iterdir()] == ["runs.db"]
+    with Team.load("team.yaml") as desk, pytest.raises(JournalError, match="was not written: attempt to write a read"):
+        desk.run("x")
+    refused = podium("run", "team.yaml", "x")
+    assert (refused.exit_code, "kept & old cannot be written to" in refused.stderr) == (2, True)
+    unread = podium("show", "--journal", "sqlite:///team.yaml/runs.db")
+    assert unread.stderr == "journal team.yaml/runs.db: cannot be read: Not a directory\n"
+
+
 def test_show_lists_the_newest_first_and_knows_what_it_lacks() -> None:
     for task in ("one", "two"):
         podium("run", "team.yaml", task)
@@ -188,9 +209,20 @@ def test_an_unknown_model_is_told_with_its_line(here: Path) -> None:
     assert "small" in done.stderr
 
 
-def test_a_budget_that_holds_nothing_fails() -> None:
+def test_a_budget_that_holds_nothing_fails(here: Path) -> None:
     done = podium("run", "team.yaml", "x", "--tokens", "5")
-    assert (done.exit_code, "raise the budget" in done.stderr) == (1, True)
+    assert (done.exit_code, "; raise the limits that the run was given (" in done.stderr) == (1, True)
+    (here / "team.yaml").write_text(TEAM.replace("tokens: 9000", "tokens: 5"))
+    done = podium("run", "team.yaml", "x")
+    assert (done.exit_code, "; raise the budget of the team file (" in done.stderr) == (1, True)
+
+
+def test_a_last_turn_that_is_not_set_aside_is_told(here: Path) -> None:
+    (here / "team.yaml").write_text(TEAM.replace("calls: 5", "calls: 5, wind_down: bob"))
+    told = "warning: no call of bob is set aside: a quarter of each limit does not hold it\n"
+    assert told not in podium("run", "team.yaml", "x").stderr
+    assert podium("run", "team.yaml", "x", "--tokens", "200").stderr.startswith(told)
+    assert told not in podium("run", "team.yaml", "x", "--tokens", "200", "--quiet").stderr
 
 
 def test_an_endpoint_that_is_down_is_one_line_and_the_run_is_kept(here: Path) -> None:

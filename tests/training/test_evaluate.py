@@ -96,6 +96,12 @@ def test_input_that_makes_no_sense(tmp_path: Path, file: Path) -> None:
     spec = ALL.format(tmp_path)
     with pytest.raises(InputError, match="no coordinator is named"):
         evaluate(file, spec, [])
+    with pytest.raises(InputError, match="coordinators: expected a list of names"):
+        evaluate(file, spec, "own")
+    with pytest.raises(InputError, match="seeds: expected a whole number from 1 on, found 0"):
+        evaluate(file, spec, seeds=0)
+    with pytest.raises(InputError, match="limit: expected a whole number from 1 on, found -1"):
+        evaluate(file, spec, limit=-1)
     with pytest.raises(TaskError, match="there are no tasks"):
         evaluate(file, [])
     with pytest.raises(InputError, match="test tasks are fitting tasks too"):
@@ -222,7 +228,7 @@ def test_what_failed_is_told_and_asked_again(tmp_path: Path) -> None:
 
     found = recorded(tmp_path, say=moody)
     assert not found.complete
-    assert "1 of 12 tasks are left out" in found.why
+    assert "1 of 12 tasks left out" in found.why
     assert "t3: agent timer: it is down" in found.why
     assert [each.id for each in read_pool(tmp_path / "made.jsonl.gz").tasks] == [f"t{n}" for n in range(12) if n != 3]
     asked.clear()

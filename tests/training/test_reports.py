@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -77,6 +78,7 @@ def test_bold_is_spoken_of_only_where_it_is_seen() -> None:
         return str(comparison_table(rows, styled=styled).caption)
 
     assert "bold" in said(ROWS, styled=True)
+    assert "per task over 1 task;" in said([replace(ROWS[0], n=1)], styled=False)
     assert said(ROWS, styled=False) == "Means per task over 1,319 tasks; brackets: 95 % bootstrap interval over tasks."
     assert "bold" not in said([ROWS[0], ROWS[3]], styled=True)  # the only one that competes
 

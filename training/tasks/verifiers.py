@@ -5,7 +5,8 @@
               either side has a percent sign
     choice    the chosen letter, A to J
     regex     with `pattern=`: what the pattern finds last equals the reference; without: the reference is the pattern
-    python    `python:module:function` or `python:file.py:function`, called with (reply, reference) -> float or bool
+    python    `python:module:function` or `python:file.py:function`, called with (reply, reference) -> float or bool;
+              looked for beside the tasks file first
     judge     a model judges the reply (podium.training.tasks.judge)
 
 A verifier belongs to one task and has two methods: `answer(text)`, what votes compare, and `score(text)`. `answer`
@@ -14,7 +15,6 @@ never looks at the reference: agents that agree on a wrong answer look exactly l
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import math
 import re
@@ -26,6 +26,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Protocol
 
+from podium.agents.tools import load_module
 from podium.protocols.errors import TaskError
 from podium.protocols.task import Verdict
 from podium.training.tasks import answers
@@ -180,13 +181,16 @@ def compiled(pattern: str) -> re.Pattern[str]:
         raise TaskError(f"the regular expression {pattern!r} is broken: {error}") from None
 
 
-def load_function(name: str) -> ScoreFunction:
-    """The function of `module:function` or `file.py:function`. Raises TaskError. Runs the module's code."""
+def load_function(name: str, folder: Path = Path()) -> ScoreFunction:
+    """The function of `module:function` or `file.py:function`. Raises TaskError. Runs the module's code.
+
+    folder: where the module or file is looked for first.
+    """
     place, colon, function_name = name.rpartition(":")
     if not colon or not place or not function_name:
         raise TaskError(f"verifier python:{name}: write python:module:function or python:file.py:function")
     try:
-        module = _module_of_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
+        module = _module_of_file(place, folder) if place.endswith(".py") else load_module(place, folder)
     except TaskError:
         raise
     except Exception as error:
@@ -198,7 +202,8 @@ def load_function(name: str) -> ScoreFunction:
     return function
 
 
-def _module_of_file(path: Path) -> ModuleType:
+def _module_of_file(place: str, folder: Path) -> ModuleType:
+    path = folder / place if (folder / place).is_file() else Path(place)
     if not path.is_file():
         raise TaskError(f"verifier python:{path}: there is no such file")
     spec = importlib.util.spec_from_file_location(f"podium_verifier_{path.stem}", path)
