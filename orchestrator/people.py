@@ -13,10 +13,13 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from podium.orchestrator.journal import Journal
 from podium.protocols.errors import InputError, JournalError, NobodyAnswered, RunPaused
 from podium.protocols.people import Question, Word
+
+if TYPE_CHECKING:
+    from podium.orchestrator.journal import Journal
 
 __all__ = ["People", "said"]
 

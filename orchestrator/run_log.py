@@ -10,11 +10,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
-from podium.orchestrator.journal import Completed, End, Entry, Journal
+from podium.orchestrator.journal import Completed, End, Entry
 from podium.protocols.errors import JournalError, RunError
 from podium.protocols.events import Result
 from podium.protocols.record import Begun, Call
+
+if TYPE_CHECKING:
+    from podium.orchestrator.journal import Journal
 
 
 class RunLog:

@@ -23,7 +23,7 @@ from podium.orchestrator.budget import Budget, Limits
 from podium.orchestrator.coordinator import Coordinator
 from podium.orchestrator.coordinators import build_coordinator
 from podium.orchestrator.engine import Orchestrator, Settings
-from podium.orchestrator.journal import Head, Journal, ResumeState
+from podium.orchestrator.journal import Head, ResumeState
 from podium.orchestrator.members import agents_of, limits, models_of, own_voices
 from podium.orchestrator.model_spec import HumanModel
 from podium.orchestrator.people import People
@@ -39,6 +39,7 @@ from podium.protocols.people import Question
 from podium.protocols.task import Message, Task
 
 if TYPE_CHECKING:
+    from podium.orchestrator.journal import Journal
     from podium.orchestrator.telemetry.watch import Telemetry
 
 T = TypeVar("T")
@@ -115,12 +116,15 @@ class Team:
         spec = own_voices(spec)
         models = {name: build_model(name, model.model_dump()) for name, model in spec.models.items()}
         url = spec.journal or journal
-        telemetry = None
+        telemetry = kept = None
         if spec.telemetry.watches:
             from podium.orchestrator.telemetry.watch import Telemetry
 
             telemetry = Telemetry(spec)
-        kept = Journal(url) if url else None
+        if url:
+            from podium.orchestrator.journal import Journal
+
+            kept = Journal(url)
         return cls(spec, models, coordinator=coordinator, journal=kept, telemetry=telemetry)
 
     def led_by(self, coordinator: Coordinator) -> Self:

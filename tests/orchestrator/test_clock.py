@@ -11,13 +11,13 @@ import pytest
 from podium.orchestrator.budget import Budget, Limits
 from podium.orchestrator.clock import Clock
 
-SOON = Limits(seconds=0.05)
+SOON = Limits(seconds=0.3)
 FOREVER = 60
 
 
 def test_what_never_waits_needs_no_timer() -> None:
     async def work() -> str:
-        time.sleep(0.06)  # noqa: ASYNC251 - longer than it has, and nobody could have stopped it
+        time.sleep(0.31)  # noqa: ASYNC251 - longer than it has, and nobody could have stopped it
         return "done"
 
     with patch("asyncio.timeout_at", side_effect=AssertionError("a timer")):
@@ -61,7 +61,7 @@ def test_a_clock_that_is_let_go_of_stops_nothing(first: float) -> None:
         if first:
             await asyncio.sleep(first)
         clock.release()
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.4)
         return "done"
 
     assert asyncio.run(clock.limit(work())) == "done"
@@ -77,7 +77,7 @@ def test_it_stands_still_for_a_person_and_then_goes_on(first: float) -> None:
         if first:
             await asyncio.sleep(first)
         with clock.stopped(None):
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.4)
         said.append("yes")
         await asyncio.sleep(FOREVER)
 
@@ -85,4 +85,4 @@ def test_it_stands_still_for_a_person_and_then_goes_on(first: float) -> None:
     with pytest.raises(TimeoutError):
         asyncio.run(clock.limit(work()))
     assert (clock.expired, said) == (True, ["yes"])
-    assert 0.15 <= time.monotonic() - began < FOREVER / 2
+    assert 0.7 <= time.monotonic() - began < FOREVER / 2

@@ -306,11 +306,11 @@ def test_a_broken_file_names_its_line(file: Path) -> None:
         Team.load(file)
 
 
-def test_running_and_serving_import_no_torch(file: Path) -> None:
+def test_running_and_serving_import_neither_torch_nor_a_database(file: Path) -> None:
     code = (
         "import sys; from podium import Team; from podium.orchestrator.server import make_app\n"
         f"team = Team.load({str(file)!r}); make_app({{'desk': team}}); print(team.run('x').answer)\n"
-        "sys.exit(', '.join({'torch', 'transformers'} & sys.modules.keys()) or None)"
+        "sys.exit(', '.join({'torch', 'transformers', 'sqlalchemy'} & sys.modules.keys()) or None)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
