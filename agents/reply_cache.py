@@ -39,7 +39,7 @@ class SpendingCap:
         self.limit = limit
         self.spent = 0.0
         self.reserved = 0.0
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def reserve(self, dollars: float) -> None:
         """Set aside the worst case of a call. Raises BudgetExceeded, before anything is spent."""

@@ -20,8 +20,9 @@ from podium.orchestrator.coordinator_spec import (
     SkillTableSpec,
     VoteSpec,
 )
+from podium.protocols.words import counted
 
-__all__ = ["counted", "in_words"]
+__all__ = ["in_words"]
 
 
 def in_words(coordinator: CoordinatorSpec, agents: Sequence[str]) -> str:
@@ -72,11 +73,6 @@ def _others(agents: Sequence[str], aggregator: str | None) -> Sequence[str]:
 
 def _and(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def counted(number: int, noun: str) -> str:
-    """1 step, 2 steps."""
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def _times(number: int) -> str:

@@ -6,7 +6,7 @@ and reports, and never enter a coordinator's state.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import field
 from typing import Literal
 
@@ -50,6 +50,7 @@ class Task:
     messages: the conversation so far; the last one is what is asked.
     score: text of the final node -> Verdict. answer: text of any node -> the part that votes compare, or None.
     forkable: a run of it may be repeated from the middle (no side effects). tags: for reports, hidden from policies.
+    ahead: where a score takes long, awaited for many texts at once before they are scored; None: scores come at once.
     """
 
     id: str
@@ -58,6 +59,7 @@ class Task:
     answer: Callable[[str], str | None] = whole_text
     forkable: bool = True
     tags: Mapping[str, str] = field(default_factory=dict[str, str])
+    ahead: Callable[[str], Awaitable[None]] | None = None
 
     @property
     def text(self) -> str:

@@ -32,7 +32,7 @@ from podium.orchestrator.team import Team
 from podium.protocols.errors import InputError, TaskError
 from podium.protocols.task import Message, Task
 from podium.training.baselines import best_single, choose_pipeline, find_oracle
-from podium.training.rollouts import Rollouts
+from podium.training.rollouts import Rollouts, Scored
 from podium.training.skill_fit import fit_skill_table
 from podium.training.tasks.embedded_routes import ROUTES
 from podium.training.tasks.spec import nearest
@@ -137,8 +137,8 @@ def _tasks(fitting: Fitting, what: str) -> Sequence[Task]:
     return fitting.tasks
 
 
-def _runs(fitting: Fitting) -> Rollouts:
-    return Rollouts(fitting.team.orchestrator)
+def _runs(fitting: Fitting, scored: Scored = "answer") -> Rollouts:
+    return Rollouts(fitting.team.orchestrator, scored=scored)
 
 
 async def _own(fitting: Fitting) -> Chosen:
@@ -178,7 +178,7 @@ async def _skill_table(fitting: Fitting) -> Chosen:
     weight = 0.0 if fitting.preference is None else 1.0 / fitting.preference
     tasks = _tasks(fitting, "skill_table")
     table = await fit_skill_table(
-        _runs(fitting).run, tasks, max_steps=fitting.steps, samples=fitting.samples, cost_weight=weight
+        _runs(fitting, "replies").run, tasks, max_steps=fitting.steps, samples=fitting.samples, cost_weight=weight
     )
     return Chosen(table, f"{len(table.skills)} skills")
 

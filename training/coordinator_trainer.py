@@ -98,7 +98,8 @@ class CoordinatorTrainer:
             lr=spec.learning_rate,
         )
         self.accountant = Accountant(spec.credit)
-        self.rollouts = Rollouts(team, concurrency=spec.concurrency, cap=cap)
+        self.rollouts = Rollouts(team, concurrency=spec.concurrency, cap=cap, scored="replies")
+        self.trials = Rollouts(team, concurrency=spec.concurrency, cap=cap)
         self.judged = Judged()
         self.iteration = self.validated = 0
         self.whole = True
@@ -168,7 +169,7 @@ class CoordinatorTrainer:
             return Settings(plain.seed, plain.reply_seed, "greedy", knob)
 
         learner = LearnedCoordinator(self._seen(self.averaged))
-        results = await self.rollouts.run(learner, self.validation, seeds=(0,), settings=settings)
+        results = await self.trials.run(learner, self.validation, seeds=(0,), settings=settings)
         self.validated = self.iteration
         verdicts = [self.judged.of(result) for result in results]
         costs = [result.usage.dollars / knob for result in results]

@@ -17,15 +17,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from podium.orchestrator.coordinator import Coordinator
-from podium.orchestrator.coordinator_words import counted
 from podium.orchestrator.team import Team
 from podium.protocols.errors import InputError, RunError, TaskError
 from podium.protocols.events import Result
 from podium.protocols.task import Task, no_score
+from podium.protocols.words import counted
 from podium.training.candidates import FITTED, Fitting, resolve
+from podium.training.judges import TeamJudges
 from podium.training.reports import Row, json_rows
 from podium.training.rollouts import Cap, Rollouts, score
 from podium.training.statistics import Difference, Interval, mean_interval, paired_difference, paired_ratio
+from podium.training.tasks.judge import Judges
 from podium.training.tasks.spec import load_tasks
 
 Floats = NDArray[np.float64]
@@ -45,7 +47,7 @@ class Measured:
 
 @dataclass(slots=True)
 class Evaluation:
-    """Coordinators on the same tasks. details: what was chosen where something was fitted."""
+    """Coordinators on the same tasks. details: what was chosen where something was fitted, and what judges cost."""
 
     tasks: int
     seeds: int
@@ -156,35 +158,46 @@ async def aevaluate(
     for word, count in (("seeds", seeds), ("limit", 1 if limit is None else limit)):
         if not isinstance(cast(object, count), int) or count < 1:
             raise InputError(f"{word}: expected a whole number from 1 on, found {count!r}")
-    held_out = await asyncio.to_thread(tasks_of, tasks, limit)
-    learned_from = await asyncio.to_thread(tasks_of, fit, None) if fit is not None else None
+    judges = TeamJudges(team.spec)
+    held_out = await asyncio.to_thread(tasks_of, tasks, limit, judges)
+    learned_from = await asyncio.to_thread(tasks_of, fit, None, judges) if fit is not None else None
     disjoint(learned_from or (), held_out, "fitting", "test")
     fitting = Fitting(team, learned_from, held_out, range(seeds))
     out = Evaluation(len(held_out), seeds)
     costly = {"oracle", *(FITTED if learned_from else ())}
-    # What can be wrong about a name is said before anything is run.
-    ready = {name: await resolve(name, fitting, out.details) for name in coordinators if name not in costly}
-    for name in coordinators:
-        if began:
-            began(name)
-        try:
-            chosen = ready.get(name) or await resolve(name, fitting, out.details)
-            await measure(
-                team, {name: chosen.coordinator}, held_out, range(seeds), into=out,
-                references=(name,) if chosen.reference else (), done=done,
-            )  # fmt: skip
-        except RunError as error:
-            if out.measured:
-                error.partial = out
-                error.kept = f"coordinator {name}; those before it were measured"
-            raise
+    try:
+        # What can be wrong about a name is said before anything is run.
+        ready = {name: await resolve(name, fitting, out.details) for name in coordinators if name not in costly}
+        for name in coordinators:
+            if began:
+                began(name)
+            try:
+                chosen = ready.get(name) or await resolve(name, fitting, out.details)
+                await measure(
+                    team, {name: chosen.coordinator}, held_out, range(seeds), into=out,
+                    references=(name,) if chosen.reference else (), done=done,
+                )  # fmt: skip
+            except RunError as error:
+                if out.measured:
+                    error.partial = out
+                    error.kept = f"coordinator {name}; those before it were measured"
+                raise
+    finally:
+        judges.close()
+        out.details |= judges.details
     return out
 
 
-def tasks_of(tasks: str | Sequence[str] | Sequence[Task], limit: int | None) -> list[Task]:
-    """Tasks from a spec, several specs, or tasks. Raises TaskError when there are none, or one cannot be scored."""
+def tasks_of(
+    tasks: str | Sequence[str] | Sequence[Task], limit: int | None, judges: Judges | None = None
+) -> list[Task]:
+    """Tasks from a spec, several specs, or tasks. judges: who may score them.
+
+    Raises TaskError when there are none, or one cannot be scored.
+    """
     specs = [tasks] if isinstance(tasks, str) else [task for task in tasks if isinstance(task, str)]
-    found = load_tasks(specs, limit=limit) if specs else [task for task in tasks if isinstance(task, Task)][:limit]
+    given = [task for task in tasks if isinstance(task, Task)]
+    found = load_tasks(specs, limit=limit, judge=judges) if specs else given[:limit]
     if not found:
         raise TaskError("there are no tasks")
     bare = [task for task in found if task.score is no_score]

@@ -31,7 +31,8 @@ from podium.orchestrator.team_file import load_team
 from podium.protocols.errors import BudgetExceeded, InputError, MissingExtra, PolicyError, RunError
 from podium.protocols.task import Task
 from podium.training.evaluate import Evaluation, disjoint, measure, tasks_of
-from podium.training.rollouts import Cap, Rollouts
+from podium.training.judges import TeamJudges
+from podium.training.rollouts import Cap, Patient, Rollouts
 from podium.training.train_file import TrainSpec, load_training
 
 if TYPE_CHECKING:
@@ -97,8 +98,10 @@ async def atrain(spec: TrainSpec, *, fresh: bool = False, extend: bool = False, 
     from podium.training.checkpoint import forget_checkpoint, read_checkpoint, restore, save_checkpoint
     from podium.training.coordinator_trainer import CoordinatorTrainer
 
-    tasks = tasks_of(spec.tasks.train, None)
-    held_out = None if spec.tasks.test is None else tasks_of(spec.tasks.test, None)
+    team_spec = load_team(spec.team)
+    judges = TeamJudges(team_spec)
+    tasks = tasks_of(spec.tasks.train, None, judges)
+    held_out = None if spec.tasks.test is None else tasks_of(spec.tasks.test, None, judges)
     disjoint(tasks, held_out or (), "training", "test")
     best = spec.output / "best"
     try:
@@ -108,8 +111,9 @@ async def atrain(spec: TrainSpec, *, fresh: bool = False, extend: bool = False, 
     checkpoint = None if fresh else read_checkpoint(spec.output)
     if checkpoint:
         checkpoint = _of_length(checkpoint, spec.iterations, extend)
-    plain = Team.of(load_team(spec.team).model_copy(update={"journal": None}))
+    plain = Team.of(team_spec.model_copy(update={"journal": None}))
     purse = Purse(plain.models, spec, spent=checkpoint.spent if checkpoint else 0.0)
+    judges.ask_through(purse.outside)
     team = Team(plain.spec, purse.models)
     try:
         scale = checkpoint.scale if checkpoint else await _scale(team, tasks, spec, purse.cap)
@@ -170,7 +174,7 @@ async def atrain(spec: TrainSpec, *, fresh: bool = False, extend: bool = False, 
         _finish(policy, spec, trainer.iteration, None)
         _draw(spec)
         if failure is not None:
-            if failure is purse.refusal:
+            if purse.refusal and isinstance(failure, BudgetExceeded):
                 failure.message += "; raise dollars in the training file, then start again to go on"
             failure.kept = f"policy and checkpoint are in {spec.output}; the same command goes on from there"
             raise failure
@@ -182,10 +186,12 @@ async def atrain(spec: TrainSpec, *, fresh: bool = False, extend: bool = False, 
                 evaluation = await measure(team, learned, held_out, (0,), concurrency=spec.concurrency, cap=purse.cap)
                 _finish(policy, spec, trainer.iteration, evaluation)
                 await _best_single_beside(evaluation, team, tasks, held_out, purse)
+                evaluation.details |= judges.details
             except asyncio.CancelledError:
                 _go_on()
         return Trained(policy, spec.output, trainer.iteration, finished, evaluation, log.rows)
     finally:
+        judges.close()
         await team.aclose()
         purse.close()
 
@@ -230,7 +236,7 @@ async def _best_single_beside(
 
 
 class Purse:
-    """A team's models behind one reply cache, and the real endpoints among them under one cap.
+    """A team's models and its judges' behind one reply cache, and the real endpoints among them under one cap.
 
     models: to build the team with; spent: dollars of earlier sessions. Repeated prompts with the same seed are answered
     from the cache, whatever the provider; only endpoints cost real dollars.
@@ -242,14 +248,22 @@ class Purse:
             self.cap.spent = spent
         self._before = spent
         self._store = ReplyStore(spec.cache)
-        paid = {name for name, model in models.items() if isinstance(model, EndpointModel)}
-        cached = {
-            name: CachedModel(model, self._store, cap=self.cap if name in paid else None)
-            for name, model in models.items()
-            if not isinstance(model, RecordedModel)  # it is a cache itself
-        }
-        self.models: dict[str, Model] = {**models, **cached}
-        self._paid = [model for name, model in cached.items() if name in paid]
+        self._paid: list[CachedModel] = []
+        self.models = {name: self._behind(model) for name, model in models.items()}
+
+    def outside(self, model: Model) -> Model:
+        """A further model behind the cache and the cap, for whoever is asked outside of runs."""
+        behind = self._behind(model)
+        return behind if self.cap is None else Patient(behind, self.cap)
+
+    def _behind(self, model: Model) -> Model:
+        if isinstance(model, RecordedModel):  # it is a cache itself
+            return model
+        paid = isinstance(model, EndpointModel)
+        cached = CachedModel(model, self._store, cap=self.cap if paid else None)
+        if paid:
+            self._paid.append(cached)
+        return cached
 
     @property
     def paid(self) -> bool:
@@ -340,7 +354,7 @@ async def _scale(team: Team, tasks: Sequence[Task], spec: TrainSpec, cap: Cap | 
     Where all models are free, a nominal millionth of a dollar a reply keeps the knob defined.
     """
     probe = sorted(tasks, key=lambda task: task.id)[:PROBE_TASKS]
-    rollouts = Rollouts(team.orchestrator, concurrency=spec.concurrency, cap=cap)
+    rollouts = Rollouts(team.orchestrator, concurrency=spec.concurrency, cap=cap, scored="nothing")
     results = await rollouts.run(Random(), probe, seeds=(spec.seed,))
     costs = [node.usage.dollars / node.usage.calls for result in results for node in result.nodes if node.usage.calls]
     mean = float(np.mean(costs)) if costs else 0.0

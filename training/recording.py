@@ -14,16 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from podium.agents.reply_cache import CachedModel, ReplyStore
-from podium.orchestrator.coordinator_words import counted
 from podium.orchestrator.coordinators.fixed import Single
 from podium.orchestrator.engine import Settings
 from podium.orchestrator.team import Team
-from podium.protocols.errors import InputError, RunError
+from podium.protocols.errors import BudgetExceeded, InputError, RunError
 from podium.protocols.events import Result
 from podium.protocols.noise import seed_of
 from podium.protocols.pool import Pool, PoolAgent, PoolPrice, PoolReply, PoolTask, write_pool
 from podium.protocols.task import Task
-from podium.training.rollouts import Cap, Rollouts, judged
+from podium.protocols.words import counted
+from podium.training.judges import TeamJudges
+from podium.training.rollouts import Cap, Patient, Rollouts, judge_ahead, judged
 
 PROBE = 5
 """Tasks that are recorded before the forecast."""
@@ -60,13 +61,15 @@ async def record(
     *,
     samples: int = 1,
     dollars: float | None = None,
+    judges: TeamJudges | None = None,
     done: Callable[[int, float, float], None] | None = None,
 ) -> Recorded:
     """Record every agent's replies to tasks that have a scorer, and write the pool to a file.
 
     samples: replies of each agent to each task. dollars: most that may be spent now; no call starts that could exceed
-    it. done: is called with (tasks recorded, dollars spent, dollars forecast). A task that some agent could not answer
-    is left out; begun again, only what `replies_beside(output)` lacks is asked.
+    it. judges: of the tasks; what they cost counts. done: is called with (tasks recorded, dollars spent, dollars
+    forecast). A task that some agent could not answer is left out; begun again, only what `replies_beside(output)`
+    lacks is asked.
 
     Raises InputError when there is no such folder to write to, BudgetExceeded when the cap does not hold a single task,
     and an agent's error when it failed at all tasks of a batch (what was recorded is written).
@@ -76,7 +79,10 @@ async def record(
     cap, store = Cap(math.inf if dollars is None else dollars), ReplyStore(replies_beside(output))
     models = {name: CachedModel(model, store, cap=cap) for name, model in team.models.items()}
     asking = Team(team.spec, models)
-    rollouts, gate = Rollouts(asking.orchestrator, cap=cap, strict=False), asyncio.Semaphore(CONCURRENCY)
+    if judges:
+        judges.ask_through(lambda model: Patient(CachedModel(model, store, cap=cap), cap))
+    rollouts = Rollouts(asking.orchestrator, cap=cap, strict=False, scored="nothing")
+    gate = asyncio.Semaphore(CONCURRENCY)
     recorded: list[PoolTask] = []
     failures: list[tuple[Task, RunError]] = []
     asked, size, why = 0, PROBE, ""
@@ -84,13 +90,16 @@ async def record(
         while asked < len(tasks) and not cap.refusal:
             batch = tasks[asked : asked + size]
             drawn = await _drawn(rollouts, gate, tuple(asking.agents), batch, samples)
+            await _judged(drawn)
             for task, by_agent in zip(batch, drawn, strict=True):
-                if error := next(_errors(by_agent), None):
-                    failures.append((task, error))
+                row = _row(task, by_agent)
+                if isinstance(row, RunError):
+                    failures.append((task, row))
                 else:
-                    recorded.append(_row(task, by_agent))
+                    recorded.append(row)
             asked += len(batch)
-            each = sum(model.accounted_dollars for model in models.values()) / asked
+            judging = judges.dollars if judges else 0.0
+            each = (sum(model.accounted_dollars for model in models.values()) + judging) / asked
             if done:
                 done(len(recorded), cap.spent, cap.spent + each * (len(tasks) - asked))
             if cap.refusal and not recorded:
@@ -139,6 +148,15 @@ async def _drawn(
     return await asyncio.gather(*map(all_of, tasks))
 
 
+async def _judged(drawn: Sequence[Drawn]) -> None:
+    """Until the judge has scored what all agents answered. Raises what it raises, unless the cap refused it."""
+    whole = [each for each in drawn if not any(_errors(each))]
+    made = [one for each in whole for several in each.values() for one in several if isinstance(one, Result)]
+    for came in await asyncio.gather(*map(judge_ahead, made), return_exceptions=True):
+        if isinstance(came, BaseException) and not isinstance(came, BudgetExceeded):
+            raise came
+
+
 def _errors(drawn: Drawn) -> Iterator[RunError]:
     """What failed at a task."""
     return (one for each in drawn.values() for one in each if isinstance(one, RunError))
@@ -184,9 +202,15 @@ def _pool(team: Team, tasks: Sequence[PoolTask]) -> Pool:
     )
 
 
-def _row(task: Task, drawn: Drawn) -> PoolTask:
-    """A task that all agents answered."""
-    replies = {agent: _reply(task, [one for one in each if isinstance(one, Result)]) for agent, each in drawn.items()}
+def _row(task: Task, drawn: Drawn) -> PoolTask | RunError:
+    """A task that all agents answered, or why it is missing."""
+    if error := next(_errors(drawn), None):
+        return error
+    made = {agent: [one for one in each if isinstance(one, Result)] for agent, each in drawn.items()}
+    try:
+        replies = {agent: _reply(task, each) for agent, each in made.items()}
+    except BudgetExceeded as refusal:  # the judge's
+        return refusal
     return PoolTask(id=task.id, prompt=task.text, replies=replies, tags=dict(task.tags))
 
 

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from rich.table import Table
 from rich.text import Text
 
-from podium.orchestrator.coordinator_words import counted
+from podium.protocols.words import counted
 
 LEVEL_PERCENT = 95
 CHEAP_TASK = 0.1

@@ -1,21 +1,31 @@
-"""Many runs at once through the engine that serves: the only way training ever gets a trajectory."""
+"""Many runs at once through the engine that serves: the only way training ever gets a trajectory.
+
+Where a model judges the answers, it is asked as the runs end, many at once: whoever scores them afterwards does not
+wait.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from copy import copy
+from typing import Literal
 
+from podium.agents.model import Model, Prompt, Wrapped
 from podium.agents.reply_cache import SpendingCap
 from podium.orchestrator.coordinator import Coordinator
 from podium.orchestrator.engine import Orchestrator, Settings
 from podium.protocols.errors import BudgetExceeded, RunError, TaskError
 from podium.protocols.events import Result
 from podium.protocols.noise import seed_of
+from podium.protocols.record import Generation, Sampling
 from podium.protocols.task import Task, Verdict
 
 PAUSE = 0.05
 """Seconds until a run that the cap had no room for begins again."""
+
+Scored = Literal["answer", "replies", "nothing"]
+"""What of a run is going to be scored: its answer, every reply too, or nothing."""
 
 
 class Cap(SpendingCap):
@@ -32,20 +42,42 @@ class Cap(SpendingCap):
 
     def reserve(self, dollars: float) -> None:
         """Set aside the worst case of a call. Raises BudgetExceeded, before anything is spent."""
-        try:
-            super().reserve(dollars)
-        except BudgetExceeded as error:
-            if self.spent + dollars <= self.limit and self.reserved > 0:
-                self.crowded.append(error)
-            else:
-                self.refusal = self.refusal or error
-            raise
+        with self._lock:
+            try:
+                super().reserve(dollars)
+            except BudgetExceeded as error:
+                if self.spent + dollars <= self.limit and self.reserved > 0:
+                    self.crowded.append(error)
+                else:
+                    self.refusal = self.refusal or error
+                raise
 
     def passing(self, error: BaseException) -> bool:
         """Whether an error was a crowded call's; it is forgotten by asking."""
-        found = any(each is error for each in self.crowded)
-        self.crowded = [each for each in self.crowded if each is not error]
+        with self._lock:
+            found = any(each is error for each in self.crowded)
+            self.crowded = [each for each in self.crowded if each is not error]
         return found
+
+
+class Patient(Wrapped):
+    """A model outside of runs, such as a judge, that waits while the cap is only crowded."""
+
+    def __init__(self, model: Model, cap: Cap) -> None:
+        super().__init__(model)
+        self.cap = cap
+
+    async def generate(self, prompt: Prompt, sampling: Sampling) -> AsyncIterator[str | Generation]:
+        """As the model, later. Raises BudgetExceeded when the cap does not hold the call, and what the model raises."""
+        while True:
+            try:
+                async for item in self.model.generate(prompt, sampling):
+                    yield item
+                return
+            except BudgetExceeded as error:
+                if not self.cap.passing(error):
+                    raise
+            await asyncio.sleep(PAUSE)
 
 
 class Rollouts:
@@ -53,16 +85,24 @@ class Rollouts:
 
     concurrency: runs under way at once; more of them fill the models' batches better. cap: of the models' spending: a
     run that it has no room for yet begins again a little later. strict: once the cap refuses a call, all runs end.
+    scored: what a judge is asked about, where the tasks have one.
     """
 
     def __init__(
-        self, team: Orchestrator, *, concurrency: int = 512, cap: Cap | None = None, strict: bool = True
+        self,
+        team: Orchestrator,
+        *,
+        concurrency: int = 512,
+        cap: Cap | None = None,
+        strict: bool = True,
+        scored: Scored = "answer",
     ) -> None:
         self.team = copy(team)
         self.team.people = None  # a run among thousands has nobody to ask, and would wait for a day
         self.cap = cap
         self.strict = strict
         self.concurrency = concurrency
+        self.scored: Scored = scored
 
     async def run(
         self,
@@ -77,7 +117,7 @@ class Rollouts:
 
         coordinator: None takes the team's own. settings: (task, seed's place) -> how to run it; by default greedy,
         replies seeded by the seed. A run that fails counts with the record it had. Raises the first RunError when
-        every run failed, and BudgetExceeded at once when the cap refuses a call.
+        every run failed; BudgetExceeded when the cap refuses a call, and what a judge raises, at once.
         """
         team = self.team if coordinator is None else self.team.led_by(coordinator)
         gate = asyncio.Semaphore(self.concurrency)
@@ -95,6 +135,8 @@ class Rollouts:
                         raise
                     failures.append(error)
                     result = error.partial
+            if self.scored != "nothing" and tasks[place].ahead:
+                await judge_ahead(result, replies=self.scored == "replies")
             if done:
                 done()
             return result
@@ -128,6 +170,16 @@ def repeatable(task: Task, seed: int) -> Settings:
     The seed comes from the task's text, so that relabelling tasks changes nothing.
     """
     return Settings(seed_of("decisions", seed, task.text), seed_of("replies", seed, task.text) & 0xFFFFFFFF)
+
+
+async def judge_ahead(result: Result, *, replies: bool = False) -> None:
+    """Until what is going to be scored of a run is judged. replies: each of them, not only the answer."""
+    if result.task.ahead is None:
+        return
+    texts = {result.answer} if result.node else set[str]()
+    if replies:
+        texts |= {node.content for node in result.nodes if node.kind == "reply"}
+    await asyncio.gather(*map(result.task.ahead, texts))
 
 
 def judged(task: Task, answer: str) -> Verdict:

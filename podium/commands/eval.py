@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from podium.commands.terminal import console, counted
+from podium.commands.terminal import console
+from podium.protocols.words import counted
 
 __all__ = ["register"]
 
@@ -38,6 +39,7 @@ def evaluate(
     """Compare coordinators of a team: score with interval, tokens, calls, dollars and seconds for each."""
     from podium.commands.counting import Counting
     from podium.commands.folders import folder_for
+    from podium.commands.team_checks import located
     from podium.protocols.errors import InputError, RunError
     from podium.training.evaluate import Evaluation
     from podium.training.evaluate import evaluate as measure
@@ -49,7 +51,7 @@ def evaluate(
         folder_for(plot, "--plot")
     names = [name.strip() for name in _split(coordinators) if name.strip()]
     failure: RunError | None = None
-    with Counting("running", live=sys.stderr.isatty()) as counting:
+    with located(file), Counting("running", live=sys.stderr.isatty()) as counting:
         try:
             found = measure(
                 file, tasks, names, seeds=seeds, fit=fit, limit=limit, began=counting.begin, done=counting.one

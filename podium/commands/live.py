@@ -9,10 +9,11 @@ from typing import Self
 
 import typer
 
-from podium.commands.terminal import counted, for_terminal, harmless
+from podium.commands.terminal import for_terminal, harmless
 from podium.protocols.events import Added, Asked, Decided, Event, Piece, Result, Started
 from podium.protocols.people import Question
 from podium.protocols.record import Finish
+from podium.protocols.words import counted
 
 __all__ = ["Progress"]
 

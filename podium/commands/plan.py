@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from podium.commands.terminal import counted
+from podium.protocols.words import counted
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from podium.commands.terminal import counted, dollars
+from podium.commands.terminal import dollars
+from podium.protocols.words import counted
 
 if TYPE_CHECKING:
     from podium.protocols.task import Task
@@ -39,16 +41,20 @@ def record(
 
     The same command again goes on where it ended: replies are kept beside the pool, in OUTPUT.replies.
     """
+    from podium.commands.team_checks import located
     from podium.orchestrator.team import Team
     from podium.orchestrator.team_file import load_team
     from podium.protocols.errors import InputError
     from podium.training.evaluate import tasks_of
+    from podium.training.judges import TeamJudges
     from podium.training.recording import record as run
     from podium.training.recording import replies_beside
 
     if cap is not None and cap <= 0:
         raise InputError(f"--dollars {cap:g}: must be more than 0")
-    asked = tasks_of(tasks, limit)
+    spec = load_team(file).model_copy(update={"journal": None})
+    judges = TeamJudges(spec)
+    asked = tasks_of(tasks, limit, judges)
     kept = replies_beside(output)
     if force:
         kept.unlink(missing_ok=True)
@@ -68,15 +74,18 @@ def record(
         line = f"{done:,} of {counted(len(asked), 'task')}, spent {dollars(spent)} of about {dollars(forecast)}"
         typer.echo(f"\r{line}   " if live else line, err=True, nl=not live)
 
-    with Team.of(load_team(file).model_copy(update={"journal": None})) as team:
+    with located(file), Team.of(spec) as team, closing(judges):
         try:
-            found = team.wait(run(team, asked, output, samples=samples, dollars=cap, done=show))
+            work = run(team, asked, output, samples=samples, dollars=cap, judges=judges, done=show)
+            found = team.wait(work)
         except KeyboardInterrupt:
             typer.echo("stopped by Ctrl-C; replies that came are kept, so the same command goes on from here", err=True)
             raise typer.Exit(1) from None
     if live:
         typer.echo("", err=True)
     typer.echo(f"{output}: {counted(len(found.pool.tasks), 'task')}, {counted(len(found.pool.agents), 'agent')}")
+    for name, detail in judges.details.items():
+        typer.echo(f"{name}: {detail}")
     typer.echo(f"{kept}: all replies; with it, more tasks or samples pay only for what is new")
     if found.pool.tasks:
         typer.echo(f"next: podium init --from-pool {output} pool-team.yaml")

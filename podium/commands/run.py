@@ -17,6 +17,7 @@ from podium.commands.telling import Trace, begin_logs, told_to
 from podium.protocols.errors import InputError, RunCancelled, RunError, RunPaused
 from podium.protocols.events import Result
 from podium.protocols.task import Task
+from podium.protocols.words import counted
 
 if TYPE_CHECKING:
     from asyncio import Runner
@@ -227,7 +228,7 @@ def _as_failure(error: RunError) -> dict[str, Any]:
 
 def _summary(result: Result, url: str | None) -> str:
     """One line under the answer: who, how much, and where to read on."""
-    from podium.commands.terminal import amounts, counted, seconds
+    from podium.commands.terminal import amounts, seconds
 
     by = result.nodes[result.node].author
     how = "ended as a loop" if result.stop == "loop" else f"ended by its {result.stop}"

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from podium.protocols.words import counted
+
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
@@ -128,7 +130,7 @@ def _tell(story: Story, full: bool) -> None:
     from rich.markup import escape
     from rich.panel import Panel
 
-    from podium.commands.terminal import amounts, counted, seconds
+    from podium.commands.terminal import amounts, seconds
 
     console = _console()
     console.print(

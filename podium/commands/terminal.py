@@ -11,6 +11,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from podium.protocols.record import Usage
+from podium.protocols.words import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,11 +39,6 @@ def console() -> Console:
     from rich.console import Console
 
     return Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
-
-
-def counted(number: int, noun: str) -> str:
-    """1 step, 2 steps."""
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def dollars(amount: float) -> str:

@@ -28,12 +28,13 @@ def train(
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
     """Train a team's coordinator. Ctrl-C keeps what was learned; the same command goes on from there."""
+    from podium.commands.team_checks import located
     from podium.commands.training_progress import TrainingProgress
     from podium.training.learn import train as learn
     from podium.training.train_file import load_training
 
     spec = load_training(file)
-    with TrainingProgress(spec.iterations) as progress:
+    with located(spec.team), TrainingProgress(spec.iterations) as progress:
         trained = learn(spec, fresh=fresh, extend=extend, watch=progress.show)
     if as_json:
         typer.echo(json.dumps(_data(trained), indent=2))

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from podium.commands.terminal import counted
+from podium.protocols.words import counted
 
 __all__ = ["register"]
 

@@ -111,8 +111,17 @@ def test_validate_looks_at_tools_documents_and_model_folders(team: Path) -> None
     assert RUNNER.invoke(app, ["validate", str(team)]).exit_code == 0
 
 
-@pytest.mark.parametrize("command", [("run", "x", "--no-journal"), ("serve", "--port", "0")])
-def test_run_and_serve_say_the_same_as_validate(team: Path, command: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("run", "x", "--no-journal"),
+        ("serve", "--port", "0"),
+        ("eval", "--tasks", "reasoning_gym:chain_sum?size=2"),
+        ("record", "--tasks", "reasoning_gym:chain_sum?size=2", "-o", "pool.jsonl"),
+    ],
+    ids=lambda command: command[0],
+)
+def test_every_command_says_the_same_as_validate(team: Path, command: tuple[str, ...]) -> None:
     team.write_text(TEAM.replace("{role: solver,", "{role: retriever, documents: x.md, tools: [clok],"))
     told = RUNNER.invoke(app, ["validate", str(team)]).stderr
     assert f"{team}:6: agents.coder.tools.0: there is no tool 'clok'" in told

@@ -223,7 +223,7 @@ def test_shared_tasks_are_refused(tmp_path: Path) -> None:
     [
         ({"tasks": {"train": "recorded:nowhere.jsonl"}}, TaskError, "no such pool"),
         ({"tasks": {"train": "jsonl:empty.jsonl"}}, TaskError, "empty.jsonl"),
-        ({"tasks": {"train": "jsonl:bare.jsonl"}}, TaskError, "1 of 1 tasks cannot be scored"),
+        ({"tasks": {"train": "jsonl:bare.jsonl"}}, TaskError, "1 of 1 task cannot be scored"),
         ({"team": "nowhere.yaml"}, TeamFileError, "nowhere.yaml"),
         ({"output": "team.yaml"}, InputError, "output .*team.yaml: File exists"),
         ({"iterations": 0}, TeamFileError, "iterations"),

@@ -15,6 +15,7 @@ from podium.agents.scripted import ScriptedModel
 from podium.protocols.errors import ModelGarbage, ModelUnreachable, TaskError
 from podium.training.tasks import answers
 from podium.training.tasks.judge import Judge, JudgeVerifier, judge_messages, read_score
+from podium.training.tasks.spec import load_tasks
 from podium.training.tasks.verifiers import Choice, Exact, Numeric, PythonFunction, Regex, compiled, load_function
 
 
@@ -182,6 +183,16 @@ def test_python_function_from_file(tmp_path: Path) -> None:
             load_function(name)
     with pytest.raises(TaskError, match="no such file"):
         load_function(f"{tmp_path}/none.py:f")
+
+
+@pytest.mark.parametrize("name", ["mine:half", "mine.py:half"])
+def test_a_python_function_is_looked_for_beside_the_tasks(name: str, tmp_path: Path) -> None:
+    for folder, score in (("one", 0.5), ("two", 0.25)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "mine.py").write_text(f"def half(reply, reference):\n    return {score}\n")
+        (tmp_path / folder / "tasks.jsonl").write_text('{"prompt": "What is 1 + 1?"}')
+        (task,) = load_tasks(f"jsonl:{tmp_path}/{folder}/tasks.jsonl?verifier=python:{name}")
+        assert task.score("2").score == score
 
 
 def test_judge_pays_once_for_the_same_reply() -> None:

@@ -9,7 +9,8 @@ a split when lines move. Lines that repeat an earlier prompt and reference are d
 the spec's (`jsonl:PATH?verifier=numeric`), else numeric, choice or exact, whichever fits all references of the file;
 tasks without reference and verifier can be worked on, and cannot be scored.
 
-A data file cannot name code: `verifier=python:...` is taken from the spec only.
+A data file cannot name code: `verifier=python:...` is taken from the spec only. Nor can it name what costs money: which
+model judges is said by the spec, `judge=NAME`.
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ from pydantic_core import ErrorDetails
 from podium.protocols.errors import TaskError
 from podium.protocols.task import Message, Task
 from podium.training.tasks import answers, verifiers
-from podium.training.tasks.judge import Judge, JudgeVerifier
+from podium.training.tasks.judge import Judge, Judges, JudgeVerifier
 from podium.training.tasks.spec import Spec, check_options, nearest
 
-OPTIONS = ("pattern", "threshold", "tolerance", "verifier")
-OPTION_OF = {"pattern": ("regex",), "tolerance": ("numeric",), "threshold": ("python", "judge")}
+OPTIONS = ("judge", "pattern", "threshold", "tolerance", "verifier")
+OPTION_OF = {"pattern": ("regex",), "tolerance": ("numeric",), "threshold": ("python", "judge"), "judge": ("judge",)}
 
 
 def _as_text(value: object) -> object:
@@ -65,8 +66,8 @@ class Line(_Strict):
     tags: list[Text] | dict[str, Text] = []
 
 
-def jsonl_tasks(spec: Spec, judge: Judge | None = None) -> list[Task]:
-    """The tasks of `jsonl:PATH?verifier=...`, in the order of the file. judge: of `verifier=judge`.
+def jsonl_tasks(spec: Spec, judge: Judges | None = None) -> list[Task]:
+    """The tasks of `jsonl:PATH?verifier=...`, in the order of the file. judge: who may judge.
 
     Raises TaskError with file and line.
     """
@@ -81,7 +82,7 @@ def jsonl_tasks(spec: Spec, judge: Judge | None = None) -> list[Task]:
     for option, names in OPTION_OF.items():
         if option in spec.options and not used.intersection(names):
             raise TaskError(f"{spec.text}: {option} is for the verifier {' or '.join(names)}, and no task uses that")
-    factory = VerifierFactory(spec, judge)
+    factory = VerifierFactory(spec, _named(spec, judge) if "judge" in used else None)
     tasks: list[Task] = []
     for number, line in lines:
         try:
@@ -96,6 +97,7 @@ class VerifierFactory:
 
     def __init__(self, spec: Spec, judge: Judge | None) -> None:
         self.judge = judge
+        self.folder = Path(spec.name).parent
         self.threshold = _option(spec, "threshold", verifiers.THRESHOLD)
         self.tolerance = _option(spec, "tolerance", verifiers.RELATIVE_TOLERANCE)
         self.pattern = verifiers.compiled(spec.options["pattern"]) if "pattern" in spec.options else None
@@ -110,7 +112,7 @@ class VerifierFactory:
         kind, _, function = name.partition(":")
         if kind == "python":
             if function not in self._functions:
-                self._functions[function] = verifiers.load_function(function)
+                self._functions[function] = verifiers.load_function(function, self.folder)
             return verifiers.PythonFunction(name, self._functions[function], reference, self.threshold)
         if reference is None:
             raise TaskError(f"there is no reference, which the verifier {name} needs")
@@ -217,7 +219,21 @@ def _task(path: Path, line: Line, name: str | None, factory: VerifierFactory) ->
     if name is None:
         return Task(line.id or "", messages, tags=tags)
     verifier = factory.make(name, messages[-1].content, line.reference)
-    return Task(line.id or "", messages, score=verifier.score, answer=verifier.answer, tags=tags)
+    ahead = verifier.ahead if isinstance(verifier, JudgeVerifier) else None
+    return Task(line.id or "", messages, score=verifier.score, answer=verifier.answer, tags=tags, ahead=ahead)
+
+
+def _named(spec: Spec, judges: Judges | None) -> Judge | None:
+    """The judge that a spec names. Raises TaskError."""
+    if judges is None or isinstance(judges, Judge):
+        return judges
+    name = spec.options.get("judge", "")
+    if name in judges:
+        return judges[name]
+    allowed = ", ".join(judges) or "none; add one to the models of the team file"
+    if not name:
+        raise TaskError(f"{spec.text}: the verifier judge needs a model: add judge=NAME; allowed are {allowed}")
+    raise TaskError(f"{spec.text}: no model {name!r} can judge; allowed are {allowed}" + nearest(name, list(judges)))
 
 
 def _option(spec: Spec, key: str, default: float) -> float:

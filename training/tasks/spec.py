@@ -2,6 +2,7 @@
 
     reasoning_gym:chain_sum?size=500&min_terms=2     a generated data set, with its own keyword arguments
     jsonl:tasks.jsonl?verifier=numeric               your own questions, one JSON object a line
+    jsonl:tasks.jsonl?verifier=judge&judge=NAME      the same, scored by a model of the team file
     recorded:pool.jsonl.gz                           recorded answers of real models
     embedded:?size=300&split=test                    the tasks of the embedded team; wordings=train: in known words
 
@@ -26,7 +27,7 @@ from urllib.parse import unquote
 
 from podium.protocols.errors import MissingExtra, TaskError
 from podium.protocols.task import Task
-from podium.training.tasks.judge import Judge
+from podium.training.tasks.judge import Judges
 
 Side = Literal["train", "test"]
 Number = TypeVar("Number", int, float)
@@ -55,13 +56,14 @@ class Spec:
 
 
 def load_tasks(
-    spec: str | Sequence[str], *, seed: int = 0, limit: int | None = None, judge: Judge | None = None
+    spec: str | Sequence[str], *, seed: int = 0, limit: int | None = None, judge: Judges | None = None
 ) -> list[Task]:
     """The tasks of one spec, of several joined with `+`, or of a list of specs, in the order of their sources.
 
     seed: generates what a spec without its own `seed=` generates. It never moves a task to the other side: splits use
     the spec's seed, else 0, so training with seed 0 and evaluating with seed 1 do not share tasks.
-    limit: at most this many tasks of all sources together. judge: of `verifier=judge`; closing it is yours.
+    limit: at most this many tasks of all sources together. judge: of `verifier=judge`, or a mapping that has the judges
+    of `judge=NAME`; closing it is yours.
 
     Raises TaskError when the spec is wrong, names what does not exist, or gives no task; MissingExtra when the source
     needs a package that is not installed.
@@ -140,7 +142,7 @@ def whole_number(spec: Spec, key: str, default: int) -> int:
     return default if value is None else value
 
 
-def _load(spec: Spec, seed: int, judge: Judge | None) -> list[Task]:
+def _load(spec: Spec, seed: int, judge: Judges | None) -> list[Task]:
     if spec.source == "reasoning_gym":
         from podium.training.tasks.reasoning_gym import reasoning_gym_tasks
 
