@@ -36,7 +36,7 @@ from podium.protocols.errors import ToolError
 from podium.protocols.people import A_DAY
 from podium.protocols.record import ToolResult
 
-__all__ = ["BUILTIN", "Tool", "clock", "load_module", "load_tool"]
+__all__ = ["BUILTIN", "Tool", "clock", "load_file", "load_module", "load_tool"]
 
 TIMEOUT = 30.0
 """Seconds a tool may take, where its maker says nothing else."""
@@ -247,15 +247,18 @@ def _own(name: str, folder: Path) -> Tool:
 def load_module(name: str, folder: Path) -> Any:
     """A module of the user's, looked for in `folder` first. Raises whatever its code raises."""
     own = folder.joinpath(*name.split(".")).with_suffix(".py")
-    if not own.is_file():
-        return importlib.import_module(name)
+    return load_file(own) if own.is_file() else importlib.import_module(name)
+
+
+def load_file(path: Path) -> Any:
+    """The module that a file of the user's is. Raises whatever its code raises."""
     # Two team folders may each have a tools.py: the module is known by its path, not by its short name.
-    unique = f"podium_own_{abs(hash(str(own.resolve()))):x}_{own.stem}"
+    unique = f"podium_own_{abs(hash(str(path.resolve()))):x}_{path.stem}"
     if unique in sys.modules:
         return sys.modules[unique]
-    spec = importlib.util.spec_from_file_location(unique, own)
+    spec = importlib.util.spec_from_file_location(unique, path)
     if spec is None or spec.loader is None:
-        raise ImportError(f"{own} is not a Python module")
+        raise ImportError(f"{path} is not a Python module")
     module = importlib.util.module_from_spec(spec)
     sys.modules[unique] = module
     try:

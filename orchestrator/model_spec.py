@@ -63,10 +63,11 @@ class _Generator(StrictModel):
 
 def _with_port(url: str) -> str:
     try:
-        port = urlsplit(url).port
+        parts = urlsplit(url)
+        fine = parts.hostname and parts.port != 0
     except ValueError:
-        port = 0
-    if port == 0:
+        fine = False
+    if not fine:
         raise ValueError("no host and port can be read from this URL; write http://HOST:PORT/v1, PORT from 1 to 65535")
     return url
 

@@ -24,7 +24,7 @@ __all__ = ["app", "main"]
 
 FAILED = 1
 WRONG_INPUT = 2
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Why output cannot be written. A closed pipe ends a command quietly: typer sees to that."""
 
 
@@ -87,6 +87,6 @@ def main() -> None:
     try:
         app()
     except OSError as error:
-        if error.filename is not None or error.errno not in FULL:
+        if error.errno not in FULL or "--debug" in sys.argv:
             raise
-        sys.exit(f"the output cannot be written: {error.strerror}")
+        sys.exit(f"{error.filename or 'the output'} cannot be written: {error.strerror}")

@@ -170,14 +170,14 @@ class CoordinatorTrainer:
 
         learner = LearnedCoordinator(self._seen(self.averaged))
         results = await self.trials.run(learner, self.validation, seeds=(0,), settings=settings)
-        self.validated = self.iteration
         verdicts = [self.judged.of(result) for result in results]
         costs = [result.usage.dollars / knob for result in results]
         gain = [v.score - (c if v.passed else 0.0) for v, c in zip(verdicts, costs, strict=True)]
         behind = np.subtract(self.best or gain, gain)
-        self.worthy = bool(behind.mean() <= behind.std() / math.sqrt(len(gain)))
+        self.worthy = bool(behind.mean() <= behind.std(ddof=min(1, len(gain) - 1)) / math.sqrt(len(gain)))
         if not self.best or behind.mean() < 0:
             self.best = gain
+        self.validated = self.iteration
         return {
             "eval_score": float(np.mean([verdict.score for verdict in verdicts])),
             "eval_tokens": float(np.mean([result.usage.tokens for result in results])),

@@ -29,6 +29,7 @@ class TeamJudges(Mapping[str, Judge]):
 
     def __init__(self, team: TeamSpec) -> None:
         self.used: dict[str, Judge] = {}
+        self._plain: dict[str, Model] = {}
         self._models = {
             name: spec for name, spec in team.models.items() if not isinstance(spec, HumanModel | RecordedModel)
         }
@@ -36,7 +37,7 @@ class TeamJudges(Mapping[str, Judge]):
 
     def __getitem__(self, name: str) -> Judge:
         if name not in self.used:
-            model = build_model(name, self._models[name].model_dump())
+            model = self._plain[name] = build_model(name, self._models[name].model_dump())
             self.used[name] = Judge(model, PATIENCE, retry=self._retry)
         return self.used[name]
 
@@ -51,12 +52,12 @@ class TeamJudges(Mapping[str, Judge]):
 
     def ask_through(self, wrapped: Callable[[Model], Model]) -> None:
         """Put something around the models of the judges in use, such as a cache and a cap; before they are asked."""
-        for judge in self.used.values():
-            judge.model = wrapped(judge.model)
+        for name, judge in self.used.items():
+            judge.model = wrapped(self._plain[name])
 
     @property
     def dollars(self) -> float:
-        """What all verdicts cost so far."""
+        """What all verdicts cost so far; one from the cache counts as one that is paid for, as replies do."""
         return sum(judge.usage.dollars for judge in self.used.values())
 
     @property

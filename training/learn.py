@@ -13,7 +13,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +62,10 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """What a training left behind. finished: False when it was interrupted; evaluation: None without test tasks."""
+    """What a training left behind. finished: False when it was interrupted; evaluation: None without test tasks.
+
+    judged: what each judge of the tasks was asked and cost in this session, in words.
+    """
 
     policy: Policy
     folder: Path
@@ -70,6 +73,7 @@ class Trained:
     finished: bool
     evaluation: Evaluation | None
     metrics: Sequence[Mapping[str, float]]
+    judged: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 Watch = Callable[[Progress], None]
@@ -166,6 +170,8 @@ async def atrain(spec: TrainSpec, *, fresh: bool = False, extend: bool = False, 
             failure = error
         finally:
             log.close()
+        if trainer.validated < spec.iterations:
+            judges.close()  # what is still being judged is paid for by nobody
         if trainer.whole:
             save_checkpoint(trainer, spec.output, spent=purse.spent)
         if not (best / "policy.json").exists():
@@ -173,12 +179,7 @@ async def atrain(spec: TrainSpec, *, fresh: bool = False, extend: bool = False, 
         policy = load_policy(best)
         _finish(policy, spec, trainer.iteration, None)
         _draw(spec)
-        if failure is not None:
-            if purse.refusal and isinstance(failure, BudgetExceeded):
-                failure.message += "; raise dollars in the training file, then start again to go on"
-            failure.kept = f"policy and checkpoint are in {spec.output}; the same command goes on from there"
-            raise failure
-        finished = trainer.iteration == spec.iterations == trainer.validated
+        finished = failure is None and trainer.iteration == spec.iterations == trainer.validated
         evaluation = None
         if finished and held_out:
             learned = {"learned": LearnedCoordinator(policy)}
@@ -186,10 +187,17 @@ async def atrain(spec: TrainSpec, *, fresh: bool = False, extend: bool = False, 
                 evaluation = await measure(team, learned, held_out, (0,), concurrency=spec.concurrency, cap=purse.cap)
                 _finish(policy, spec, trainer.iteration, evaluation)
                 await _best_single_beside(evaluation, team, tasks, held_out, purse)
-                evaluation.details |= judges.details
             except asyncio.CancelledError:
                 _go_on()
-        return Trained(policy, spec.output, trainer.iteration, finished, evaluation, log.rows)
+            except RunError as error:
+                failure = error
+            save_checkpoint(trainer, spec.output, spent=purse.spent)
+        if failure is not None:
+            if purse.refusal and isinstance(failure, BudgetExceeded):
+                failure.message += "; raise dollars in the training file, then start again to go on"
+            failure.kept = f"policy and checkpoint are in {spec.output}; the same command goes on from there"
+            raise failure
+        return Trained(policy, spec.output, trainer.iteration, finished, evaluation, log.rows, judges.details)
     finally:
         judges.close()
         await team.aclose()

@@ -90,13 +90,12 @@ async def record(
         while asked < len(tasks) and not cap.refusal:
             batch = tasks[asked : asked + size]
             drawn = await _drawn(rollouts, gate, tuple(asking.agents), batch, samples)
-            await _judged(drawn)
-            for task, by_agent in zip(batch, drawn, strict=True):
-                row = _row(task, by_agent)
-                if isinstance(row, RunError):
-                    failures.append((task, row))
+            refused = await asyncio.gather(*map(_judged, drawn))
+            for task, by_agent, refusal in zip(batch, drawn, refused, strict=True):
+                if error := next(_errors(by_agent), refusal):
+                    failures.append((task, error))
                 else:
-                    recorded.append(row)
+                    recorded.append(_row(task, by_agent))
             asked += len(batch)
             judging = judges.dollars if judges else 0.0
             each = (sum(model.accounted_dollars for model in models.values()) + judging) / asked
@@ -118,6 +117,8 @@ async def record(
         error.kept += "; replies that came are kept, so the same command goes on from here"
         raise
     finally:
+        if judges:
+            judges.close()
         store.close()
         pool = _pool(asking, recorded)
         if recorded:
@@ -148,13 +149,15 @@ async def _drawn(
     return await asyncio.gather(*map(all_of, tasks))
 
 
-async def _judged(drawn: Sequence[Drawn]) -> None:
-    """Until the judge has scored what all agents answered. Raises what it raises, unless the cap refused it."""
-    whole = [each for each in drawn if not any(_errors(each))]
-    made = [one for each in whole for several in each.values() for one in several if isinstance(one, Result)]
-    for came in await asyncio.gather(*map(judge_ahead, made), return_exceptions=True):
-        if isinstance(came, BaseException) and not isinstance(came, BudgetExceeded):
-            raise came
+async def _judged(drawn: Drawn) -> BudgetExceeded | None:
+    """Until a judge has scored all answers; its error, where the cap refused it. Raises what else it raises."""
+    if any(_errors(drawn)):
+        return None
+    try:
+        await asyncio.gather(*(judge_ahead(one) for each in drawn.values() for one in each if isinstance(one, Result)))
+    except BudgetExceeded as refusal:
+        return refusal
+    return None
 
 
 def _errors(drawn: Drawn) -> Iterator[RunError]:
@@ -202,15 +205,9 @@ def _pool(team: Team, tasks: Sequence[PoolTask]) -> Pool:
     )
 
 
-def _row(task: Task, drawn: Drawn) -> PoolTask | RunError:
-    """A task that all agents answered, or why it is missing."""
-    if error := next(_errors(drawn), None):
-        return error
-    made = {agent: [one for one in each if isinstance(one, Result)] for agent, each in drawn.items()}
-    try:
-        replies = {agent: _reply(task, each) for agent, each in made.items()}
-    except BudgetExceeded as refusal:  # the judge's
-        return refusal
+def _row(task: Task, drawn: Drawn) -> PoolTask:
+    """A task that all agents answered."""
+    replies = {agent: _reply(task, [one for one in each if isinstance(one, Result)]) for agent, each in drawn.items()}
     return PoolTask(id=task.id, prompt=task.text, replies=replies, tags=dict(task.tags))
 
 

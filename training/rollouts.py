@@ -135,7 +135,7 @@ class Rollouts:
                         raise
                     failures.append(error)
                     result = error.partial
-            if self.scored != "nothing" and tasks[place].ahead:
+            if self.scored != "nothing":
                 await judge_ahead(result, replies=self.scored == "replies")
             if done:
                 done()

@@ -45,7 +45,7 @@ HERE = Path(__file__).parent
 SAMPLES = 200
 """Of memory, over all runs."""
 APART = 50
-"""Runs between two samples at least, since garbage is collected before each."""
+"""Runs between two samples of a long storm at least, since garbage is collected before each."""
 
 
 @dataclass
@@ -83,7 +83,7 @@ async def crowd(storm: Storm, url: str, port: int) -> None:
     before = Footing.now()
     journal = Journal(url)
     desks = teams(journal, port)
-    done, every = 0, max(APART, storm.runs // SAMPLES)
+    done, every = 0, max(1, min(APART, storm.runs // 20), storm.runs // SAMPLES)
 
     async def worker() -> None:
         nonlocal done

@@ -75,7 +75,9 @@ class Address:
             file = Path(str(url.database))
             file.parent.mkdir(parents=True, exist_ok=True)
             if file.is_file() and not os.access(file.parent, os.W_OK):  # SQLite writes beside it, even to read
-                only = {"mode": "ro", "immutable": "1", "uri": "true"}
+                only = {"mode": "ro", "uri": "true"}
+                if not Path(f"{file}-wal").exists():  # nobody writes, and nothing waits there to be read
+                    only["immutable"] = "1"
                 url = url.set(database=f"file:{quote(str(file))}").update_query_dict(only)
         options: dict[str, Any] = {"timeout": self.timeout, "check_same_thread": False} if lite else self._patience()
         style = {} if lite else {"paramstyle": "format"}  # by position, like SQLite's

@@ -40,6 +40,7 @@ def evaluate(
     from podium.commands.counting import Counting
     from podium.commands.folders import folder_for
     from podium.commands.team_checks import located
+    from podium.orchestrator.team import Team
     from podium.protocols.errors import InputError, RunError
     from podium.training.evaluate import Evaluation
     from podium.training.evaluate import evaluate as measure
@@ -51,10 +52,12 @@ def evaluate(
         folder_for(plot, "--plot")
     names = [name.strip() for name in _split(coordinators) if name.strip()]
     failure: RunError | None = None
-    with located(file), Counting("running", live=sys.stderr.isatty()) as counting:
+    with located(file):
+        team = Team.load(file)
+    with team, Counting("running", live=sys.stderr.isatty()) as counting:
         try:
             found = measure(
-                file, tasks, names, seeds=seeds, fit=fit, limit=limit, began=counting.begin, done=counting.one
+                team, tasks, names, seeds=seeds, fit=fit, limit=limit, began=counting.begin, done=counting.one
             )
         except RunError as error:
             if not isinstance(error.partial, Evaluation):

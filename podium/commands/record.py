@@ -74,7 +74,9 @@ def record(
         line = f"{done:,} of {counted(len(asked), 'task')}, spent {dollars(spent)} of about {dollars(forecast)}"
         typer.echo(f"\r{line}   " if live else line, err=True, nl=not live)
 
-    with located(file), Team.of(spec) as team, closing(judges):
+    with located(file):
+        team = Team.of(spec)
+    with team, closing(judges):
         try:
             work = run(team, asked, output, samples=samples, dollars=cap, judges=judges, done=show)
             found = team.wait(work)

@@ -162,7 +162,7 @@ def _pool(
 
 
 def _learned(data: Mapping[str, Any], folder: Path) -> Iterator[Problem]:
-    """Whether a policy or a skill table that is there can be used with these agents."""
+    """Whether a policy that is there can be read, and a skill table is of these agents."""
     from podium.orchestrator.coordinators.saved_table import load_table
     from podium.orchestrator.learned import load_policy
     from podium.protocols.errors import PolicyError

@@ -28,13 +28,12 @@ def train(
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
     """Train a team's coordinator. Ctrl-C keeps what was learned; the same command goes on from there."""
-    from podium.commands.team_checks import located
     from podium.commands.training_progress import TrainingProgress
     from podium.training.learn import train as learn
     from podium.training.train_file import load_training
 
     spec = load_training(file)
-    with located(spec.team), TrainingProgress(spec.iterations) as progress:
+    with TrainingProgress(spec.iterations) as progress:
         trained = learn(spec, fresh=fresh, extend=extend, watch=progress.show)
     if as_json:
         typer.echo(json.dumps(_data(trained), indent=2))
@@ -55,6 +54,7 @@ def _data(trained: Trained) -> dict[str, object]:
         "parameters": trained.policy.parameters,
         "preference": trained.policy.card.preference,
         "measured": trained.policy.card.measured,
+        "judged": dict(trained.judged),
     }
 
 
@@ -69,6 +69,8 @@ def _tell(trained: Trained, file: Path) -> None:
         out.print(comparison_table(trained.evaluation.rows, title="On the test tasks", styled=out.is_terminal))
         for name, detail in trained.evaluation.details.items():
             out.print(f"{name}: {detail}", markup=False, soft_wrap=True)
+    for name, detail in trained.judged.items():
+        out.print(f"{name}: {detail}", markup=False, soft_wrap=True)
     out.print(f"Policy:         {trained.folder} ({trained.policy.parameters:,} parameters)", soft_wrap=True)
     out.print(f"Curves:         {trained.folder / 'curves.png'}", soft_wrap=True)
     out.print(f"Use it:         coordinator: {{kind: learned, policy: {trained.folder}}}", markup=False, soft_wrap=True)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -134,6 +135,11 @@ def test_a_journal_that_cannot_be_written_can_be_read(here: Path, monkeypatch: p
     (here / "team.yaml").write_text(TEAM + 'journal: "sqlite:///kept & old/runs.db"\n')
     assert "it is 42" in podium("show", run, "--journal", "sqlite:///kept & old/runs.db").stdout
     assert [file.name for file in (here / "kept & old").iterdir()] == ["runs.db"]
+    with closing(sqlite3.connect(here / "kept & old/runs.db")) as writer:  # what is not in the file yet is read too
+        writer.execute("PRAGMA journal_mode=WAL")
+        writer.execute("UPDATE podium_runs SET task = 'another'")
+        writer.commit()
+        assert "another" in podium("show", "--journal", "sqlite:///kept & old/runs.db").stdout
     with Team.load("team.yaml") as desk, pytest.raises(JournalError, match="was not written: attempt to write a read"):
         desk.run("x")
     refused = podium("run", "team.yaml", "x")

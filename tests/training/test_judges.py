@@ -118,6 +118,10 @@ def podium(*arguments: object) -> Any:
 def _nothing(*_: object, **__: object) -> None: ...
 
 
+def _interrupt(_: Server) -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
 def _unplug(server: Server) -> None:
     server.deaf = True
 
@@ -188,7 +192,7 @@ def test_a_judge_that_fails_ends_an_evaluation(tmp_path: Path, bench: Bench) -> 
     bench.babbles = True
     done = podium(*asked)
     assert done.exit_code == 1
-    assert "the judge large ended without `Score: X` from 0 to 1: ...'Well done!'" in done.stderr
+    assert "the judge large: it ended without `Score: X` from 0 to 1: ...'Well done!'" in done.stderr
     bench.deaf = True
     done = podium(*asked)
     assert done.exit_code == 1
@@ -216,7 +220,7 @@ def test_a_judge_is_asked_again_after_what_passes(tmp_path: Path, bench: Bench) 
 def test_ctrl_c_does_not_wait_for_the_judge(tmp_path: Path, bench: Bench) -> None:
     spec = judged(tmp_path, bench)
     bench.slow = 60.0
-    bench.turns = [lambda _: os.kill(os.getpid(), signal.SIGINT)]
+    bench.turns = [_interrupt]
     done = podium("eval", tmp_path / "team.yaml", "--tasks", f"{spec}?verifier=judge&judge=large")
     assert done.exit_code == 1
     assert "stopped by Ctrl-C" in done.stderr
@@ -235,12 +239,22 @@ def test_train_pays_its_judge_once(tmp_path: Path, bench: Bench) -> None:
     assert re.search(r"judge large: \d+ verdicts, 0\.00\d+ dollars", done.stdout)
     found = read_checkpoint(tmp_path / "out")
     assert found is not None
-    assert 0 < found.spent <= asked * VERDICT + 1e-12
+    assert found.spent == pytest.approx(asked * VERDICT)
     assert "spent $0.00" in done.stderr
     assert bench.most > 4
     again = podium("train", file, "--fresh")
     assert again.exit_code == 0, again.output
     assert len(bench.requests) == asked
+
+
+def test_an_interrupted_training_asks_its_judge_nothing_more(tmp_path: Path, bench: Bench) -> None:
+    file = training(tmp_path, tasks={"train": JUDGED}, iterations=50, evaluate_every=50)
+    judged(tmp_path, bench)
+    bench.slow = 0.2
+    bench.turns = [_nothing] * 40 + [_interrupt]  # more than are asked at once
+    done = podium("train", file)
+    assert done.exit_code == 1
+    assert len(bench.requests) <= 41 + AT_ONCE
 
 
 def test_the_cap_of_a_training_holds_its_judge(tmp_path: Path, bench: Bench) -> None:

@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from podium.agents.reply_cache import CachedModel, ReplyStore
 from podium.agents.scripted import ScriptedModel
+from podium.orchestrator.retrying import Retry
 from podium.protocols.errors import ModelGarbage, ModelUnreachable, TaskError
 from podium.training.tasks import answers
 from podium.training.tasks.judge import Judge, JudgeVerifier, judge_messages, read_score
@@ -181,6 +183,10 @@ def test_python_function_from_file(tmp_path: Path) -> None:
     ):
         with pytest.raises(TaskError, match=message):
             load_function(name)
+    (tmp_path / "leaves.py").write_text("raise SystemExit\n")
+    for place in ("leaves", "leaves.py"):
+        with pytest.raises(TaskError, match="cannot be imported: SystemExit"):
+            load_function(f"{place}:f", tmp_path)
     with pytest.raises(TaskError, match="no such file"):
         load_function(f"{tmp_path}/none.py:f")
 
@@ -219,13 +225,22 @@ def test_judge_that_hangs_or_babbles() -> None:
         JudgeVerifier(slow, "t").score("x")
     slow.close()
     assert time.monotonic() - start < 5
-    babbler = Judge(ScriptedModel("Nice!"))
-    for _ in range(2):
-        with pytest.raises(ModelGarbage, match="Score: X"):
-            JudgeVerifier(babbler, "t").score("x")
+    babbler = Judge(ScriptedModel(["Nice!", "Well.", "Hm.", "Score: 0.5"]), retry=Retry(2, 0.01))
+    with pytest.raises(ModelGarbage, match="Score: X"):
+        JudgeVerifier(babbler, "t").score("x")
     assert babbler.usage.calls == 2
+    assert JudgeVerifier(babbler, "t").score("x").score == 0.5
+    assert babbler.usage.calls == 4
     babbler.close()
     babbler.close()
+
+
+def test_what_is_asked_again_is_not_what_was_asked(tmp_path: Path) -> None:
+    store = ReplyStore(tmp_path / "replies.db")
+    judge = Judge(CachedModel(ScriptedModel(["Nice!", "Score: 1"]), store), retry=Retry(2, 0.01))
+    assert JudgeVerifier(judge, "t").score("x").passed
+    judge.close()
+    store.close()
 
 
 def test_judge_prompt_keeps_the_reply_inside() -> None:

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from podium.agents.model import Model, Prompt, complete
 from podium.orchestrator.retrying import PATIENT, Retry, recover
 from podium.protocols.errors import ModelError, ModelGarbage, ModelUnreachable, RunError
-from podium.protocols.record import NO_USAGE, Generation, Sampling, Usage
+from podium.protocols.record import NO_USAGE, Sampling, Usage
 from podium.protocols.task import Message, Verdict
 from podium.training.tasks.answers import text_answer
 from podium.training.tasks.verifiers import THRESHOLD
@@ -41,6 +41,8 @@ SCORE = re.compile(r"score[\"'*_\s]*[:=][\"'*_\s]*(\d+(?:\.\d+)?|\.\d+)(?:\s*/\s
 MAX_TOKENS = 512
 """Longest verdict, in tokens, where the model is not given more."""
 DEADLINE_SECONDS = 60.0
+AGAIN = 0.3
+"""Temperature after an answer without a score, or a call that failed in passing."""
 AT_ONCE = 32
 """Verdicts that are asked for at the same time."""
 CLOSING = 3.0
@@ -62,7 +64,7 @@ class Judge:
     usage: Usage = NO_USAGE
     _loop: asyncio.AbstractEventLoop | None = field(default=None, repr=False)
     _thread: threading.Thread | None = field(default=None, repr=False)
-    _gate: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE), repr=False)
+    _gate: asyncio.Semaphore = field(init=False, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
     _known: dict[tuple[str, str | None, str], concurrent.futures.Future[float]] = field(
         default_factory=dict[tuple[str, "str | None", str], "concurrent.futures.Future[float]"], repr=False
@@ -71,10 +73,10 @@ class Judge:
     def score(self, task: str, reference: str | None, reply: str) -> float:
         """A score from 0 to 1. Blocks the calling thread while the judge thinks, unless `ahead` was awaited.
 
-        Raises ModelUnreachable when the judge does not answer in time, ModelGarbage when its answer holds no score, and
-        what the model raises. Nothing is kept then, so the next call asks again.
+        Raises ModelUnreachable when the judge does not answer in time or is closed meanwhile, ModelGarbage when none of
+        its answers holds a score, and what the model raises. Nothing is kept then, so the next call asks again.
         """
-        return self._verdict(task, reference, reply).result()
+        return self._told(self._verdict(task, reference, reply))
 
     async def ahead(self, task: str, reference: str | None, reply: str) -> None:
         """Until the score is known, without blocking. Raises as `score`."""
@@ -86,16 +88,23 @@ class Judge:
 
         verdict.add_done_callback(tell)
         await known.wait()
-        verdict.result()
+        self._told(verdict)
+
+    def _told(self, verdict: concurrent.futures.Future[float]) -> float:
+        try:
+            return verdict.result()
+        except concurrent.futures.CancelledError:
+            raise ModelUnreachable(f"the judge {self.model.name} was closed before its verdict") from None
 
     def close(self) -> None:
         """Close the model and end the thread. Verdicts that are known stay known; a later question starts it again."""
         with self._lock:
             loop, self._loop = self._loop, None
             thread, self._thread = self._thread, None
+            verdicts = list(self._known.values())
         if loop is None or thread is None:
             return
-        for verdict in self._known.values():
+        for verdict in verdicts:
             verdict.cancel()
         try:
             asyncio.run_coroutine_threadsafe(self._leave(loop), loop).result(CLOSING)
@@ -132,27 +141,28 @@ class Judge:
         async with self._gate:
             try:
                 try:
-                    generation = await self._generate(prompt)
+                    return await self._attempt(prompt, 1)
                 except ModelError as error:
-                    generation = await recover(self.retry, error, 1, lambda *_: self._generate(prompt))
+                    return await recover(self.retry, error, 1, lambda attempt, _: self._attempt(prompt, attempt))
             except RunError as error:
                 error.message = f"the judge {self.model.name}: {error.message}"
                 raise
-        score = read_score(generation.text)
-        if score is None:
-            raise ModelGarbage(
-                f"the judge {self.model.name} ended without `Score: X` from 0 to 1: ...{generation.text[-120:]!r}"
-            )
-        return score
 
-    async def _generate(self, prompt: Prompt) -> Generation:
-        sampling = Sampling(temperature=0.0, max_tokens=max(MAX_TOKENS, self.model.max_tokens))
+    async def _attempt(self, prompt: Prompt, attempt: int) -> float:
+        """One answer's score. From the second attempt on the model is asked for another answer than the likeliest."""
+        longest = max(MAX_TOKENS, self.model.max_tokens)
+        sampling = Sampling(temperature=0.0, max_tokens=longest)
+        if attempt > 1:
+            sampling = Sampling(temperature=AGAIN, max_tokens=longest, seed=attempt)
         try:
             generation = await asyncio.wait_for(complete(self.model, prompt, sampling), self.deadline)
         except TimeoutError:
             raise ModelUnreachable(f"no verdict in {self.deadline:g} s", transient=False) from None
         self.usage = self.usage + generation.usage
-        return generation
+        score = read_score(generation.text)
+        if score is None:
+            raise ModelGarbage(f"it ended without `Score: X` from 0 to 1: ...{generation.text[-120:]!r}")
+        return score
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:

@@ -15,18 +15,15 @@ never looks at the reference: agents that agree on a wrong answer look exactly l
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import re
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from types import ModuleType
 from typing import Protocol
 
-from podium.agents.tools import load_module
+from podium.agents.tools import load_file, load_module
 from podium.protocols.errors import TaskError
 from podium.protocols.task import Verdict
 from podium.training.tasks import answers
@@ -189,30 +186,18 @@ def load_function(name: str, folder: Path = Path()) -> ScoreFunction:
     place, colon, function_name = name.rpartition(":")
     if not colon or not place or not function_name:
         raise TaskError(f"verifier python:{name}: write python:module:function or python:file.py:function")
+    path = folder / place if (folder / place).is_file() else Path(place)
+    if place.endswith(".py") and not path.is_file():
+        raise TaskError(f"verifier python:{name}: there is no such file")
     try:
-        module = _module_of_file(place, folder) if place.endswith(".py") else load_module(place, folder)
-    except TaskError:
-        raise
-    except Exception as error:
+        module = load_file(path) if place.endswith(".py") else load_module(place, folder)
+    except (Exception, SystemExit) as error:  # importing runs the user's code
         what = f"verifier python:{name}: {place} cannot be imported"
         raise TaskError(f"{what}: {type(error).__name__}: {error}") from error
     function: ScoreFunction | None = getattr(module, function_name, None)
     if not callable(function):
         raise TaskError(f"verifier python:{name}: {place} has no function {function_name!r}")
     return function
-
-
-def _module_of_file(place: str, folder: Path) -> ModuleType:
-    path = folder / place if (folder / place).is_file() else Path(place)
-    if not path.is_file():
-        raise TaskError(f"verifier python:{path}: there is no such file")
-    spec = importlib.util.spec_from_file_location(f"podium_verifier_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise TaskError(f"verifier python:{path}: this is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def _binary(passed: bool) -> Verdict:
