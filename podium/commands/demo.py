@@ -15,7 +15,7 @@ from podium.commands.terminal import console
 
 __all__ = ["register"]
 
-ITERATIONS, TASKS = 50, 150
+ITERATIONS, TASKS = 45, 120
 """What two cores do in ten minutes, installation included. The training file of the team has 120 iterations."""
 
 
