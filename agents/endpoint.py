@@ -21,6 +21,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import openai
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
@@ -151,7 +152,7 @@ class EndpointModel:
 
     @property
     def _where(self) -> str:
-        return f"model {self.name} ({self.model} at {self.base_url})"
+        return f"model {self.name} ({self.model} at {_public(self.base_url)})"
 
     def _connected(self) -> openai.AsyncOpenAI:
         loop = asyncio.get_running_loop()
@@ -370,6 +371,12 @@ def _endpoint_message(error: openai.APIStatusError) -> str:
         said: Any = inner.get("message", inner) if isinstance(inner, dict) else inner  # pyright: ignore
         return said if isinstance(said, str) else json.dumps(said, default=str)
     return str(body or error.message)
+
+
+def _public(url: str) -> str:
+    """A URL as errors may show it: without what stands before an @ or behind a ?, which may be a password or a key."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def _root_cause(error: BaseException) -> str:

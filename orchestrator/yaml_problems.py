@@ -8,6 +8,7 @@ what is allowed, and the nearest name. What is allowed is read from the model's 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ __all__ = ["Problem", "explain", "nearest", "place", "say", "translate", "value_
 SECRET_KEYS = ("api_key", "key", "token", "password", "secret")
 """Keys whose values are never shown, whoever wrote them."""
 MASK = "***"
+PASSWORD = re.compile(r"//[^/@\s\"']+@")
+"""What stands before the host in a URL."""
 LONGEST_SHOWN = 60
 """Characters of a found value that a message repeats."""
 SHORTEST_SECRET = 6
@@ -340,7 +343,7 @@ def _shown(value: object) -> str:
 def _masked(line: str, secrets: Sequence[str]) -> str:
     for secret in secrets:
         line = line.replace(secret, MASK)
-    return line
+    return PASSWORD.sub(f"//{MASK}@", line)
 
 
 def _one_line(line: str) -> str:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from podium.orchestrator.team_file import TeamSpec
     from podium.protocols.events import Added, Decided, Ended, Event, Piece, Result, Started
     from podium.protocols.task import Message, Task, Verdict
-    from podium.training.evaluate import evaluate
-    from podium.training.learn import train
+    from podium.training.evaluate import aevaluate, evaluate
+    from podium.training.learn import atrain, train
     from podium.training.tasks.spec import load_tasks
 
 __version__ = VERSION
@@ -41,6 +41,8 @@ _HOMES = {
     "Team": "podium.orchestrator.team",
     "TeamSpec": "podium.orchestrator.team_file",
     "Verdict": "podium.protocols.task",
+    "aevaluate": "podium.training.evaluate",
+    "atrain": "podium.training.learn",
     "evaluate": "podium.training.evaluate",
     "load_tasks": "podium.training.tasks.spec",
     "train": "podium.training.learn",
@@ -61,6 +63,8 @@ __all__ = [
     "TeamSpec",
     "Verdict",
     "__version__",
+    "aevaluate",
+    "atrain",
     "evaluate",
     "load_tasks",
     "train",

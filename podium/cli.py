@@ -9,6 +9,7 @@ counts as work that failed.
 from __future__ import annotations
 
 import errno
+import os
 import sys
 import traceback
 from typing import Any
@@ -89,4 +90,5 @@ def main() -> None:
     except OSError as error:
         if error.errno not in FULL or "--debug" in sys.argv:
             raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is still buffered has nowhere to go
         sys.exit(f"{error.filename or 'the output'} cannot be written: {error.strerror}")

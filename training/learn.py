@@ -92,12 +92,14 @@ def train(
     dollar cap does not hold the next call, RunError when every run of an iteration fails or a gradient is not finite.
     What was learned until then is saved.
     """
-    given = spec if isinstance(spec, TrainSpec) else load_training(spec)
-    return asyncio.run(atrain(given, fresh=fresh, extend=extend, watch=watch))
+    return asyncio.run(atrain(spec, fresh=fresh, extend=extend, watch=watch))
 
 
-async def atrain(spec: TrainSpec, *, fresh: bool = False, extend: bool = False, watch: Watch | None = None) -> Trained:
+async def atrain(
+    spec: TrainSpec | str | Path, *, fresh: bool = False, extend: bool = False, watch: Watch | None = None
+) -> Trained:
     """`train`, to be awaited. Cancelling it saves a checkpoint first."""
+    spec = spec if isinstance(spec, TrainSpec) else load_training(spec)
     _needs_torch()
     from podium.training.checkpoint import forget_checkpoint, read_checkpoint, restore, save_checkpoint
     from podium.training.coordinator_trainer import CoordinatorTrainer

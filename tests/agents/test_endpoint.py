@@ -203,6 +203,12 @@ def test_a_stream_that_stalls_is_given_up() -> None:
         ask(lambda server: setattr(server, "parts", [*GOOD[:2], 20.0]), timeout=20.0, idle_timeout=0.3)
 
 
+def test_a_password_in_the_url_is_not_told() -> None:
+    model = EndpointModel("small", "m", base_url="http://me:pass99word@127.0.0.1:9/v1?k=sk-1", api_key=KEY)
+    with pytest.raises(ModelUnreachable, match=r"\(m at http://127\.0\.0\.1:9/v1\)"):
+        asyncio.run(complete(model, prompt(), GREEDY))
+
+
 def test_nobody_there() -> None:
     model = EndpointModel("small", "m", base_url="http://127.0.0.1:9/v1", api_key=KEY)
     with pytest.raises(ModelUnreachable, match=r"cannot reach model small.*is its base_url right\?"):

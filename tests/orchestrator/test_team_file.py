@@ -110,6 +110,7 @@ BROKEN: list[tuple[str, str, int, tuple[str, ...]]] = [
     ("name: desk", "name: desk\nbus: amqp://x", 2, ("bus: not in the form", "mqtt://")),
     ("name: desk", "name: desk\njournal: runs.db", 2, ("journal: not in the form", "sqlite:///FILE")),
     ("http://localhost:8000/v1", "localhost", 5, ("models.small.base_url", 'found "localhost"', "http://")),
+    ("http://localhost:8000/v1", "ftp://me:pass99word@h/v1", 5, ('found "ftp://***@h/v1"',)),
     (":8000/v1", ":65536/v1", 5, ("models.small.base_url: no host and port", "PORT from 1 to 65535")),
     (":8000/v1", ":0/v1", 5, ("models.small.base_url: no host and port",)),
     ("localhost:8000/v1", "[::1/v1", 5, ("models.small.base_url: no host and port",)),
