@@ -76,7 +76,9 @@ def bench() -> Generator[Bench]:
     thread.start()
     listener = asyncio.run_coroutine_threadsafe(asyncio.start_server(server.serve, "127.0.0.1", 0), loop).result(5)
     server.port = listener.sockets[0].getsockname()[1]
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background ignores it
     yield server
+    signal.signal(signal.SIGINT, before)
     assert not [each for each in threading.enumerate() if each.name == "podium-judge"]
 
     async def leave() -> None:
