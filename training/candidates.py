@@ -37,6 +37,8 @@ from podium.training.skill_fit import fit_skill_table
 from podium.training.tasks.embedded_routes import ROUTES
 from podium.training.tasks.spec import nearest
 
+LONGEST = 3
+"""Steps of a fitted baseline, at most: the search among pipelines grows with this power of the number of agents."""
 FITTED = ("best_single", "best_self_consistency", "best_pipeline", "skill_table")
 OTHERS = ("own", "untrained", "router", "oracle")
 KINDS = ("single", "round_robin", "sequential", "pipeline", "vote", "self_consistency", "debate", "moa", "random")
@@ -63,6 +65,12 @@ class Fitting:
     steps: int = 2
     samples: Sequence[int] = SAMPLE_OPTIONS
     found: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    def beside(self, policy: Policy) -> None:
+        """Fit with the action space of a learned coordinator that is compared too, up to LONGEST steps."""
+        options = policy.card.options
+        self.steps, self.samples = min(options.max_steps, LONGEST), options.samples
+        self.preference = policy.card.preference
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,9 +28,6 @@ NAMES: dict[str, str] = {
 }
 """What a table calls a coordinator -> its name among the candidates."""
 
-LONGEST = 3
-"""Steps of a fitted baseline, at most: the search among pipelines grows with this power of the number of agents."""
-
 ROUTER = "router, told the type"
 TRAINED = "trained"
 ORACLE = "oracle"
@@ -52,15 +49,8 @@ async def compare(
     Raises what the runs raise when all of one coordinator fail.
     """
     out = Evaluation(len(held_out), len(seeds))
-    fitting = Fitting(
-        team,
-        learned_from,
-        held_out,
-        seeds,
-        preference=policy.card.preference,
-        steps=min(policy.card.options.max_steps, LONGEST),
-        samples=policy.card.options.samples,
-    )
+    fitting = Fitting(team, learned_from, held_out, seeds)
+    fitting.beside(policy)
 
     async def one(name: str, chosen: Chosen) -> None:
         if chosen.detail:

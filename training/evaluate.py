@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from podium.orchestrator.coordinator import Coordinator
+from podium.orchestrator.learned import LearnedCoordinator
 from podium.orchestrator.team import Team
 from podium.protocols.errors import InputError, RunError, TaskError
 from podium.protocols.events import Result
@@ -122,8 +123,9 @@ def evaluate(
 
     team: a team or its file. tasks: a SPEC such as "jsonl:tasks.jsonl?verifier=numeric&split=test", or tasks.
     coordinators: names, see `candidates.resolve`. seeds: how many times each task is run. fit: tasks that coordinators
-    which are chosen or fitted learn from; never the same as `tasks`. began: is called with each name as its turn comes,
-    done: after each run.
+    which are chosen or fitted learn from; never the same as `tasks`; beside a learned coordinator they have its action
+    space, and self-consistency the tokens of one that is named before it. began: is called with each name as its turn
+    comes, done: after each run.
 
     Raises InputError (or a kind of it) for what is wrong in the arguments, RunError when all runs of one fail; what was
     measured before is on the error, as `partial`.
@@ -168,6 +170,10 @@ async def aevaluate(
     try:
         # What can be wrong about a name is said before anything is run.
         ready = {name: await resolve(name, fitting, out.details) for name in coordinators if name not in costly}
+        learned = {name: each.coordinator for name, each in ready.items() if name != "untrained"}
+        for each in learned.values():
+            if isinstance(each, LearnedCoordinator):
+                fitting.beside(each.policy)
         for name in coordinators:
             if began:
                 began(name)
@@ -177,6 +183,8 @@ async def aevaluate(
                     team, {name: chosen.coordinator}, held_out, range(seeds), into=out,
                     references=(name,) if chosen.reference else (), done=done,
                 )  # fmt: skip
+                if isinstance(learned.get(name), LearnedCoordinator):
+                    fitting.tokens = float(out.measured[name].tokens.mean())
             except RunError as error:
                 if out.measured:
                     error.partial = out

@@ -15,6 +15,7 @@ from podium.orchestrator.learned.options import Options
 from podium.orchestrator.team import Team
 from podium.protocols.errors import BudgetExceeded, InputError, ModelError, TaskError
 from podium.protocols.pool import read_pool
+from podium.training.baselines import choose_pipeline
 from podium.training.candidates import Fitting, resolve
 from podium.training.comparison import NAMES, ORACLE, TRAINED, compare, verdicts
 from podium.training.evaluate import Evaluation, evaluate, tasks_of
@@ -51,6 +52,26 @@ def test_rows_and_intervals(tmp_path: Path, file: Path) -> None:
     assert [row["name"] for row in data["rows"]] == names
     assert data["rows"][0]["score"] == 0.5
     assert evaluate(file, ALL.format(tmp_path), names[:1], limit=7).tasks == 7
+
+
+def test_what_is_fitted_has_the_action_space_of_the_policy_beside_it(
+    tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = Options(samples=(1, 3), context=("task",), max_steps=1)
+    save_policy(Policy.fresh(options, ("adder", "timer")), tmp_path / "policy")
+    asked: list[dict[str, Any]] = []
+
+    def spied(*given: Any, **settings: Any) -> Any:
+        asked.append(settings)
+        return choose_pipeline(*given, **settings)
+
+    monkeypatch.setattr("podium.training.candidates.choose_pipeline", spied)
+    spec, names = ALL.format(tmp_path), ["best_pipeline", f"learned:{tmp_path}/policy", "best_self_consistency"]
+    beside = evaluate(file, f"{spec}?split=test", names, fit=f"{spec}?split=train")
+    evaluate(file, f"{spec}?split=test", names[:1], fit=f"{spec}?split=train")
+    assert [(each["max_len"], each["samples"]) for each in asked] == [(1, (1, 3)), (2, (1, 3, 5))]
+    tokens = {row.name: row.tokens for row in beside.rows}
+    assert tokens["best_self_consistency"] == pytest.approx(max(30, tokens[names[1]]), abs=15)
 
 
 def test_fitted_candidates(tmp_path: Path, file: Path) -> None:
