@@ -222,7 +222,7 @@ def test_a_judge_is_asked_again_after_what_passes(tmp_path: Path, bench: Bench) 
 def test_ctrl_c_does_not_wait_for_the_judge(tmp_path: Path, bench: Bench) -> None:
     spec = judged(tmp_path, bench)
     bench.slow = 60.0
-    bench.turns = [_interrupt]
+    bench.turns = [_nothing] * (AT_ONCE - 1) + [_interrupt]  # connections that are being made would be left open
     done = podium("eval", tmp_path / "team.yaml", "--tasks", f"{spec}?verifier=judge&judge=large")
     assert done.exit_code == 1
     assert "stopped by Ctrl-C" in done.stderr
