@@ -67,9 +67,9 @@ async def record(
     """Record every agent's replies to tasks that have a scorer, and write the pool to a file.
 
     samples: replies of each agent to each task. dollars: most that may be spent now; no call starts that could exceed
-    it. judges: of the tasks; what they cost counts. done: is called with (tasks recorded, dollars spent, dollars
-    forecast). A task that some agent could not answer is left out; begun again, only what `replies_beside(output)`
-    lacks is asked.
+    it. judges: of the tasks; what they cost counts, and they are closed at the end. done: is called with (tasks
+    recorded, dollars spent, dollars forecast). A task that some agent could not answer is left out; begun again, only
+    what `replies_beside(output)` lacks is asked.
 
     Raises InputError when there is no such folder to write to, BudgetExceeded when the cap does not hold a single task,
     and an agent's error when it failed at all tasks of a batch (what was recorded is written).

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -76,7 +75,7 @@ def record(
 
     with located(file):
         team = Team.of(spec)
-    with team, closing(judges):
+    with team:
         try:
             work = run(team, asked, output, samples=samples, dollars=cap, judges=judges, done=show)
             found = team.wait(work)

@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import threading
+import time
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from podium.agents.reply_cache import CachedModel
 from podium.agents.scripted import ScriptedModel
 from podium.cli import app
 from podium.protocols.pool import read_pool
-from podium.training.checkpoint import read_checkpoint
+from podium.training.checkpoint import Checkpoint, read_checkpoint
 from podium.training.judges import TeamJudges
 from podium.training.rollouts import Cap, Patient
 from podium.training.tasks.judge import AT_ONCE, Judge
@@ -115,6 +116,12 @@ def podium(*arguments: object) -> Any:
     done = RUNNER.invoke(app, [str(each) for each in arguments])
     assert "Traceback" not in done.output
     return done
+
+
+def kept(folder: Path) -> Checkpoint:
+    found = read_checkpoint(folder / "out")
+    assert found is not None
+    return found
 
 
 def _nothing(*_: object, **__: object) -> None: ...
@@ -239,8 +246,7 @@ def test_train_pays_its_judge_once(tmp_path: Path, bench: Bench) -> None:
     assert done.exit_code == 0, done.output
     asked = len(bench.requests)
     assert re.search(r"judge large: \d+ verdicts, 0\.00\d+ dollars", done.stdout)
-    found = read_checkpoint(tmp_path / "out")
-    assert found is not None
+    found = kept(tmp_path)
     assert found.spent == pytest.approx(asked * VERDICT)
     assert "spent $0.00" in done.stderr
     assert bench.most > 4
@@ -249,11 +255,14 @@ def test_train_pays_its_judge_once(tmp_path: Path, bench: Bench) -> None:
     assert len(bench.requests) == asked
 
 
-def test_an_interrupted_training_asks_its_judge_nothing_more(tmp_path: Path, bench: Bench) -> None:
+def test_an_interrupted_training_asks_its_judge_nothing_more(
+    tmp_path: Path, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = training(tmp_path, tasks={"train": JUDGED}, iterations=50, evaluate_every=50)
     judged(tmp_path, bench)
     bench.slow = 0.2
     bench.turns = [_nothing] * 40 + [_interrupt]  # more than are asked at once
+    monkeypatch.setattr("podium.training.plots.training_curves", lambda *_, **__: time.sleep(1.5))  # pyright: ignore
     done = podium("train", file)
     assert done.exit_code == 1
     assert len(bench.requests) <= 41 + AT_ONCE
@@ -267,8 +276,7 @@ def test_the_cap_of_a_training_holds_its_judge(tmp_path: Path, bench: Bench) -> 
     assert done.exit_code == 1
     assert "the judge large: the spending cap of $0.0065 does not hold this call" in done.stderr
     assert "raise dollars in the training file" in done.stderr
-    found = read_checkpoint(tmp_path / "out")
-    assert found is not None
+    found = kept(tmp_path)
     assert found.iteration > 0
     assert cap - 0.0055 < len(bench.requests) * VERDICT <= cap
     assert found.spent == pytest.approx(len(bench.requests) * VERDICT)
@@ -283,8 +291,7 @@ def test_a_judge_that_goes_down_keeps_the_work(tmp_path: Path, bench: Bench) -> 
     assert done.exit_code == 1
     assert "the judge large: cannot reach model large" in done.stderr
     assert "the same command goes on from there" in done.stderr
-    found = read_checkpoint(tmp_path / "out")
-    assert found is not None
+    found = kept(tmp_path)
     assert found.iteration > 0
 
 
