@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from email.utils import parsedate_to_datetime
@@ -24,12 +25,14 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import openai
-from openai.types.chat import ChatCompletion, ChatCompletionChunk
+from openai.types.chat import ChatCompletionChunk
 
-from podium.agents.model import FREE, Price, Prompt, usage_of, whole_characters
+from podium.agents.answer import SHOWN, Answer, NotAnAnswerError
+from podium.agents.model import FREE, Price, Prompt, usage_of
 from podium.agents.rendering import merged
+from podium.agents.request_fields import SET_BY_PODIUM
 from podium.agents.too_long import too_long
-from podium.protocols.errors import ModelError, ModelGarbage, ModelUnreachable, PromptTooLong
+from podium.protocols.errors import InputError, ModelError, ModelGarbage, ModelUnreachable, PromptTooLong
 from podium.protocols.record import Generation, Sampling, StopReason, ToolCall
 
 __all__ = ["EndpointModel"]
@@ -37,8 +40,8 @@ __all__ = ["EndpointModel"]
 LOG = logging.getLogger("podium.endpoint")
 CHARS_PER_TOKEN = 3.0
 """Careful guess for English and code with today's vocabularies (3.5 to 4.5 measured in the wild)."""
-SHOWN = 200
-"""Characters of a foreign text that an error message quotes."""
+LOG_PROBS = re.compile(r"log[ _-]?prob", re.I)
+"""What a refusal that is about log-probs speaks of."""
 FINISHES: dict[str, StopReason] = {"stop": "stop", "length": "length", "tool_calls": "tool", "function_call": "tool"}
 
 
@@ -48,9 +51,11 @@ class EndpointModel:
     name: how the team calls it; model: how the endpoint calls it; base_url: up to and including /v1, None for OpenAI's.
     api_key: never printed; key_setting: what an error about the key tells the user to change.
     timeout: seconds for a whole call; idle_timeout: seconds without a new piece (None: the same).
-    log_probs: ask for the chosen tokens' log-probs. vllm: ask for token ids too (then `gives_ids`).
+    log_probs: ask for the chosen tokens' log-probs; who refuses them is an error, who leaves them out is not.
+    vllm: ask for token ids too (then `gives_ids`).
     log_prob_kind: what the server was started with (vLLM: --logprobs-mode processed_logprobs).
-    extra: further fields of the request body, for instance {"reasoning_effort": "low"}.
+    extra: further fields of the request body, for instance {"reasoning_effort": "low"}; InputError for those
+    that Podium sets itself.
     """
 
     def __init__(
@@ -75,6 +80,8 @@ class EndpointModel:
         self.model = model
         self.base_url = base_url or "https://api.openai.com/v1"
         self.identity = f"{self.base_url} {model} {json.dumps(dict(extra or {}), sort_keys=True)}"
+        if log_probs or vllm:  # what was stored without them does not serve who asks for them
+            self.identity += f" {log_prob_kind} log-probs{' and ids' if vllm else ''}"
         self.price = price
         self.max_tokens = max_tokens
         self.temperature = temperature
@@ -88,6 +95,9 @@ class EndpointModel:
         self._key = api_key
         self._key_setting = key_setting
         self._extra = dict(extra or {})
+        self._missed_log_probs = False
+        if own := [field for field in self._extra if field in SET_BY_PODIUM]:
+            raise InputError(f"model {name}: extra holds {', '.join(own)}, which Podium sets itself")
         self._client: openai.AsyncOpenAI | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -95,7 +105,7 @@ class EndpointModel:
         """Stream the completion. Raises ModelUnreachable, ModelGarbage or ModelError; closing it hangs up."""
         started = time.perf_counter()
         request = self._request(prompt, sampling)
-        answer = _Answer()
+        answer = Answer()
         response: Any = None
         try:
             async with asyncio.timeout(self._wait(started)):
@@ -133,7 +143,7 @@ class EndpointModel:
         except openai.APIError as error:
             said = f"{self._where} reported an error while streaming: {self._clean(error.message)}"
             raise ModelError(said, transient=True) from None
-        except _NotAnAnswerError as error:
+        except NotAnAnswerError as error:
             raise ModelGarbage(f"{self._where} answered, but {self._clean(str(error))}") from None
         except (ValueError, LookupError, TypeError, AttributeError) as error:  # wrong JSON, or JSON of a wrong shape
             raise ModelGarbage(f"{self._where} sent something that is not a chat completion: {error}") from None
@@ -191,12 +201,14 @@ class EndpointModel:
         if prompt.response_schema is not None:
             schema = {"name": "reply", "schema": prompt.response_schema}
             request["response_format"] = {"type": "json_schema", "json_schema": schema}
-        extra = dict(self._extra) | ({"return_token_ids": True} if self.gives_ids else {})
+        extra = {field: value for field, value in self._extra.items() if field not in request}
+        if self.gives_ids:
+            extra["return_token_ids"] = True
         if extra:
             request["extra_body"] = extra
         return request
 
-    def _generation(self, answer: _Answer, prompt: Prompt, sampling: Sampling, seconds: float) -> Generation:
+    def _generation(self, answer: Answer, prompt: Prompt, sampling: Sampling, seconds: float) -> Generation:
         if answer.used is None:
             if not self.estimated_calls:
                 LOG.warning("%s reports no usage; its tokens are estimated from the length of the text", self._where)
@@ -204,6 +216,9 @@ class EndpointModel:
             asked = sum(len(message.content) for message in prompt.messages)
             written = len(answer.text) + sum(len(call["arguments"]) for call in answer.calls.values())
             answer.used = (int(asked / CHARS_PER_TOKEN) + 1, int(written / CHARS_PER_TOKEN) + 1)
+        if self.log_probs and answer.text and not answer.log_probs and not self._missed_log_probs:
+            LOG.warning("%s was asked for log-probs and sends none", self._where)
+            self._missed_log_probs = True
         return Generation(
             text=answer.text,
             usage=usage_of(self.price, *answer.used, seconds),
@@ -223,6 +238,9 @@ class EndpointModel:
         status = error.status_code
         words = _endpoint_message(error)
         said = self._clean(words)
+        if self.log_probs and status in (400, 403, 422) and LOG_PROBS.search(words):
+            hint = "" if self.gives_ids else f"; leave models.{self.name}.log_probs out"
+            return ModelError(f"{self._where} gives no log-probs (HTTP {status}): {said}{hint}")
         if status in (401, 403):
             hint = f"check the setting {self._key_setting}"
             return ModelError(f"{self._where} refused the key (HTTP {status}); {hint}: {said}")
@@ -260,93 +278,6 @@ class EndpointModel:
         if len(self._key) > 5:
             line = line.replace(self._key, "***")
         return line if len(line) <= SHOWN else line[:SHOWN] + "..."
-
-
-class _NotAnAnswerError(Exception):
-    """What came is no chat completion; the text ends a sentence that begins "it answered, but"."""
-
-
-class _Answer:
-    """What has arrived of one completion."""
-
-    def __init__(self) -> None:
-        self.text = ""
-        self.finish: str | None = None
-        self.used: tuple[int, int] | None = None
-        self.prompt_ids: tuple[int, ...] | None = None
-        self.ids: list[int] = []
-        self.log_probs: list[float] = []
-        self.calls: dict[int, dict[str, str]] = {}
-        self.unstreamed = False
-        self._choices = 0
-
-    def take(self, chunk: ChatCompletionChunk) -> str:
-        """Add one chunk of a stream; returns its piece of text. The client does not check chunks, so this does."""
-        if chunk.usage is not None:
-            self.used = (int(chunk.usage.prompt_tokens), int(chunk.usage.completion_tokens))
-        self._take_prompt_ids(chunk)
-        piece = ""
-        for choice in (chunk.choices or [])[:1]:
-            self._choices += 1
-            self.finish = choice.finish_reason or self.finish
-            self._take_tokens(choice)
-            delta = choice.delta
-            if delta is None:  # pyright: ignore[reportUnnecessaryComparison]  # some servers leave it out at the end
-                continue
-            piece = whole_characters(delta.content or "")
-            self.text += piece
-            for call in delta.tool_calls or []:
-                mine = self.calls.setdefault(call.index or 0, {"id": "", "name": "", "arguments": ""})
-                mine["id"] = call.id or mine["id"]
-                if call.function is not None:
-                    mine["name"] += call.function.name or ""
-                    mine["arguments"] += whole_characters(call.function.arguments or "")
-        return piece
-
-    def take_whole(self, body: bytes, kind: str) -> None:
-        """Take an answer that came in one piece from a server that does not stream."""
-        shown = body[:SHOWN].decode("utf-8", "replace")
-        if "json" not in kind:
-            kind = kind or "no content type"
-            raise _NotAnAnswerError(f"with {kind} instead of a completion (is base_url right?): {shown!r}")
-        try:
-            completion = ChatCompletion.model_validate_json(body)
-            choice = completion.choices[0]
-        except (ValueError, LookupError):
-            raise _NotAnAnswerError(f"its JSON is not a chat completion: {shown!r}") from None
-        self.unstreamed = True
-        self._choices = 1
-        self.text = whole_characters(choice.message.content or "")
-        self.finish = choice.finish_reason
-        if completion.usage is not None:
-            self.used = (completion.usage.prompt_tokens, completion.usage.completion_tokens)
-        self._take_prompt_ids(completion)
-        self._take_tokens(choice)
-        for index, call in enumerate(choice.message.tool_calls or []):
-            if call.type == "function":
-                self.calls[index] = {"id": call.id, "name": call.function.name, "arguments": call.function.arguments}
-
-    def check(self) -> None:
-        """Raise when what arrived is not a whole completion."""
-        if not self._choices:
-            raise _NotAnAnswerError("its answer is empty: no choices at all")
-        if self.finish is None:
-            raise _NotAnAnswerError(f"the stream ended without a finish reason, after {len(self.text)} characters")
-        for call in self.calls.values():
-            if not call["name"]:
-                raise _NotAnAnswerError("it asked for a tool without a name")
-        if self.ids and self.log_probs and len(self.ids) != len(self.log_probs):
-            raise _NotAnAnswerError(f"it sent {len(self.ids)} token ids with {len(self.log_probs)} log-probs")
-
-    def _take_prompt_ids(self, carrier: Any) -> None:
-        ids = getattr(carrier, "prompt_token_ids", None)
-        if ids:
-            self.prompt_ids = tuple(ids)
-
-    def _take_tokens(self, choice: Any) -> None:
-        self.ids += getattr(choice, "token_ids", None) or []
-        if choice.logprobs is not None and choice.logprobs.content:
-            self.log_probs += [token.logprob for token in choice.logprobs.content]
 
 
 def _seconds(after: str | None) -> float | None:

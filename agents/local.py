@@ -11,6 +11,7 @@ model is loaded, not when this module is.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import importlib
 import json
 import queue
@@ -39,6 +40,8 @@ PIECE_SECONDS = 0.1
 """A row that runs longer streams its text at this pace; shorter ones come as one piece."""
 LONGEST_WAIT = 16
 """Tokens that a running batch decodes before it lets in a few late-comers; as many as are running come in at once."""
+LEAVING = 5.0
+"""Seconds that a worker may take to end when the process does."""
 SAMPLE_TEXT = "A train leaves at 9:15 and arrives at 11:40. How long is the trip? Answer in minutes, with one number.\n"
 TOOL_CALL = re.compile(r"<tool_call>\s*(\{.*?\})\s*</tool_call>", re.DOTALL)
 
@@ -73,6 +76,7 @@ class _Weights:
         self._talk = lru_cache(maxsize=4096)(self._talk)
         self._queue: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name=f"podium-model-{Path(path).name}", daemon=True)
+        _WORKING.add(self)
         self._thread.start()
 
     def render(self, prompt: Prompt) -> str:
@@ -111,7 +115,17 @@ class _Weights:
         """End the worker; requests in flight end with an error."""
         self._queue.put(None)
 
+    def join(self) -> None:
+        """Wait for the worker's end, but not for ever."""
+        self._thread.join(timeout=LEAVING)
+
     def _work(self) -> None:
+        try:
+            self._serve()
+        finally:
+            _WORKING.discard(self)
+
+    def _serve(self) -> None:
         from podium.agents.decoding import Decoder, claim_thread
 
         claim_thread(self.module)
@@ -178,6 +192,17 @@ class _Weights:
 
 _LOADED: dict[tuple[str, str, str, int], _Weights] = {}
 _LOADING = threading.Lock()
+_WORKING: set[_Weights] = set()
+
+
+@atexit.register
+def _leave() -> None:
+    """End all workers: an interpreter that leaves while one of them is inside torch aborts the process."""
+    working = list(_WORKING)
+    for each in working:
+        each.stop()
+    for each in working:
+        each.join()
 
 
 class LocalModel:

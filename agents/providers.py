@@ -42,6 +42,9 @@ def _endpoint(name: str, spec: Mapping[str, Any], folder: Path) -> Model:
         timeout=spec.get("timeout", 60.0),
         idle_timeout=spec.get("idle_timeout"),
         vllm=spec["provider"] == "vllm",
+        log_probs=spec.get("log_probs", False),
+        log_prob_kind=spec.get("log_prob_kind", "raw"),
+        extra=spec.get("extra"),
         **_common(spec),
     )
 

@@ -28,7 +28,7 @@ def plainly() -> None:
 async def as_it_happens() -> None:
     """The same from async code, event by event."""
     async with Team.load(FILE) as team:
-        async for event in team.stream(TASK, seed=0):
+        async for event in team.astream(TASK, seed=0):
             match event:
                 case Decided(decision=decision):
                     print(f"  decided: {decision.action}")

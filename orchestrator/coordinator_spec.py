@@ -16,7 +16,6 @@ __all__ = [
     "CoordinatorSpec",
     "DebateSpec",
     "LLMSelectorSpec",
-    "LLMSpec",
     "LearnedSpec",
     "MoASpec",
     "PipelineSpec",
@@ -135,7 +134,7 @@ class SkillTableSpec(StrictModel):
     table: FilePath | None = None
     """A table learned earlier, relative to this file; left out: starts from nothing."""
     explore: Weight = 1.0
-    """Constant of the upper confidence bound: larger tries uncertain agents more often, 0 never."""
+    """Constant of the upper confidence bound in runs that sample: larger tries uncertain agents more often, 0 never."""
     cost_weight: Weight = 0.0
     """How much success probability one dollar is worth: larger prefers cheap agents."""
 
@@ -184,17 +183,6 @@ class LearnedSpec(StrictModel):
     """Take the likeliest decision, or draw one."""
 
 
-class LLMSpec(StrictModel):
-    """A language model writes whole decisions, as structured output."""
-
-    kind: Literal["llm"]
-    """A language model writes whole decisions."""
-    model: Annotated[str, Field(min_length=1)]
-    """Which of the models decides."""
-    max_steps: Rounds = 6
-    """Most steps of a run."""
-
-
 CoordinatorSpec = Annotated[
     SingleSpec
     | RoundRobinSpec
@@ -207,8 +195,7 @@ CoordinatorSpec = Annotated[
     | SkillTableSpec
     | RandomSpec
     | PipelineSpec
-    | LearnedSpec
-    | LLMSpec,
+    | LearnedSpec,
     Field(discriminator="kind"),
 ]
 """The coordinator of a team file."""

@@ -9,7 +9,6 @@ from podium.orchestrator.coordinator_spec import (
     DebateSpec,
     LearnedSpec,
     LLMSelectorSpec,
-    LLMSpec,
     MoASpec,
     PipelineSpec,
     RandomSpec,
@@ -53,8 +52,6 @@ def in_words(coordinator: CoordinatorSpec, agents: Sequence[str]) -> str:
             return f"{listed}; {end}."
         case LLMSelectorSpec(model=model, max_steps=steps):
             return f"The model {model} names the next speaker, for at most {counted(steps, 'step')}."
-        case LLMSpec(model=model, max_steps=steps):
-            return f"The model {model} writes each decision, for at most {counted(steps, 'step')}."
         case SkillTableSpec(table=table):
             start = "a table that starts empty" if table is None else f"the table {table}"
             return f"Asks the agent with the best record at the skill, by {start}."

@@ -7,10 +7,11 @@ Prices are dollars per million tokens, as every vendor's price list states them.
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, Field, JsonValue, SecretStr
 
 from podium.agents.model import Price
 from podium.orchestrator.yaml_file import FilePath, NameOrPath, StrictModel, Words
@@ -48,17 +49,20 @@ class PriceSpec(StrictModel):
         return Price(self.input, self.output)
 
 
-class _Generator(StrictModel):
+class _Speaker(StrictModel):
     """What every provider may say."""
 
     max_tokens: Count = 512
     """Longest completion, in tokens, where a directive does not say otherwise."""
-    temperature: Temperature = 1.0
-    """Sampling temperature where a directive does not say otherwise; 0 is greedy."""
     fallback: Words = ()
     """Models that are asked in its place when it fails for good, in this order; their own are not followed."""
-    trainable: bool = False
-    """Its weights may be trained. Only for providers that return token ids: transformers and vllm."""
+
+
+class _Generator(_Speaker):
+    """What every provider of a machine may say."""
+
+    temperature: Temperature = 1.0
+    """Sampling temperature where a directive does not say otherwise; 0 is greedy."""
 
 
 def _with_port(url: str) -> str:
@@ -70,6 +74,14 @@ def _with_port(url: str) -> str:
     if not fine:
         raise ValueError("no host and port can be read from this URL; write http://HOST:PORT/v1, PORT from 1 to 65535")
     return url
+
+
+def _sendable(fields: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    try:
+        json.dumps(fields, allow_nan=False)
+    except ValueError:
+        raise ValueError("a request cannot hold .inf or .nan, which JSON has no words for") from None
+    return fields
 
 
 class _Endpoint(_Generator):
@@ -88,7 +100,11 @@ class _Endpoint(_Generator):
     idle_timeout: Seconds | None = None
     """Seconds without a new piece of an answer after which it is given up; left out: as long as timeout."""
     context: Count | None = None
-    """Longest prompt and completion together, in tokens, that the model takes; left out: not checked."""
+    """Longest prompt and completion together, in tokens, that the model takes: podium plan counts no call as longer."""
+    log_prob_kind: Literal["raw", "processed"] = "raw"
+    """Log-probs: raw, the model's own, or processed, after temperature (vLLM --logprobs-mode processed_logprobs)."""
+    extra: Annotated[dict[str, JsonValue], AfterValidator(_sendable)] = Field(default_factory=dict[str, JsonValue])
+    """Further fields of each request, passed on as they are, for instance {reasoning_effort: low, top_k: 20}."""
 
 
 class OpenAIModel(_Endpoint):
@@ -96,10 +112,12 @@ class OpenAIModel(_Endpoint):
 
     provider: Literal["openai"]
     """Any OpenAI-compatible endpoint: a vendor, vLLM, Ollama, llama.cpp."""
+    log_probs: bool = False
+    """Ask for the log-probs of the tokens of a reply. Some endpoints refuse that, some leave them out."""
 
 
 class VllmModel(_Endpoint):
-    """A model served by vLLM: as openai, and it returns token ids and log-probabilities, so it can be trained."""
+    """A model served by vLLM: as openai, and it is asked for token ids and log-probs."""
 
     provider: Literal["vllm"]
     """A vLLM server, by URL."""
@@ -152,7 +170,7 @@ class ScriptedModel(_Generator):
     """Begin the list again after its last reply; false: asking once more is an error."""
 
 
-class HumanModel(_Generator):
+class HumanModel(_Speaker):
     """A person, who is asked by the console, the command line or HTTP, and may answer days later."""
 
     provider: Literal["human"]

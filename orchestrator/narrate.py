@@ -6,11 +6,12 @@ The why of a decision is worded in `decision_words`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from podium.orchestrator.decision_words import Belief, beliefs, percent, why
 from podium.orchestrator.last_turn import LAST_TURN
+from podium.orchestrator.shown import Shown
 from podium.protocols.record import (
     NO_USAGE,
     Decision,
@@ -24,6 +25,7 @@ from podium.protocols.record import (
     Usage,
 )
 from podium.protocols.saved import SavedRun
+from podium.protocols.words import enumerated
 
 __all__ = ["Said", "Share", "Step", "Story", "Told", "tell"]
 
@@ -138,7 +140,7 @@ def tell(run: SavedRun) -> Story:
         coordinator,
         run.task,
         run.started,
-        tuple(_step(decision, run) for decision in run.decisions),
+        _steps(run),
         run.answer,
         run.nodes[run.node].author if run.node else "",
         _ending(run),
@@ -150,26 +152,39 @@ def tell(run: SavedRun) -> Story:
     )
 
 
-def _step(decision: Decision, run: SavedRun) -> Step:
-    action = decision.action
-    directives = _directives(decision)
-    ids = {directive.id for directive in directives}
-    said = tuple(_said(node) for node in run.nodes if node.directive in ids)
-    after = [each for each in run.decisions if each.step > decision.step]
-    later = ids.union(directive.id for each in after for directive in _directives(each))
-    end = min((node.id for node in run.nodes if node.directive in later), default=len(run.nodes))
-    before = [node for node in run.nodes[:end] if node.kind == "reply"]
+def _steps(run: SavedRun) -> tuple[Step, ...]:
+    """All steps, told from the last one back: what came later says whether a request began, and what was there then."""
+    came: dict[str, list[Node]] = {}
+    for node in run.nodes:
+        if node.directive is not None:
+            came.setdefault(node.directive, []).append(node)
+    shown = Shown(run.nodes, run.edges)
     # Whoever was asked left a node, unless the run broke off in the middle of this step.
-    over = run.stop in {"answered", "budget", "loop"} or any(not each.policy.startswith(LAST_TURN) for each in after)
-    lost = ids.difference(node.directive for node in run.nodes) if over else set[str]()
+    over = run.stop in {"answered", "budget", "loop"}
+    upto = len(run.nodes)
+    steps: list[Step] = []
+    for decision in reversed(run.decisions):
+        ids = dict.fromkeys(directive.id for directive in _directives(decision))
+        nodes = sorted((node for each in ids for node in came.get(each, ())), key=lambda node: node.id)
+        upto = min(upto, nodes[0].id) if nodes else upto
+        lost = {each for each in ids if each not in came} if over else set[str]()
+        steps.append(_step(decision, run.nodes, nodes, shown, upto, lost))
+        over = over or not decision.policy.startswith(LAST_TURN)
+    return tuple(reversed(steps))
+
+
+def _step(
+    decision: Decision, nodes: Sequence[Node], came: Sequence[Node], shown: Shown, upto: int, lost: Set[str]
+) -> Step:
+    """One step. came: of its directives; upto: how many nodes there were before; lost: directives that never began."""
     return Step(
         decision.step + 1,
-        _action(action, run.nodes),
-        tuple(why(decision, run.nodes)),
+        _action(decision.action, nodes),
+        tuple(why(decision, nodes)),
         beliefs(decision),
         _left(decision.budget_left),
-        tuple(_told(directive, before, run.nodes, refused=directive.id in lost) for directive in directives),
-        said,
+        tuple(_told(each, shown.words(each, upto), refused=each.id in lost) for each in _directives(decision)),
+        tuple(_said(node) for node in came),
         _deciding(decision),
     )
 
@@ -183,10 +198,10 @@ def _action(action: tuple[Directive, ...] | Finish, nodes: Sequence[Node]) -> st
         author = nodes[action.answer].author if action.answer < len(nodes) else "nobody"
         return f"takes node {action.answer}, by {author}, as the answer"
     names = [directive.agent for directive in action]
-    return f"asks {_and(names)}" + (" at once" if len(names) > 1 else "")
+    return f"asks {enumerated(names)}" + (" at once" if len(names) > 1 else "")
 
 
-def _told(directive: Directive, before: Sequence[Node], nodes: Sequence[Node], *, refused: bool) -> Told:
+def _told(directive: Directive, shown: str, *, refused: bool) -> Told:
     compute = directive.compute
     parts = [ASKED[directive.objective]]
     if compute.samples > 1:
@@ -199,24 +214,7 @@ def _told(directive: Directive, before: Sequence[Node], nodes: Sequence[Node], *
         parts.append(f"in at most {compute.max_tokens} tokens")
     if compute.temperature is not None:
         parts.append(f"at temperature {compute.temperature:g}")
-    shown = _shown(directive, before, nodes)
     return Told(directive.agent, ", ".join(parts), shown, directive.instruction, directive.answer, refused)
-
-
-def _shown(directive: Directive, before: Sequence[Node], nodes: Sequence[Node]) -> str:
-    """What the directive let the agent read; the topology may have taken some of it out again."""
-    view = directive.visible
-    end = len(nodes) if view.upto is None else view.upto + 1
-    seen = [node for node in before if node.id < end]
-    if view.kind == "only":
-        seen = [nodes[place] for place in sorted(view.only) if 0 < place < len(nodes)]
-    elif view.kind == "last":
-        seen = seen[-view.count :]
-    if view.kind == "none" or not seen:
-        return "the task only"
-    if view.kind == "all" and len(seen) > 3:
-        return f"all {len(seen)} replies so far"
-    return _and([f"node {node.id} by {node.author}" for node in seen])
 
 
 def _said(node: Node) -> Said:
@@ -279,7 +277,3 @@ def _notes(run: SavedRun) -> list[str]:
     if run.overshoot:
         notes.append(f"Endpoints billed {run.overshoot} tokens more than was reserved.")
     return notes
-
-
-def _and(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

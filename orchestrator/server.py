@@ -7,7 +7,7 @@ run. The app closes its teams when it stops. Where a team's telemetry says `metr
 and a traced run joins the trace that its request names.
 
     make_app({"desk": Team.load("team.yaml")})      an ASGI app, for any server
-    serve(app, host, port)                          the same under uvicorn, until Ctrl-C or SIGTERM
+    serve("team.yaml", port=8000)                   the same under uvicorn, until Ctrl-C or SIGTERM
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import socket
 import time
 from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from pathlib import Path
 from typing import Any, TypeVar
 
 from podium.orchestrator.budget import Limits
@@ -46,7 +47,7 @@ try:
 except ModuleNotFoundError as error:
     raise MissingExtra("serving", "serve", error.name or "starlette") from None
 
-__all__ = ["MAX_BODY", "listen", "make_app", "serve"]
+__all__ = ["MAX_BODY", "listen", "make_app", "serve", "serve_app"]
 
 LOG = logging.getLogger("podium.server")
 T = TypeVar("T")
@@ -109,10 +110,26 @@ def listen(host: str, port: int) -> socket.socket:
         raise InputError(f"cannot listen on {host}:{port}: {reason}; choose another --host or --port") from None
 
 
-def serve(app: Starlette, host: str = "127.0.0.1", port: int = 8000, *, on: socket.socket | None = None) -> None:
-    """Serve until Ctrl-C or SIGTERM; runs under way are given `GRACE` seconds, a second Ctrl-C ends them at once.
+def serve(*teams: Team | str | Path, host: str = "127.0.0.1", port: int = 8000) -> None:
+    """Serve teams to any OpenAI client, each as a model of its name, until Ctrl-C or SIGTERM; then they are closed.
 
-    Those that wait for a person are left as they are, and can be resumed where a journal keeps them.
+    teams: or their files. Raises InputError when two have one name, or the address cannot be had, else as `Team.load`.
+    """
+    served: dict[str, Team] = {}
+    with listen(host, port) as listening:
+        for each in teams:
+            team = each if isinstance(each, Team) else Team.load(each)
+            if team.name in served:
+                raise InputError(f"two teams are named {team.name!r}; give one another name")
+            served[team.name] = team
+        serve_app(make_app(served), on=listening)
+
+
+def serve_app(app: Starlette, host: str = "127.0.0.1", port: int = 8000, *, on: socket.socket | None = None) -> None:
+    """Serve an app until Ctrl-C or SIGTERM; a second Ctrl-C ends it at once.
+
+    Runs under way are given `GRACE` seconds. Those that wait for a person are left as they are, and can be resumed
+    where a journal keeps them.
 
     on: a socket that listens already, instead of host and port. Raises InputError when the address cannot be had.
     """
@@ -203,7 +220,7 @@ class _Served:
 
     async def _stream(self, request: Request, asked: ChatRequest, team: Team, limits: Limits) -> Response:
         events = answer_events(
-            team.stream(asked.conversation, seed=asked.seed, preference=asked.podium.preference, limits=limits),
+            team.astream(asked.conversation, seed=asked.seed, preference=asked.podium.preference, limits=limits),
             model=asked.model,
             created=int(time.time()),
             fingerprint=self._fingerprints[asked.model],

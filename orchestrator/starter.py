@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Literal
 
 from podium.protocols.errors import InputError
-from podium.protocols.pool import Pool
+from podium.protocols.pool import Pool, read_pool
 
-__all__ = ["pool_team", "starter_team", "write_new"]
+__all__ = ["init", "pool_team", "starter_team", "write_new"]
 
 HEAD = """\
 # A Podium team: agents, the models behind them, and the coordinator that decides who speaks next.
@@ -61,7 +61,7 @@ agents:                       # role: planner | solver | critic | verifier | agg
 topology: {kind: star}        # star | chain | full, or edges: [[planner, solver]]: solver may see planner's messages
 
 coordinator:                  # single | round_robin | sequential | vote | self_consistency | debate | moa | pipeline
-  kind: sequential            # | llm_selector | skill_table | random | learned | llm
+  kind: sequential            # | llm_selector | skill_table | random | learned
   order: [planner, solver, checker]
 
 budget: {tokens: 20000, calls: 12, seconds: 120}   # what one run may use at most; dollars: works too
@@ -81,6 +81,22 @@ coordinator: {{kind: vote}}     # all answer, the majority wins; train a better 
 
 budget: {{tokens: {tokens}, calls: {calls}, seconds: 60}}
 """
+
+
+def init(
+    file: str | Path = "team.yaml",
+    *,
+    from_pool: str | Path | None = None,
+    provider: Literal["scripted", "openai"] = "scripted",
+    force: bool = False,
+) -> None:
+    """Write a commented team file to start from. from_pool: a recorded pool whose agents become the team.
+
+    Raises InputError when the file is there already (unless force) or cannot be written, TaskError for a bad pool.
+    """
+    file = Path(file)
+    text = starter_team(file, provider) if from_pool is None else pool_team(file, Path(from_pool), read_pool(from_pool))
+    write_new(file, text, force=force)
 
 
 def starter_team(file: Path, provider: Literal["scripted", "openai"] = "scripted") -> str:

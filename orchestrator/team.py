@@ -1,7 +1,7 @@
 """A team, ready to run: agents on a bus under a coordinator, from one file.
 
-Immutable and shared by any number of runs. Everything may be awaited (`arun`, `stream`) or called plainly (`run`);
-the plain form keeps one event loop of its own, so that connections live from call to call.
+Immutable and shared by any number of runs. Everything may be awaited (`arun`, `astream`) or called plainly (`run`,
+`stream`); the plain form keeps one event loop of its own, so that connections live from call to call.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping
 from contextlib import suppress
 from contextvars import copy_context
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from podium.agents.model import Model
 from podium.agents.providers import build_model
+from podium.orchestrator.asked import Ask, check_settings, task_of
 from podium.orchestrator.budget import Budget, Limits
 from podium.orchestrator.coordinator import Coordinator
 from podium.orchestrator.coordinators import build_coordinator
@@ -36,7 +36,7 @@ from podium.protocols.bus import MemoryBus
 from podium.protocols.errors import InputError, RunError
 from podium.protocols.events import Event, Result
 from podium.protocols.people import Question
-from podium.protocols.task import Message, Task
+from podium.protocols.task import Task
 
 if TYPE_CHECKING:
     from podium.orchestrator.journal import Journal
@@ -46,9 +46,6 @@ T = TypeVar("T")
 LOG = logging.getLogger("podium.team")
 CLOSING = 3.0
 """Seconds that models and telemetry may take to be closed: who has the answer should not wait for long."""
-
-Ask = str | Task | Sequence[Message]
-"""What a team may be asked: a text, a conversation, or a task with a scorer."""
 
 
 class Team:
@@ -67,8 +64,6 @@ class Team:
         journal: Journal | None = None,
         telemetry: Telemetry | None = None,
     ) -> None:
-        if not spec.bus.startswith("memory://"):
-            raise InputError(f"bus {spec.bus}: this version runs agents in its own process only; use memory://")
         if coordinator is not None and not hasattr(coordinator, "decide"):
             raise InputError(f"coordinator: expected one that decides, found {coordinator!r}")
         self.spec = spec
@@ -156,9 +151,9 @@ class Team:
         InputError for arguments of another kind.
         """
         if not (seed is mode is preference is limits is None):
-            _check(seed, mode, preference, limits)
+            check_settings(seed, mode, preference, limits)
         token = secrets.token_bytes(12)
-        run, task = token[:6].hex(), _task(ask)
+        run, task = token[:6].hex(), task_of(ask)
         settings = Settings(
             int.from_bytes(token[6:]) if seed is None else seed,
             None if seed is None else seed & 0xFFFFFFFF,
@@ -170,7 +165,8 @@ class Team:
         if self.journal:
             log = RunLog(self.journal, run)
             own = settings.seed, settings.reply_seed, settings.mode, settings.preference, settings.limits
-            log.add(Head(run, self.spec.name, task.messages, time.time(), *own, self._digest))
+            edges = self.orchestrator.topology.edges
+            log.add(Head(run, self.spec.name, task.messages, time.time(), *own, self._digest, edges))
         return await self._work(task, settings, run, emit, log)
 
     async def aresume(
@@ -233,9 +229,10 @@ class Team:
         mode: Literal["sample", "greedy"] | None = None,
         preference: float | None = None,
         limits: Limits | None = None,
+        emit: Callable[[Event], None] | None = None,
     ) -> Result:
         """`arun` without await. Raises RuntimeError inside a running event loop: await `arun` there."""
-        work = self.arun(ask, seed=seed, mode=mode, preference=preference, limits=limits)
+        work = self.arun(ask, seed=seed, mode=mode, preference=preference, limits=limits, emit=emit)
         loop = self._own_loop(work).get_loop()
         task = loop.create_task(work)
         try:
@@ -262,7 +259,9 @@ class Team:
                 self._loop = asyncio.Runner(loop_factory=asyncio.new_event_loop)
             return self._loop
         work.close()
-        raise RuntimeError("an event loop is running here: await the asynchronous form (arun, aevaluate, atrain)")
+        raise RuntimeError(
+            "an event loop is running here: await the asynchronous form (arun, astream, aevaluate, atrain)"
+        )
 
     def questions(self) -> list[Question]:
         """What people are asked and have not answered, the oldest first; with a journal, also by other processes."""
@@ -281,7 +280,7 @@ class Team:
         """
         return self.people.answer(run, text, yes=yes, no=no, id=id)
 
-    async def stream(
+    async def astream(
         self,
         ask: Ask,
         *,
@@ -304,6 +303,26 @@ class Team:
             work.cancel()
             with suppress(asyncio.CancelledError, RunError):
                 await work
+
+    def stream(
+        self,
+        ask: Ask,
+        *,
+        seed: int | None = None,
+        mode: Literal["sample", "greedy"] | None = None,
+        preference: float | None = None,
+        limits: Limits | None = None,
+    ) -> Generator[Event]:
+        """`astream` without await. The run goes on only while the next event is waited for, so do not be long.
+
+        Raises RuntimeError inside a running event loop: iterate over `astream` there.
+        """
+        events = self.astream(ask, seed=seed, mode=mode, preference=preference, limits=limits)
+        try:
+            while (event := self.wait(_next(events))) is not None:
+                yield event
+        finally:
+            self.wait(_left(events))
 
     async def aclose(self) -> None:
         """Free the models' sockets, threads and memory, and the journal; send what telemetry has not sent yet.
@@ -351,42 +370,10 @@ class Team:
         await self.aclose()
 
 
-def _task(ask: object) -> Task:
-    if isinstance(ask, Task):
-        return ask
-    if isinstance(ask, str):
-        if not ask.strip():
-            raise InputError("the task is empty: say what the team should do")
-        return Task.of(_text(ask))
-    messages = cast(Sequence[Message], ask)
-    if not isinstance(ask, Sequence) or not all(isinstance(each, Message) for each in cast(Sequence[object], ask)):
-        raise InputError('expected a text, a Task, or a list of messages, each as Message("user", "How much?")')
-    if not messages or messages[-1].role != "user":
-        raise InputError("a conversation must end with a message of the user")
-    if not messages[-1].content.strip():
-        raise InputError("the last message is empty: say what the team should do")
-    for message in messages:
-        _text(message.content)
-    return Task("task", tuple(messages))
+async def _next(events: AsyncGenerator[Event]) -> Event | None:
+    """The next event, None after the last one."""
+    return await anext(events, None)
 
 
-def _text(text: str) -> str:
-    """The text itself. Raises InputError when it is none: half a character can be neither sent nor kept."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise InputError("the task contains half a character (a lone surrogate)") from None
-    return text
-
-
-def _check(seed: object, mode: object, preference: object, limits: object) -> None:
-    """Raise InputError where a setting of a run is of another kind."""
-    if seed is not None and not isinstance(seed, int):
-        raise InputError(f"seed: expected a whole number, found {seed!r}")
-    if mode not in (None, "sample", "greedy"):
-        raise InputError(f"mode: expected sample or greedy, found {mode!r}")
-    if preference is not None and not isinstance(preference, int | float):
-        raise InputError(f"preference: expected a number of dollars, found {preference!r}")
-    given = asdict(limits) if isinstance(limits, Limits) else {"": limits}
-    if limits is not None and not all(isinstance(value, int | float) for value in given.values()):
-        raise InputError(f"limits: expected numbers, as in Limits(tokens=5000, calls=8), found {limits!r}")
+async def _left(events: AsyncGenerator[Event]) -> None:
+    await events.aclose()

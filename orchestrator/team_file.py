@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import Field, PrivateAttr, Strict, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
+from podium.agents.request_fields import SET_BY_PODIUM
 from podium.orchestrator.coordinator_spec import CoordinatorSpec
 from podium.orchestrator.model_spec import Count, ModelSpec, Seconds
 from podium.orchestrator.telemetry.spec import TelemetrySpec
@@ -37,9 +38,6 @@ __all__ = [
 
 ROLES = ("planner", "solver", "critic", "verifier", "aggregator", "retriever")
 """Roles that come with a system prompt; any other word is a role of your own and needs a `prompt`."""
-
-RETURNS_IDS = ("transformers", "vllm")
-"""Providers whose generations carry token ids, which training needs."""
 
 PYTHON_ONLY = ("memory_mb", "unsafe")
 """Settings of the tool python alone."""
@@ -174,8 +172,8 @@ class TeamSpec(StrictModel):
     """What all runs of the team together may use, as long as the process lives."""
     retry: RetrySpec = RetrySpec()
     """When a call that failed is made again."""
-    bus: Annotated[str, Field(pattern=r"^(memory://|mqtts?://[^\s/]+.*)$")] = "memory://"
-    """How agents are reached: memory:// in this process, mqtt://HOST:PORT or mqtts://HOST:PORT by a broker."""
+    bus: Literal["memory://"] = "memory://"
+    """How agents are reached: memory:// in this process."""
     journal: Annotated[FileUrl, Field(pattern=r"^(sqlite|postgresql)(\+[a-z0-9]+)?://.+$")] | None = None
     """Where runs are kept: sqlite:///FILE (relative to this file) or postgresql://...; left out: nothing is kept."""
     telemetry: TelemetrySpec = TelemetrySpec()
@@ -242,13 +240,7 @@ def references(data: Mapping[str, Any]) -> Iterator[Problem]:
     """
     models, agents = _mapping(data.get("models")), _mapping(data.get("agents"))
     for name, model in models.items():
-        if _mapping(model).get("trainable") is True and _mapping(model).get("provider") not in RETURNS_IDS:
-            what = "this provider returns no token ids, so the model cannot be trained"
-            yield Problem(("models", name, "trainable"), what, f"false, or provider {' or '.join(RETURNS_IDS)}")
-        for place, other in enumerate(_sequence(_mapping(model).get("fallback"))):
-            yield from _unknown("model", other, models, ("models", name, "fallback", place))
-            if other == name:
-                yield Problem(("models", name, "fallback", place), "a model cannot stand in for itself")
+        yield from _of_model(name, _mapping(model), models)
     for name, agent in agents.items():
         yield from _of_agent(name, _mapping(agent), models)
     coordinator = _mapping(data.get("coordinator"))
@@ -292,6 +284,20 @@ def _nested(data: Mapping[str, Any]) -> Iterator[Problem]:
             most = limits.get(limit)
             if isinstance(value, int | float) and isinstance(most, int | float) and value > most:
                 yield Problem((*where, limit), f"more than {what} ({most:g})", f"at most {most:g}")
+
+
+def _of_model(name: str, model: Mapping[str, Any], models: Mapping[str, Any]) -> Iterator[Problem]:
+    for place, other in enumerate(_sequence(model.get("fallback"))):
+        yield from _unknown("model", other, models, ("models", name, "fallback", place))
+        if other == name:
+            yield Problem(("models", name, "fallback", place), "a model cannot stand in for itself")
+    if model.get("provider") == "openai" and model.get("log_prob_kind") == "processed" and not model.get("log_probs"):
+        what = "this model is not asked for log-probs; write log_probs: true beside it"
+        yield Problem(("models", name, "log_prob_kind"), what, show=False)
+    for field in _mapping(model.get("extra")):
+        if field in SET_BY_PODIUM:
+            what = "Podium sets this field of a request itself"
+            yield Problem(("models", name, "extra", field), what, SET_BY_PODIUM[field], show=False)
 
 
 def _of_agent(name: str, agent: Mapping[str, Any], models: Mapping[str, Any]) -> Iterator[Problem]:

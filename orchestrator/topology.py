@@ -43,9 +43,12 @@ def _edges(spec: TopologySpec, agents: Sequence[str]) -> Iterable[tuple[str, str
 
 
 class Topology:
-    """Who may see whom, looked up in constant time. Immutable."""
+    """Who may see whom, looked up in constant time. Immutable.
 
-    __slots__ = ("_sees", "_viewers", "agents")
+    edges: (author, viewer), who may be shown whose messages, each agent's own included; None where all may see all.
+    """
+
+    __slots__ = ("_sees", "_viewers", "agents", "edges")
 
     def __init__(self, spec: TopologySpec, agents: Sequence[str]) -> None:
         """As `graph`. Raises ValueError for an edge between agents that are not in the team."""
@@ -53,6 +56,7 @@ class Topology:
         self.agents = tuple(agents)
         self._sees = {name: frozenset((*made.predecessors(name), name)) for name in agents}
         self._viewers = {name: frozenset((*made.successors(name), name)) for name in agents}
+        self.edges = self._pairs()
 
     @staticmethod
     def full(agents: Sequence[str]) -> Topology:
@@ -70,3 +74,9 @@ class Topology:
     def may_see(self, viewer: str, author: str) -> bool:
         """Whether a viewer may be shown what an author wrote."""
         return author in self._sees[viewer] or author not in self._sees
+
+    def _pairs(self) -> tuple[tuple[str, str], ...] | None:
+        if all(len(sees) == len(self.agents) for sees in self._sees.values()):
+            return None
+        pairs = ((author, viewer) for author in self.agents for viewer in self.agents)
+        return tuple((author, viewer) for author, viewer in pairs if author in self._sees[viewer])

@@ -1,7 +1,7 @@
 """The worst case of a run, worked out from the team file without calling anything.
 
 A coordinator with a fixed schedule says in advance who is asked when, and what they see. One that decides as it goes
-(learned, llm, llm_selector, skill_table, random) is taken at its worst: every request goes to the agent that costs
+(learned, llm_selector, skill_table, random) is taken at its worst: every request goes to the agent that costs
 most, and everybody sees everything. The sums are cut at the budget, which the engine checks before each call.
 
 Formula. Let V be the longest replies of the earlier requests that the topology and the schedule show to an agent, in
@@ -11,7 +11,7 @@ tokens. A request to it makes R = 1 + (max_tool_rounds if it has tools) calls. C
 
 and writes at most max_tokens; together at most the model's `context`, where one is stated. A request uses the sum over
 r, in dollars at the model's prices. One tool is assumed per round. Each sample of a directive is a request of its own,
-and all of them leave one reply behind for others to see. Calls that a coordinator makes to decide (llm, llm_selector)
+and all of them leave one reply behind for others to see. Calls that a coordinator makes to decide (llm_selector)
 are counted on their own row; they are paid after the fact, so the last of them may come on top of the budget. Where
 `wind_down` names an agent, its last turn is one call more.
 """
@@ -28,7 +28,6 @@ from podium.orchestrator.coordinator_spec import (
     CoordinatorSpec,
     DebateSpec,
     LLMSelectorSpec,
-    LLMSpec,
     MoASpec,
     PipelineSpec,
     RandomSpec,
@@ -335,18 +334,16 @@ class _Count:
         """The calls that the coordinator itself makes, in order: each reads the cards and all replies so far."""
         coordinator = self.team.coordinator
         name = _decider(coordinator)
-        if name is None or not isinstance(coordinator, LLMSelectorSpec | LLMSpec):
+        if name is None or not isinstance(coordinator, LLMSelectorSpec):
             return []
         cards = [f"{key} {agent.role} {agent.description or ''}" for key, agent in self.team.agents.items()]
         prompt = estimate_tokens(cards) + self.task_tokens + INSTRUCTION_TOKENS
         step = max(self.reply(agent) for agent in self.team.agents)
-        if isinstance(coordinator, LLMSpec):  # one decision may ask everybody
-            step = sum(self.reply(agent) for agent in self.team.agents)
         return [self.call(name, prompt + number * step) for number in range(coordinator.max_steps + 1)]
 
 
 def _decider(coordinator: CoordinatorSpec) -> str | None:
-    return coordinator.model if isinstance(coordinator, LLMSelectorSpec | LLMSpec) else None
+    return coordinator.model if isinstance(coordinator, LLMSelectorSpec) else None
 
 
 def _own_tokens(agent: AgentSpec) -> int:

@@ -17,57 +17,91 @@ from podium.version import VERSION
 
 if TYPE_CHECKING:
     from podium.orchestrator.budget import Limits
+    from podium.orchestrator.journal import Journal
+    from podium.orchestrator.narrate import Story, tell
+    from podium.orchestrator.server import make_app, serve
+    from podium.orchestrator.starter import init
     from podium.orchestrator.team import Team
+    from podium.orchestrator.team_checks import Checked, plan, validate
     from podium.orchestrator.team_file import TeamSpec
+    from podium.orchestrator.team_schema import team_schema
     from podium.protocols.events import Added, Decided, Ended, Event, Piece, Result, Started
     from podium.protocols.task import Message, Task, Verdict
+    from podium.training.demo import demo
     from podium.training.evaluate import aevaluate, evaluate
     from podium.training.learn import atrain, train
+    from podium.training.recording import arecord, record
     from podium.training.tasks.spec import load_tasks
 
 __version__ = VERSION
 
 _HOMES = {
     "Added": "podium.protocols.events",
+    "Checked": "podium.orchestrator.team_checks",
     "Decided": "podium.protocols.events",
     "Ended": "podium.protocols.events",
     "Event": "podium.protocols.events",
+    "Journal": "podium.orchestrator.journal",
     "Limits": "podium.orchestrator.budget",
     "Message": "podium.protocols.task",
     "Piece": "podium.protocols.events",
     "Result": "podium.protocols.events",
     "Started": "podium.protocols.events",
+    "Story": "podium.orchestrator.narrate",
     "Task": "podium.protocols.task",
     "Team": "podium.orchestrator.team",
     "TeamSpec": "podium.orchestrator.team_file",
     "Verdict": "podium.protocols.task",
     "aevaluate": "podium.training.evaluate",
+    "arecord": "podium.training.recording",
     "atrain": "podium.training.learn",
+    "demo": "podium.training.demo",
     "evaluate": "podium.training.evaluate",
+    "init": "podium.orchestrator.starter",
     "load_tasks": "podium.training.tasks.spec",
+    "make_app": "podium.orchestrator.server",
+    "plan": "podium.orchestrator.team_checks",
+    "record": "podium.training.recording",
+    "serve": "podium.orchestrator.server",
+    "team_schema": "podium.orchestrator.team_schema",
+    "tell": "podium.orchestrator.narrate",
     "train": "podium.training.learn",
+    "validate": "podium.orchestrator.team_checks",
 }
 
 __all__ = [
     "Added",
+    "Checked",
     "Decided",
     "Ended",
     "Event",
+    "Journal",
     "Limits",
     "Message",
     "Piece",
     "Result",
     "Started",
+    "Story",
     "Task",
     "Team",
     "TeamSpec",
     "Verdict",
     "__version__",
     "aevaluate",
+    "arecord",
     "atrain",
+    "demo",
     "evaluate",
+    "init",
     "load_tasks",
+    "make_app",
+    "plan",
+    "record",
+    "serve",
+    "team_schema",
+    "tell",
     "train",
+    "validate",
 ]
 
 

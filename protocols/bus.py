@@ -4,8 +4,8 @@ A bus has one verb: `request` an agent, hear what it sends while it works, and a
 and no journal. It gets a lease with each envelope, may not start a call that the lease does not hold, and sends every
 completed call back, so that the orchestrator alone owns retries, accounts and the record.
 
-Cancelling the await cancels the request. The in-process bus below and any broker behind the same contract are
-interchangeable: the team file's `bus:` is the only difference.
+Cancelling the await cancels the request. The bus below stays in this process; another one, with a broker for instance,
+would stand behind the same contract.
 """
 
 from __future__ import annotations

@@ -31,6 +31,8 @@ class SavedRun:
 
     seed: asked again with it, the coordinator decides the same on the same replies. None where it was not kept.
     why: what a run failed of, in words; "" where it did not, or where it was not kept.
+    edges: (author, viewer), who might be shown whose messages, each agent's own included. None: all might see all, or
+    it was not kept.
     """
 
     run: str
@@ -48,14 +50,15 @@ class SavedRun:
     overshoot: int = 0
     seed: int | None = None
     why: str = ""
+    edges: tuple[tuple[str, str], ...] | None = None
     version: int = VERSION
 
 
 _adapter = TypeAdapter(SavedRun)
 
 
-def saved(result: Result, started: float) -> SavedRun:
-    """A result without what lives only in this process (the task's scorer)."""
+def saved(result: Result, started: float, edges: tuple[tuple[str, str], ...] | None = None) -> SavedRun:
+    """A result without what lives only in this process (the task's scorer). edges: of its team's topology."""
     return SavedRun(
         result.run,
         result.team,
@@ -71,6 +74,7 @@ def saved(result: Result, started: float) -> SavedRun:
         result.refused,
         result.overshoot,
         result.seed,
+        edges=edges,
     )
 
 

@@ -9,13 +9,14 @@ candidates costs little more than a short one) and an oracle that cheats and say
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import islice, product
 from types import MappingProxyType
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from podium.orchestrator.coordinator import Coordinator
+from podium.orchestrator.coordinator_spec import CoordinatorSpec, PipelineSpec, PipelineStep, SingleSpec, VoteSpec
 from podium.orchestrator.coordinators.fixed import Pipeline, Single
 from podium.orchestrator.coordinators.oracle import Oracle
 from podium.orchestrator.coordinators.steps import SAMPLE_OPTIONS, Step
@@ -28,6 +29,16 @@ from podium.training.rollouts import passed, score
 
 VIEWS: Mapping[str, View] = MappingProxyType({"": ALL, ", the last reply in view": LAST})
 """What the steps of a pipeline may be shown: how a label says it -> the view."""
+
+Route = tuple[Step, ...]
+"""Steps in order."""
+THOROUGH = 2
+"""Steps up to which the oracle tries every route: with each further one they are as many times more as there are steps
+to choose from."""
+LONGER_SHARE = 0.5
+"""Runs that the oracle may spend on longer routes, as a share of those it made on shorter ones."""
+AT_ONCE = 16
+"""Longer routes that are tried between two looks at what is still open."""
 
 __all__ = ["Choice", "Figures", "RunMany", "best_single", "choose_pipeline", "find_oracle", "measure"]
 
@@ -58,11 +69,15 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What was chosen, and what it was chosen from: best first, those that were dropped early at the end."""
+    """What was chosen, and what it was chosen from: best first, those that were dropped early at the end.
+
+    said: the best of them that a team file can say, as it says it, with its label: mostly what was chosen.
+    """
 
     coordinator: Coordinator
     label: str
     figures: tuple[Figures, ...]
+    said: tuple[str, CoordinatorSpec]
 
 
 def measure(label: str, results: Sequence[Result]) -> Figures:
@@ -84,7 +99,9 @@ async def best_single(
 ) -> Choice:
     """The agent that answers best alone, on all tasks; label: its name."""
     singles = {agent: Single(agent) for agent in agents}
-    return await _halve(run_many, singles, tasks, seeds, first=len(tasks), kept=len(agents))
+    figures = await _halve(run_many, singles, tasks, seeds, first=len(tasks), kept=len(agents))
+    best = figures[0].label
+    return Choice(singles[best], best, figures, (best, SingleSpec(kind="single", agent=best)))
 
 
 async def choose_pipeline(
@@ -108,29 +125,41 @@ async def choose_pipeline(
     names = [names for length in range(1, max_len + 1) for names in product(agents, repeat=length)]
     plain = {_label(steps): Pipeline(steps) for steps in ([Step(name) for name in each] for each in names)}
     rough = await _halve(run_many, plain, tasks, seeds, first=first, kept=kept)
-    finalists = [figures.label for figures in rough.figures[:kept]]
+    finalists = [figures.label for figures in rough[:kept]]
     routes = [[step.agent for step in plain[label].steps] for label in finalists] + [[agent] for agent in agents]
     candidates: dict[str, Coordinator] = {}
+    specs: dict[str, CoordinatorSpec] = {}
     for route in routes:
         shown = views.items() if len(route) > 1 else [("", ALL)]
         for (word, view), counts in product(shown, product(samples, repeat=len(route))):
             steps = [Step(agent, count) for agent, count in zip(route, counts, strict=True)]
             candidates[_label(steps) + word] = Pipeline(steps, visible=view)
+            if view == ALL:  # what else steps may be shown is not said in a team file
+                specs[_label(steps) + word] = _pipeline_spec(steps)
     for count in samples:
-        candidates["vote of all" if count == 1 else f"vote of all x{count}"] = ParallelVote(agents, count)
+        label = "vote of all" if count == 1 else f"vote of all x{count}"
+        candidates[label] = ParallelVote(agents, count)
+        specs[label] = VoteSpec(kind="vote", agents=tuple(agents), samples=count)
     chosen = await _halve(run_many, candidates, tasks, seeds, first=first, kept=kept)
-    seen = {figures.label for figures in chosen.figures}
-    others = tuple(figures for figures in rough.figures if figures.label not in seen)
-    return Choice(chosen.coordinator, chosen.label, chosen.figures + others)
+    best, said = chosen[0].label, next(figures.label for figures in chosen if figures.label in specs)
+    seen = {figures.label for figures in chosen}
+    others = tuple(figures for figures in rough if figures.label not in seen)
+    return Choice(candidates[best], best, chosen + others, (said, specs[said]))
 
 
 @dataclass(frozen=True, slots=True)
 class OracleSearch:
-    """An oracle, and what was found. solved: share of the tasks that passed with every seed; runs: made in all."""
+    """An oracle, and what was found.
+
+    solved: share of the tasks that passed with every seed; runs: made in all. On the others every route of up to so
+    many steps was tried, and so many longer ones.
+    """
 
     oracle: Oracle
     solved: float
     runs: int
+    steps: int
+    longer: int
 
 
 async def find_oracle(
@@ -142,34 +171,81 @@ async def find_oracle(
     max_len: int = 2,
     seeds: Sequence[int] = (0,),
 ) -> OracleSearch:
-    """The cheapest steps that pass, for each task: exhaustive search, by total number of samples.
+    """The cheapest steps that pass, for each task, one agent after another, each shown the reply before it.
+
+    All routes of one and two steps are tried, by total number of samples; then, on what these leave open, longer ones
+    up to max_len, shorter first, for at most LONGER_SHARE of the runs made until then. A task is open until it passed.
 
     It cheats: it looks at scores, and with few seeds it also keeps lucky draws. Run it with the seeds it is to be
-    compared on. A task that nothing solves gets the steps that passed most often, the cheapest of those.
+    compared on. A task that nothing solves gets the steps that passed most often, the cheapest of those. It is a
+    ceiling for a team that works in turn: agents that are asked at once, and shown all replies, may still do better.
     """
     every = [Step(agent, count) for agent in agents for count in samples]
-    routes = [route for length in range(1, max_len + 1) for route in product(every, repeat=length)]
-    levels: dict[int, list[tuple[Step, ...]]] = {}
-    for route in routes:
+    short = [route for length in range(1, min(max_len, THOROUGH) + 1) for route in product(every, repeat=length)]
+    levels: dict[int, list[Route]] = {}
+    for route in short:
         levels.setdefault(sum(step.samples for step in route), []).append(route)
-    best: dict[tuple[Message, ...], tuple[float, float, tuple[Step, ...]]] = {}
-    open_tasks: list[Task] = list(tasks)
-    runs = 0
+    search = _Search(run_many, tasks, seeds)
     for level in sorted(levels):
-        if not open_tasks:
-            break
-        batches = await asyncio.gather(*(run_many(Pipeline(route), open_tasks, seeds=seeds) for route in levels[level]))
-        for route, results in zip(levels[level], batches, strict=True):
-            runs += len(results)
-            for place, task in enumerate(open_tasks):
-                own = results[place * len(seeds) : (place + 1) * len(seeds)]
-                failed = sum(not passed(result) for result in own) / len(own)
-                found = (failed, sum(result.usage.tokens for result in own) / len(own), route)
-                if task.messages not in best or found[:2] < best[task.messages][:2]:
-                    best[task.messages] = found
-        open_tasks = [task for task in open_tasks if best[task.messages][0] > 0]
-    oracle = Oracle({messages: route for messages, (_, _, route) in best.items()})
-    return OracleSearch(oracle, 1.0 - len(open_tasks) / max(1, len(tasks)), runs)
+        await search.attempt(levels[level])
+    longer, steps = 0, min(max_len, THOROUGH)
+    most = search.runs + int(search.runs * LONGER_SHARE)
+    for length in range(THOROUGH + 1, max_len + 1):
+        routes = _routes(agents, samples, length)
+        while search.open:
+            fitting = min(AT_ONCE, (most - search.runs) // (len(search.open) * len(seeds)))
+            if not (batch := list(islice(routes, fitting))):
+                break
+            await search.attempt(batch)
+            longer += len(batch)
+        if search.open and next(routes, None):
+            break  # no runs are left
+        longer, steps = 0, length
+    oracle = Oracle({messages: found.route for messages, found in search.best.items()})
+    return OracleSearch(oracle, 1.0 - len(search.open) / max(1, len(tasks)), search.runs, steps, longer)
+
+
+class _Found(NamedTuple):
+    """What a route did on one task: share of the seeds that failed, tokens of a run. Smaller is better."""
+
+    failed: float
+    tokens: float
+    route: Route
+
+
+class _Search:
+    """A search for the oracle's routes. best: by task; open: tasks that nothing passes yet; runs: made so far."""
+
+    def __init__(self, run_many: RunMany, tasks: Sequence[Task], seeds: Sequence[int]) -> None:
+        self.run_many = run_many
+        self.seeds = seeds
+        self.open = list(tasks)
+        self.best: dict[tuple[Message, ...], _Found] = {}
+        self.runs = 0
+
+    async def attempt(self, routes: Sequence[Route]) -> None:
+        """Run all of these on what is open."""
+        if not self.open:
+            return
+        led = (Pipeline(route, visible=LAST) for route in routes)
+        batches = await asyncio.gather(*(self.run_many(each, self.open, seeds=self.seeds) for each in led))
+        count = len(self.seeds)
+        for route, results in zip(routes, batches, strict=True):
+            self.runs += len(results)
+            for place, task in enumerate(self.open):
+                own = results[place * count : (place + 1) * count]
+                failed = sum(not passed(result) for result in own) / count
+                found = _Found(failed, sum(result.usage.tokens for result in own) / count, route)
+                if task.messages not in self.best or found[:2] < self.best[task.messages][:2]:
+                    self.best[task.messages] = found
+        self.open = [task for task in self.open if self.best[task.messages].failed > 0]
+
+
+def _routes(agents: Sequence[str], samples: Sequence[int], length: int) -> Iterator[Route]:
+    """All routes of a length, those with the fewest samples first; one at a time, since they are many."""
+    for counts in sorted(product(samples, repeat=length), key=sum):
+        for names in product(agents, repeat=length):
+            yield tuple(map(Step, names, counts))
 
 
 async def _halve(
@@ -180,8 +256,11 @@ async def _halve(
     *,
     first: int,
     kept: int,
-) -> Choice:
-    """Successive halving: twice the tasks for half of the candidates, down to `kept`, which are run on all tasks."""
+) -> tuple[Figures, ...]:
+    """Successive halving: twice the tasks for half of the candidates, down to `kept`, which are run on all tasks.
+
+    The figures of all, best first.
+    """
     if not tasks or not candidates:
         raise ValueError("choosing needs at least one task and one candidate")
     order = sorted(tasks, key=lambda task: seed_of("order", task.id, task.text))
@@ -197,8 +276,12 @@ async def _halve(
         alive.sort(key=lambda label: measure(label, results[label]).rank)
         if done < len(order):
             alive = alive[: max(kept, (len(alive) + 1) // 2)]
-    figures = sorted((measure(label, each) for label, each in results.items()), key=lambda f: (-f.runs, f.rank))
-    return Choice(candidates[figures[0].label], figures[0].label, tuple(figures))
+    return tuple(sorted((measure(label, each) for label, each in results.items()), key=lambda f: (-f.runs, f.rank)))
+
+
+def _pipeline_spec(steps: Sequence[Step]) -> PipelineSpec:
+    said = tuple(PipelineStep(agent=step.agent, samples=step.samples) for step in steps)
+    return PipelineSpec(kind="pipeline", steps=said)
 
 
 def _label(steps: Sequence[Step]) -> str:

@@ -21,7 +21,7 @@ from urllib.parse import unquote
 from pydantic import TypeAdapter, ValidationError
 
 from podium.orchestrator.coordinator import Coordinator
-from podium.orchestrator.coordinator_spec import CoordinatorSpec
+from podium.orchestrator.coordinator_spec import CoordinatorSpec, SelfConsistencySpec, SkillTableSpec
 from podium.orchestrator.coordinators import build_coordinator
 from podium.orchestrator.coordinators.routed import Routed
 from podium.orchestrator.coordinators.steps import SAMPLE_OPTIONS, Step
@@ -31,7 +31,8 @@ from podium.orchestrator.learned.options import Options
 from podium.orchestrator.team import Team
 from podium.protocols.errors import InputError, TaskError
 from podium.protocols.task import Message, Task
-from podium.training.baselines import best_single, choose_pipeline, find_oracle
+from podium.protocols.words import counted
+from podium.training.baselines import Choice, best_single, choose_pipeline, find_oracle
 from podium.training.rollouts import Rollouts, Scored
 from podium.training.skill_fit import fit_skill_table
 from podium.training.tasks.embedded_routes import ROUTES
@@ -53,7 +54,8 @@ class Fitting:
 
     tested: the tasks of the comparison, which only the oracle and the router look at. tokens: per task, that
     self-consistency may use; preference: dollars one passed answer is worth, for coordinators that weigh cost;
-    steps, samples: the action space, a learned coordinator's where one is compared.
+    steps, samples: the action space, a learned coordinator's where one is compared; max_steps: the same as steps, where
+    the search is not bounded by LONGEST.
     """
 
     team: Team
@@ -63,23 +65,31 @@ class Fitting:
     tokens: float | None = None
     preference: float | None = None
     steps: int = 2
+    max_steps: int = 2
     samples: Sequence[int] = SAMPLE_OPTIONS
     found: dict[str, Any] = field(default_factory=dict[str, Any])
 
     def beside(self, policy: Policy) -> None:
         """Fit with the action space of a learned coordinator that is compared too, up to LONGEST steps."""
         options = policy.card.options
-        self.steps, self.samples = min(options.max_steps, LONGEST), options.samples
+        self.max_steps, self.samples = options.max_steps, options.samples
+        self.steps = min(options.max_steps, LONGEST)
         self.preference = policy.card.preference
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """A coordinator for a comparison. detail: what was chosen, in words; reference: it is no competitor."""
+    """A coordinator for a comparison. detail: what was chosen, in words; reference: it is no competitor.
+
+    spec: of what was chosen or fitted, as a team file says it, but for the file of a table. instead: what the spec
+    stands for, where a team file cannot say what was chosen.
+    """
 
     coordinator: Coordinator
     detail: str = ""
     reference: bool = False
+    spec: CoordinatorSpec | None = None
+    instead: str = ""
 
 
 async def resolve(name: str, fitting: Fitting, details: dict[str, str] | None = None) -> Chosen:
@@ -162,8 +172,7 @@ async def _best_single(fitting: Fitting) -> Chosen:
     if "best_single" not in fitting.found:
         tasks = _tasks(fitting, "best_single")
         fitting.found["best_single"] = await best_single(_runs(fitting).run, tasks, tuple(fitting.team.agents))
-    choice = fitting.found["best_single"]
-    return Chosen(choice.coordinator, choice.label)
+    return _of_choice(fitting.found["best_single"])
 
 
 async def _best_self_consistency(fitting: Fitting) -> Chosen:
@@ -172,14 +181,15 @@ async def _best_self_consistency(fitting: Fitting) -> Chosen:
     choice = fitting.found["best_single"]
     alone = choice.figures[0].tokens
     samples = 5 if fitting.tokens is None else max(1, round(fitting.tokens / max(1.0, alone)))
-    return Chosen(SelfConsistency(choice.label, samples), f"{choice.label} x{samples}")
+    spec = SelfConsistencySpec(kind="self_consistency", agent=choice.label, samples=samples)
+    return Chosen(SelfConsistency(choice.label, samples), f"{choice.label} x{samples}", spec=spec)
 
 
 async def _best_pipeline(fitting: Fitting) -> Chosen:
     tasks = _tasks(fitting, "best_pipeline")
     agents = tuple(fitting.team.agents)
     choice = await choose_pipeline(_runs(fitting).run, tasks, agents, max_len=fitting.steps, samples=fitting.samples)
-    return Chosen(choice.coordinator, choice.label)
+    return _of_choice(choice)
 
 
 async def _skill_table(fitting: Fitting) -> Chosen:
@@ -188,7 +198,13 @@ async def _skill_table(fitting: Fitting) -> Chosen:
     table = await fit_skill_table(
         _runs(fitting, "replies").run, tasks, max_steps=fitting.steps, samples=fitting.samples, cost_weight=weight
     )
-    return Chosen(table, f"{len(table.skills)} skills")
+    spec = SkillTableSpec(kind="skill_table", explore=table.explore, cost_weight=table.cost_weight)
+    return Chosen(table, counted(len(table.skills), "skill"), spec=spec)
+
+
+def _of_choice(choice: Choice) -> Chosen:
+    label, spec = choice.said
+    return Chosen(choice.coordinator, choice.label, spec=spec, instead="" if label == choice.label else label)
 
 
 async def _router(fitting: Fitting) -> Chosen:
@@ -204,8 +220,19 @@ async def _router(fitting: Fitting) -> Chosen:
 
 
 async def _oracle(fitting: Fitting) -> Chosen:
-    found = await find_oracle(_runs(fitting).run, fitting.tested, tuple(fitting.team.agents), seeds=fitting.seeds)
-    return Chosen(found.oracle, f"solves {found.solved:.0%} with {found.runs:,} runs", reference=True)
+    found = await find_oracle(
+        _runs(fitting).run,
+        fitting.tested,
+        tuple(fitting.team.agents),
+        samples=fitting.samples,
+        max_len=fitting.max_steps,
+        seeds=fitting.seeds,
+    )
+    detail = f"solves {found.solved:.0%} with {found.runs:,} runs"
+    if found.solved < 1:
+        longer = f" and {counted(found.longer, 'longer one')}" if found.longer else ""
+        detail += f"; for the others it tried all routes of up to {counted(found.steps, 'step')}{longer}"
+    return Chosen(found.oracle, detail, reference=True)
 
 
 _MADE: dict[str, Callable[[Fitting], Awaitable[Chosen]]] = {

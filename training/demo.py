@@ -53,6 +53,11 @@ def unpack(folder: Path) -> None:
         shutil.copytree(source, folder, dirs_exist_ok=True)
 
 
+def demo(folder: str | Path = "podium-demo", *, iterations: int | None = None, test_tasks: int = 200) -> Shown | None:
+    """`demonstrate` without await, and without telling how it goes."""
+    return asyncio.run(demonstrate(Path(folder), iterations=iterations, test_tasks=test_tasks))
+
+
 async def demonstrate(
     folder: Path,
     *,

@@ -25,6 +25,8 @@ from podium.protocols.task import Task, no_score
 from podium.protocols.words import counted
 from podium.training.candidates import FITTED, Fitting, resolve
 from podium.training.judges import TeamJudges
+from podium.training.keeping import Kept, room_for
+from podium.training.keeping import keep as write
 from podium.training.reports import Row, json_rows
 from podium.training.rollouts import Cap, Rollouts, score
 from podium.training.statistics import Difference, Interval, mean_interval, paired_difference, paired_ratio
@@ -48,12 +50,16 @@ class Measured:
 
 @dataclass(slots=True)
 class Evaluation:
-    """Coordinators on the same tasks. details: what was chosen where something was fitted, and what judges cost."""
+    """Coordinators on the same tasks. details: what was chosen where something was fitted, and what judges cost.
+
+    kept: what was written of fitted coordinators, to serve them.
+    """
 
     tasks: int
     seeds: int
     measured: dict[str, Measured] = field(default_factory=dict[str, Measured])
     details: dict[str, str] = field(default_factory=dict[str, str])
+    kept: dict[str, Kept] = field(default_factory=dict[str, Kept])
 
     @property
     def rows(self) -> list[Row]:
@@ -69,16 +75,16 @@ class Evaluation:
         return paired_ratio(self.measured[first].tokens, self.measured[second].tokens)
 
     def to_json(self) -> str:
-        """Rows, settings and details as JSON."""
-        return json.dumps(
-            {
-                "tasks": self.tasks,
-                "seeds": self.seeds,
-                "rows": json.loads(json_rows(self.rows)),
-                "details": self.details,
-            },
-            indent=2,
-        )
+        """Rows, settings, details and what was kept as JSON."""
+        told: dict[str, object] = {
+            "tasks": self.tasks,
+            "seeds": self.seeds,
+            "rows": json.loads(json_rows(self.rows)),
+            "details": self.details,
+        }
+        if self.kept:
+            told["kept"] = {name: kept.data for name, kept in self.kept.items()}
+        return json.dumps(told, indent=2)
 
 
 async def measure(
@@ -116,6 +122,7 @@ def evaluate(
     seeds: int = 1,
     fit: str | Sequence[str] | Sequence[Task] | None = None,
     limit: int | None = None,
+    keep: str | Path | None = None,
     began: Callable[[str], None] | None = None,
     done: Callable[[str], None] | None = None,
 ) -> Evaluation:
@@ -124,8 +131,8 @@ def evaluate(
     team: a team or its file. tasks: a SPEC such as "jsonl:tasks.jsonl?verifier=numeric&split=test", or tasks.
     coordinators: names, see `candidates.resolve`. seeds: how many times each task is run. fit: tasks that coordinators
     which are chosen or fitted learn from; never the same as `tasks`; beside a learned coordinator they have its action
-    space, and self-consistency the tokens of one that is named before it. began: is called with each name as its turn
-    comes, done: after each run.
+    space, and self-consistency the tokens of one that is named before it. keep: a folder for what was fitted, with the
+    line of a team file that serves each. began: is called with each name as its turn comes, done: after each run.
 
     Raises InputError (or a kind of it) for what is wrong in the arguments, RunError when all runs of one fail; what was
     measured before is on the error, as `partial`.
@@ -134,7 +141,7 @@ def evaluate(
     loaded = Team.load(team) if not isinstance(team, Team) else team
     try:
         return loaded.wait(
-            aevaluate(loaded, tasks, coordinators, seeds=seeds, fit=fit, limit=limit, began=began, done=done)
+            aevaluate(loaded, tasks, coordinators, seeds=seeds, fit=fit, limit=limit, keep=keep, began=began, done=done)
         )
     finally:
         if owned:
@@ -149,6 +156,7 @@ async def aevaluate(
     seeds: int = 1,
     fit: str | Sequence[str] | Sequence[Task] | None = None,
     limit: int | None = None,
+    keep: str | Path | None = None,
     began: Callable[[str], None] | None = None,
     done: Callable[[str], None] | None = None,
 ) -> Evaluation:
@@ -160,6 +168,11 @@ async def aevaluate(
     for word, count in (("seeds", seeds), ("limit", 1 if limit is None else limit)):
         if not isinstance(cast(object, count), int) or count < 1:
             raise InputError(f"{word}: expected a whole number from 1 on, found {count!r}")
+    folder = None if keep is None else Path(keep)
+    if folder and not set(coordinators) & set(FITTED):
+        raise InputError(
+            f"keep {folder}: nothing is fitted in {', '.join(coordinators)}; what can be kept is {', '.join(FITTED)}"
+        )
     judges = TeamJudges(team.spec)
     held_out = await asyncio.to_thread(tasks_of, tasks, limit, judges)
     learned_from = await asyncio.to_thread(tasks_of, fit, None, judges) if fit is not None else None
@@ -174,11 +187,15 @@ async def aevaluate(
         for each in learned.values():
             if isinstance(each, LearnedCoordinator):
                 fitting.beside(each.policy)
+        if folder:
+            room_for(folder)
         for name in coordinators:
             if began:
                 began(name)
             try:
                 chosen = ready.get(name) or await resolve(name, fitting, out.details)
+                if folder and chosen.spec is not None:
+                    out.kept[name] = write(name, chosen, folder, team.spec, len(learned_from or ()))
                 await measure(
                     team, {name: chosen.coordinator}, held_out, range(seeds), into=out,
                     references=(name,) if chosen.reference else (), done=done,
@@ -186,9 +203,10 @@ async def aevaluate(
                 if isinstance(learned.get(name), LearnedCoordinator):
                     fitting.tokens = float(out.measured[name].tokens.mean())
             except RunError as error:
-                if out.measured:
-                    error.partial = out
-                    error.kept = f"coordinator {name}; those before it were measured"
+                if out.measured or out.kept:
+                    measured = f"coordinator {name}; those before it were measured" if out.measured else ""
+                    fitted = f"what was fitted is in {folder}" if out.kept else ""
+                    error.partial, error.kept = out, "; ".join(filter(None, (measured, fitted)))
                 raise
     finally:
         judges.close()

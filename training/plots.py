@@ -15,21 +15,26 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.ticker import (
-    FuncFormatter,
-    LogLocator,
-    MaxNLocator,
-    NullFormatter,
-    PercentFormatter,
-    StrMethodFormatter,
-)
 
-from podium.protocols.errors import InputError
-from podium.training.labels import place_labels
+from podium.protocols.errors import InputError, MissingExtra
 from podium.training.reports import LEVEL_PERCENT, Row
+
+try:
+    from matplotlib.axes import Axes
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import (
+        FuncFormatter,
+        LogLocator,
+        MaxNLocator,
+        NullFormatter,
+        PercentFormatter,
+        StrMethodFormatter,
+    )
+
+    from podium.training.labels import place_labels
+except ModuleNotFoundError as error:
+    raise MissingExtra("drawing plots", "train", error.name or "matplotlib") from None
 
 Cost = Literal["tokens", "calls", "dollars", "seconds"]
 

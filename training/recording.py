@@ -23,6 +23,7 @@ from podium.protocols.noise import seed_of
 from podium.protocols.pool import Pool, PoolAgent, PoolPrice, PoolReply, PoolTask, write_pool
 from podium.protocols.task import Task
 from podium.protocols.words import counted
+from podium.training.evaluate import tasks_of
 from podium.training.judges import TeamJudges
 from podium.training.rollouts import Cap, Patient, Rollouts, judge_ahead, judged
 
@@ -54,10 +55,30 @@ def replies_beside(output: Path) -> Path:
     return output.with_name(f"{output.name}.replies")
 
 
-async def record(
+def record(
+    team: Team | str | Path,
+    tasks: str | Sequence[str] | Sequence[Task],
+    output: str | Path,
+    *,
+    samples: int = 1,
+    dollars: float | None = None,
+    judges: TeamJudges | None = None,
+    done: Callable[[int, float, float], None] | None = None,
+) -> Recorded:
+    """`arecord` without await. team: or its file. Raises RuntimeError inside a running event loop."""
+    loaded = team if isinstance(team, Team) else Team.load(team)
+    try:
+        work = arecord(loaded, tasks, output, samples=samples, dollars=dollars, judges=judges, done=done)
+        return loaded.wait(work)
+    finally:
+        if loaded is not team:
+            loaded.close()
+
+
+async def arecord(
     team: Team,
-    tasks: Sequence[Task],
-    output: Path,
+    tasks: str | Sequence[str] | Sequence[Task],
+    output: str | Path,
     *,
     samples: int = 1,
     dollars: float | None = None,
@@ -66,21 +87,24 @@ async def record(
 ) -> Recorded:
     """Record every agent's replies to tasks that have a scorer, and write the pool to a file.
 
-    samples: replies of each agent to each task. dollars: most that may be spent now; no call starts that could exceed
-    it. judges: of the tasks; what they cost counts, and they are closed at the end. done: is called with (tasks
-    recorded, dollars spent, dollars forecast). A task that some agent could not answer is left out; begun again, only
-    what `replies_beside(output)` lacks is asked.
+    tasks: a SPEC such as "jsonl:tasks.jsonl?verifier=numeric", or tasks. output: the pool to write, gzipped where its
+    name ends in .gz. samples: replies of each agent to each task. dollars: most that may be spent now; no call starts
+    that could exceed it. judges: of the tasks, where these were read with some; what they cost counts, and they are
+    closed at the end. done: is called with (tasks recorded, dollars spent, dollars forecast). A task that some agent
+    could not answer is left out; begun again, only what `replies_beside(output)` lacks is asked.
 
     Raises InputError when there is no such folder to write to, BudgetExceeded when the cap does not hold a single task,
     and an agent's error when it failed at all tasks of a batch (what was recorded is written).
     """
+    output = Path(output)
     if not output.parent.is_dir():
         raise InputError(f"{output}: there is no folder {output.parent}; make it first, or choose another output")
+    judges = TeamJudges(team.spec) if judges is None else judges
+    tasks = await asyncio.to_thread(tasks_of, tasks, None, judges)
     cap, store = Cap(math.inf if dollars is None else dollars), ReplyStore(replies_beside(output))
     models = {name: CachedModel(model, store, cap=cap) for name, model in team.models.items()}
     asking = Team(team.spec, models)
-    if judges:
-        judges.ask_through(lambda model: Patient(CachedModel(model, store, cap=cap), cap))
+    judges.ask_through(lambda model: Patient(CachedModel(model, store, cap=cap), cap))
     rollouts = Rollouts(asking.orchestrator, cap=cap, strict=False, scored="nothing")
     gate = asyncio.Semaphore(CONCURRENCY)
     recorded: list[PoolTask] = []
@@ -97,8 +121,7 @@ async def record(
                 else:
                     recorded.append(_row(task, by_agent))
             asked += len(batch)
-            judging = judges.dollars if judges else 0.0
-            each = (sum(model.accounted_dollars for model in models.values()) + judging) / asked
+            each = (sum(model.accounted_dollars for model in models.values()) + judges.dollars) / asked
             if done:
                 done(len(recorded), cap.spent, cap.spent + each * (len(tasks) - asked))
             if cap.refusal and not recorded:
@@ -117,8 +140,7 @@ async def record(
         error.kept += "; replies that came are kept, so the same command goes on from here"
         raise
     finally:
-        if judges:
-            judges.close()
+        judges.close()
         store.close()
         pool = _pool(asking, recorded)
         if recorded:

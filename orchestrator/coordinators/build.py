@@ -15,7 +15,6 @@ from podium.orchestrator.coordinator_spec import (
     DebateSpec,
     LearnedSpec,
     LLMSelectorSpec,
-    LLMSpec,
     MoASpec,
     PipelineSpec,
     RandomSpec,
@@ -74,8 +73,6 @@ def build_coordinator(
             from podium.orchestrator.learned import LearnedCoordinator, load_policy
 
             return LearnedCoordinator(load_policy(spec.policy))
-        case LLMSpec():
-            raise InputError('coordinator kind "llm" is not in this version; "llm_selector" is the nearest to it')
         case _:
             assert_never(spec)
 

@@ -2,7 +2,9 @@
 
 It knows, for each task, the cheapest steps that pass, because somebody tried them out and looked at the score
 (`podium.training.baselines.find_oracle`). No policy may know that: it exists to draw the ceiling of a comparison, on
-tasks that were searched beforehand, and is never served.
+tasks that were searched beforehand, and is never served. The search is bounded: it tries all routes of one and two
+steps, longer ones only as far as some runs go, and agents one after another; what it solves is a lower bound of what
+could be solved.
 """
 
 from __future__ import annotations

@@ -139,7 +139,7 @@ class SkillTable:
         self._believed: dict[Key, Arm] = {}
         self._pool: dict[tuple[int, str, int], Arm] = {}
         self._visits: dict[tuple[int, int], float] = {}
-        for key, arm in self.arms.items():
+        for key, arm in sorted(self.arms.items()):  # sums of dollars depend on the order, and a file has one of its own
             place = (key.skill, key.step)
             self._visits[place] = self._visits.get(place, 0.0) + arm.own.seen
             pooled = self._pool.get(key[1:], UNKNOWN)

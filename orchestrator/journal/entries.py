@@ -33,7 +33,7 @@ class Head:
     """How a run began: all that is needed, besides the team, to go on with it.
 
     started: seconds since the epoch. seed: of the coordinator's sampling, None where it was not kept. The next four
-    are the run's own settings, None where it used those of the team. digest: of the team file.
+    are the run's own settings, None where it used those of the team. digest: of the team file. edges: as in `SavedRun`.
     """
 
     run: str
@@ -46,6 +46,7 @@ class Head:
     preference: float | None = None
     limits: Limits | None = None
     digest: str = ""
+    edges: tuple[tuple[str, str], ...] | None = None
 
 
 @plain

@@ -88,12 +88,14 @@ def saved_run(entries: Sequence[Entry]) -> SavedRun:
         end.overshoot,
         head.seed,
         why=end.why,
+        edges=head.edges,
     )
 
 
 def entries_of(run: SavedRun) -> list[Entry]:
     """The entries that a run would have left; nodes go before the decision that saw them."""
-    out: list[Entry] = [Head(run.run, run.team, (Message("user", run.task),), run.started, run.seed)]
+    head = Head(run.run, run.team, (Message("user", run.task),), run.started, run.seed, edges=run.edges)
+    out: list[Entry] = [head]
     place = 0
     for decision in run.decisions:
         out += [*run.nodes[place : decision.seen], decision]

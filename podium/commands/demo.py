@@ -7,11 +7,14 @@ import json
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from podium.commands.terminal import console
+
+if TYPE_CHECKING:
+    from podium.training.demo import Shown
 
 __all__ = ["register"]
 
@@ -30,19 +33,20 @@ def demo(
     ),
     iterations: Annotated[int, typer.Option(min=1, help="Fewer make it quicker and worse.")] = ITERATIONS,
     tasks: Annotated[int, typer.Option(min=10, help="Held-out tasks of the comparison.")] = TASKS,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the comparison and what was made as JSON.")] = False,
 ) -> None:
     """Train and compare on a team of five tiny models that comes with Podium: no network, no GPU, no key."""
 
     from podium.commands.counting import Counting
     from podium.commands.training_progress import TrainingProgress
     from podium.training.demo import demonstrate
-    from podium.training.reports import comparison_table
 
     out = console()
-    out.print(
-        "Five tiny language models; nobody is good at everything. A coordinator learns whom to ask, in which order, "
-        "how often, and when to stop. It is never told what kind of task it is given.\n"
-    )
+    if not as_json:
+        out.print(
+            "Five tiny language models; nobody is good at everything. A coordinator learns whom to ask, in which "
+            "order, how often, and when to stop. It is never told what kind of task it is given.\n"
+        )
     progress, counting = TrainingProgress(iterations), Counting("comparing:", live=sys.stderr.isatty())
 
     def begins(name: str) -> None:
@@ -64,9 +68,35 @@ def demo(
             )
     finally:
         counting.__exit__(None, None, None)
-    if shown is None:
+    if as_json:
+        typer.echo(json.dumps({"folder": str(folder), "finished": shown is not None} | _data(shown), indent=2))
+    elif shown is None:
         out.print("Stopped; the same command goes on from where it was.")
+    else:
+        _tell(shown)
+    if shown is None:
         raise typer.Exit(1)
+
+
+def _data(shown: Shown | None) -> dict[str, Any]:
+    """What a demonstration left, for a program; nothing where it was stopped."""
+    if shown is None:
+        return {}
+    return {
+        "team": str(shown.folder / "team.yaml"),
+        "policy": str(shown.folder / "policy"),
+        "plots": [str(shown.folder / "comparison.png"), str(shown.folder / "training.png")],
+        "evaluation": json.loads(shown.evaluation.to_json()),
+        "verdicts": shown.verdicts,
+        "example": shown.example,
+    }
+
+
+def _tell(shown: Shown) -> None:
+    """The same in words, and how to go on."""
+    from podium.training.reports import comparison_table
+
+    out = console()
     out.print(comparison_table(shown.evaluation.rows, title="Held-out tasks, one seed", styled=out.is_terminal))
     for name, detail in shown.evaluation.details.items():
         out.print(f"  {name}: {detail}", markup=False, soft_wrap=True)

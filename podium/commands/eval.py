@@ -33,14 +33,18 @@ def evaluate(
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="How many times each task is run.")] = 1,
     limit: Annotated[int | None, typer.Option(min=1, help="At most this many tasks.")] = None,
+    keep: Annotated[
+        Path | None,
+        typer.Option("--keep", metavar="FOLDER", help="Write what was fitted here, with the line that serves it."),
+    ] = None,
     plot: Annotated[Path | None, typer.Option(help="Write a picture of score over cost to this file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
     """Compare coordinators of a team: score with interval, tokens, calls, dollars and seconds for each."""
     from podium.commands.counting import Counting
     from podium.commands.folders import folder_for
-    from podium.commands.team_checks import located
     from podium.orchestrator.team import Team
+    from podium.orchestrator.team_checks import located
     from podium.protocols.errors import InputError, RunError
     from podium.training.evaluate import Evaluation
     from podium.training.evaluate import evaluate as measure
@@ -57,7 +61,15 @@ def evaluate(
     with team, Counting("running", live=sys.stderr.isatty()) as counting:
         try:
             found = measure(
-                team, tasks, names, seeds=seeds, fit=fit, limit=limit, began=counting.begin, done=counting.one
+                team,
+                tasks,
+                names,
+                seeds=seeds,
+                fit=fit,
+                limit=limit,
+                keep=keep,
+                began=counting.begin,
+                done=counting.one,
             )
         except RunError as error:
             if not isinstance(error.partial, Evaluation):
@@ -67,10 +79,15 @@ def evaluate(
         typer.echo(found.to_json())
     else:
         out = console()
-        out.print(comparison_table(found.rows, styled=out.is_terminal))
+        if found.rows:
+            out.print(comparison_table(found.rows, styled=out.is_terminal))
         for name, detail in found.details.items():
             out.print(f"{name}: {detail}", markup=False, soft_wrap=True)
-    if plot is not None:
+        for name, kept in found.kept.items():
+            nearest = f" ({kept.instead}: the best that a team file can say)" if kept.instead else ""
+            line = f"{name}{nearest}: to serve it, put the line of {kept.file} into {file}"
+            out.print(line, markup=False, soft_wrap=True)
+    if plot is not None and found.rows:
         from podium.training.plots import cost_quality
 
         cost = "dollars" if any(row.dollars > 0 for row in found.rows) else "tokens"

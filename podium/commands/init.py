@@ -34,13 +34,7 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
 ) -> None:
     """Write a commented team file to start from."""
-    from podium.orchestrator.starter import pool_team, starter_team, write_new
+    from podium.orchestrator.starter import init as write
 
-    if from_pool is None:
-        text = starter_team(file, "openai" if provider is Provider.openai else "scripted")
-    else:
-        from podium.protocols.pool import read_pool
-
-        text = pool_team(file, from_pool, read_pool(from_pool))
-    write_new(file, text, force=force)
+    write(file, from_pool=from_pool, provider=provider.value, force=force)
     typer.echo(f"wrote {file}; next: podium plan {file}")

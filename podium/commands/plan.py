@@ -37,14 +37,13 @@ def plan(
     as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
 ) -> None:
     """Show who may see whom, who coordinates, and what one run costs at most, without calling anything."""
-    from podium.commands.team_checks import recorded_prices, warnings
+    from podium.orchestrator.team_checks import plan as worked_out
+    from podium.orchestrator.team_checks import recorded_prices, warnings
     from podium.orchestrator.team_file import load_team
-    from podium.orchestrator.worst_case import TASK_TOKENS, worst_case
 
     team = load_team(file)
-    prices, tokens = recorded_prices(team), task_tokens or TASK_TOKENS
-    case = worst_case(team, task_tokens=tokens, prices=prices)
-    doubts = warnings(team, task_tokens=tokens, prices=prices)
+    case = worked_out(team, task_tokens=task_tokens)
+    doubts = warnings(team, task_tokens=case.task_tokens, prices=recorded_prices(team))
     if as_json:
         typer.echo(json.dumps({**_as_data(team, file, case), "warnings": doubts}, indent=2))
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,8 @@ from podium.protocols.words import counted
 
 if TYPE_CHECKING:
     from podium.protocols.task import Task
+    from podium.training.judges import TeamJudges
+    from podium.training.recording import Recorded
 
 __all__ = ["register"]
 
@@ -35,19 +38,19 @@ def record(
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most this many tasks.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Start anew: forget the output and its kept replies.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
     """Ask every agent every task and keep the answers with their scores, as a pool to train and evaluate on.
 
     The same command again goes on where it ended: replies are kept beside the pool, in OUTPUT.replies.
     """
-    from podium.commands.team_checks import located
     from podium.orchestrator.team import Team
+    from podium.orchestrator.team_checks import located
     from podium.orchestrator.team_file import load_team
     from podium.protocols.errors import InputError
     from podium.training.evaluate import tasks_of
     from podium.training.judges import TeamJudges
-    from podium.training.recording import record as run
-    from podium.training.recording import replies_beside
+    from podium.training.recording import arecord, replies_beside
 
     if cap is not None and cap <= 0:
         raise InputError(f"--dollars {cap:g}: must be more than 0")
@@ -77,22 +80,41 @@ def record(
         team = Team.of(spec)
     with team:
         try:
-            work = run(team, asked, output, samples=samples, dollars=cap, judges=judges, done=show)
+            work = arecord(team, asked, output, samples=samples, dollars=cap, judges=judges, done=show)
             found = team.wait(work)
         except KeyboardInterrupt:
             typer.echo("stopped by Ctrl-C; replies that came are kept, so the same command goes on from here", err=True)
             raise typer.Exit(1) from None
     if live:
         typer.echo("", err=True)
+    if as_json:
+        told = {
+            "output": str(output),
+            "replies": str(kept),
+            "agents": list(found.pool.agents),
+            "tasks": len(found.pool.tasks),
+            "asked": len(asked),
+            "complete": found.complete,
+            "why": found.why,
+            "dollars": found.dollars,
+            "judged": judges.details,
+        }
+        typer.echo(json.dumps(told, indent=2))
+    else:
+        _tell(found, output, kept, judges)
+    if not found.complete:
+        typer.echo(found.why, err=True)
+        raise typer.Exit(1)
+
+
+def _tell(found: Recorded, output: Path, kept: Path, judges: TeamJudges) -> None:
+    """What was recorded, in words."""
     typer.echo(f"{output}: {counted(len(found.pool.tasks), 'task')}, {counted(len(found.pool.agents), 'agent')}")
     for name, detail in judges.details.items():
         typer.echo(f"{name}: {detail}")
     typer.echo(f"{kept}: all replies; with it, more tasks or samples pay only for what is new")
     if found.pool.tasks:
         typer.echo(f"next: podium init --from-pool {output} pool-team.yaml")
-    if not found.complete:
-        typer.echo(found.why, err=True)
-        raise typer.Exit(1)
 
 
 def _goes_on(output: Path, kept: Path, asked: Sequence[Task]) -> None:

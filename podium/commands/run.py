@@ -69,9 +69,9 @@ def run(
 ) -> None:
     """Have a team work a task. The run is kept in the team's journal, or in .podium/runs.db here."""
     from podium.commands.folders import journal_folder
-    from podium.commands.team_checks import located
     from podium.orchestrator.journal import DEFAULT
     from podium.orchestrator.team import Team
+    from podium.orchestrator.team_checks import located
     from podium.orchestrator.team_file import load_team
 
     _one_form(as_json=as_json, stream=stream)
@@ -100,9 +100,9 @@ def run(
 
 def resume(file: Path, run: str, *, as_json: bool, stream: bool, quiet: bool) -> None:
     """Go on with a kept run of a team."""
-    from podium.commands.team_checks import located
     from podium.orchestrator.journal import DEFAULT
     from podium.orchestrator.team import Team
+    from podium.orchestrator.team_checks import located
     from podium.orchestrator.team_file import load_team
 
     _one_form(as_json=as_json, stream=stream)

@@ -14,7 +14,7 @@ import typer
 from podium.commands import run as running
 from podium.commands.folders import folder_for
 from podium.commands.show import Full, Most, Url, listing, opened, telling
-from podium.commands.terminal import for_terminal
+from podium.commands.terminal import WIDTH, for_terminal, harmless
 from podium.protocols.errors import InputError
 
 __all__ = ["register"]
@@ -91,13 +91,27 @@ def answer(
     yes: Annotated[bool, typer.Option("--yes", help="Approve the tool call that is asked about.")] = False,
     no: Annotated[bool, typer.Option("--no", help="Refuse it.")] = False,
     journal: Url = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was answered as JSON.")] = False,
 ) -> None:
     """Answer what a run asks. One that is under way goes on within seconds, another one when it is resumed."""
+    from dataclasses import asdict
+
     from podium.orchestrator.people import People
 
     with opened(journal) as kept:
         answered = People(kept).answer(run, text, yes=yes, no=no, id=question)
-    typer.echo(f"run {answered.run}: answered {answered.agent}", err=True)
+    if as_json:
+        said = {"answer": text, "approved": yes if answered.approval else None}
+        typer.echo(json.dumps(asdict(answered) | said, indent=2))
+        return
+    done = f"said {'yes' if yes else 'no'} to" if answered.approval else f"answered {answered.agent}, who asked"
+    typer.echo(harmless(f"run {answered.run}: {done}: {_short(answered.text)}"), err=True)
+
+
+def _short(text: str) -> str:
+    """The beginning of a text, in one line."""
+    line = " ".join(text.split())
+    return line if len(line) <= WIDTH else f"{line[: WIDTH - 4]} ..."
 
 
 @runs.command()

@@ -39,8 +39,7 @@ def serve(
     logs: Annotated[Form | None, typer.Option(help="Log what happens in runs, in this form.")] = None,
 ) -> None:
     """Serve teams to any OpenAI client, until Ctrl-C."""
-    from podium.orchestrator.server import listen, make_app
-    from podium.orchestrator.server import serve as serve_app
+    from podium.orchestrator.server import listen, make_app, serve_app
 
     asked = {"traces": trace, "metrics": "prometheus" if metrics else None, "logs": logs.value if logs else None}
     teams = _teams(files, journal, asked)
@@ -58,8 +57,8 @@ def serve(
 
 def _teams(files: list[Path], journal: str | None, asked: Mapping[str, str | None]) -> dict[str, Team]:
     from podium.commands.folders import journal_folder
-    from podium.commands.team_checks import located
     from podium.orchestrator.team import Team
+    from podium.orchestrator.team_checks import located
     from podium.orchestrator.team_file import load_team
     from podium.protocols.errors import InputError
 

@@ -26,19 +26,18 @@ def validate(
 
     Nothing is called; tools of your own are imported. Warnings do not change the exit code.
     """
-    from podium.commands.team_checks import missing_files, problems_beyond, warnings
-    from podium.orchestrator.team_file import load_team
+    from podium.orchestrator.team_checks import validate as checked
     from podium.protocols.errors import TeamFileError
 
     try:
-        team = load_team(file, check=problems_beyond(file))
+        found = checked(file)
     except TeamFileError as error:
         if as_json:
             typer.echo(json.dumps({"file": str(file), "ok": False, "problems": error.problems}, indent=2))
         raise
-    missing, doubts = missing_files(team), warnings(team)
+    team = found.team
     if as_json:
-        found = {
+        told = {
             "file": str(file),
             "ok": True,
             "name": team.name,
@@ -46,14 +45,14 @@ def validate(
             "models": list(team.models),
             "agents": list(team.agents),
             "coordinator": team.coordinator.kind,
-            "missing_files": missing,
-            "warnings": doubts,
+            "missing_files": found.missing,
+            "warnings": found.warnings,
         }
-        typer.echo(json.dumps(found, indent=2))
+        typer.echo(json.dumps(told, indent=2))
         return
     agents, models = counted(len(team.agents), "agent"), counted(len(team.models), "model")
     typer.echo(f"{file}: fine. Team {team.name}: {agents}, {models}, coordinator {team.coordinator.kind}.")
-    for path in missing:
+    for path in found.missing:
         typer.echo(f"  not there yet: {path}")
-    for doubt in doubts:
+    for doubt in found.warnings:
         typer.echo(f"warning: {doubt}", err=True)

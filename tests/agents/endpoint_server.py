@@ -90,22 +90,37 @@ class Server:
         return {"object": "list", "data": [{"id": n, "object": "model", "created": 1, "owned_by": "x"} for n in names]}
 
 
+def token(text: str, log_prob: float, id: int | None = None, finish: str | None = None) -> dict[str, Any]:
+    """A chunk with one token, as an endpoint sends it that was asked for log-probs; with an id, as vLLM does."""
+    log_probs: dict[str, Any] = {"content": [{"token": text, "logprob": log_prob, "top_logprobs": []}]}
+    choice: dict[str, Any] = {"logprobs": log_probs} | ({} if id is None else {"token_ids": [id]})
+    return chunk({"content": text}, finish, choice=choice)
+
+
 @asynccontextmanager
-async def endpoint(**settings: Any) -> AsyncGenerator[tuple[Server, EndpointModel]]:
+async def listening() -> AsyncGenerator[tuple[Server, str]]:
+    """A server, and the base_url that it answers at."""
     server = Server()
     listener = await asyncio.start_server(server.serve, "127.0.0.1", 0)
-    port = listener.sockets[0].getsockname()[1]
-    model = EndpointModel(
-        "small",
-        "qwen-small",
-        base_url=f"http://127.0.0.1:{port}/v1",
-        api_key=KEY,
-        key_setting="models.small.api_key",
-        price=Price(1.0, 10.0),
-        **settings,
-    )
     try:
-        yield server, model
+        yield server, f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}/v1"
     finally:
-        await model.close()
         listener.close()
+
+
+@asynccontextmanager
+async def endpoint(**settings: Any) -> AsyncGenerator[tuple[Server, EndpointModel]]:
+    async with listening() as (server, base_url):
+        model = EndpointModel(
+            "small",
+            "qwen-small",
+            base_url=base_url,
+            api_key=KEY,
+            key_setting="models.small.api_key",
+            price=Price(1.0, 10.0),
+            **settings,
+        )
+        try:
+            yield server, model
+        finally:
+            await model.close()

@@ -11,10 +11,11 @@ import pytest
 
 from podium.agents.endpoint import EndpointModel
 from podium.agents.model import Prompt, ToolSchema, complete
-from podium.protocols.errors import ModelError, ModelGarbage, ModelUnreachable, PromptTooLong
+from podium.agents.request_fields import SET_BY_PODIUM
+from podium.protocols.errors import InputError, ModelError, ModelGarbage, ModelUnreachable, PromptTooLong
 from podium.protocols.record import Generation, Sampling, ToolCall
 from podium.protocols.task import Message
-from tests.agents.endpoint_server import GOOD, KEY, USAGE, Server, chunk, endpoint
+from tests.agents.endpoint_server import GOOD, KEY, USAGE, Server, chunk, endpoint, token
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -100,14 +101,10 @@ def test_usage_is_estimated_and_said_so_when_the_endpoint_reports_none(caplog: p
 
 def test_vllm_returns_ids_and_log_probs() -> None:
     def arrange(server: Server) -> None:
-        def token(text: str, id: int, log_prob: float, finish: str | None = None) -> dict[str, Any]:
-            log_probs: dict[str, Any] = {"content": [{"token": text, "logprob": log_prob, "top_logprobs": []}]}
-            return chunk({"content": text}, finish, choice={"token_ids": [id], "logprobs": log_probs})
-
         server.parts = [
             chunk({"content": ""}, prompt_token_ids=[1, 2, 3]),
-            token("4", 7, -0.5),
-            token(".", 8, -0.1, "stop"),
+            token("4", -0.5, 7),
+            token(".", -0.1, 8, "stop"),
         ]
 
     _, generation, server = ask(arrange, vllm=True)
@@ -116,6 +113,78 @@ def test_vllm_returns_ids_and_log_probs() -> None:
     assert generation.log_probs == (-0.5, -0.1)
     assert server.requests[0]["return_token_ids"] is True
     assert server.requests[0]["logprobs"] is True
+
+
+def test_log_probs_without_ids() -> None:
+    def arrange(server: Server) -> None:
+        server.parts = [token("4", -0.5), token(".", 0, finish="stop")]
+
+    _, generation, server = ask(arrange, log_probs=True, log_prob_kind="processed")
+    assert (generation.ids, generation.log_probs, generation.log_prob_kind) == (None, (-0.5, 0.0), "processed")
+    assert server.requests[0]["logprobs"] is True
+    assert "return_token_ids" not in server.requests[0]
+
+
+def test_an_endpoint_may_leave_log_probs_out(caplog: pytest.LogCaptureFixture) -> None:
+    _, generation, _ = ask(log_probs=True)
+    assert (generation.text, generation.log_probs) == ("It is 4.", None)
+    assert "was asked for log-probs and sends none" in caplog.text
+
+
+def test_log_probs_that_are_no_numbers_are_garbage() -> None:
+    with pytest.raises(ModelGarbage, match="not a chat completion"):
+        ask(lambda server: setattr(server, "parts", [token("4", None)]), log_probs=True)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (403, "You are not allowed to request logprobs from this model"),
+        (400, "Unrecognized request argument supplied: logprobs"),
+        (422, "logprobs: extra fields not permitted"),
+    ],
+)
+def test_an_endpoint_that_refuses_log_probs_is_one_error(status: int, said: str) -> None:
+    def arrange(server: Server) -> None:
+        server.status, server.kind = status, "application/json"
+        server.parts = [json.dumps({"error": {"message": said}})]
+
+    with pytest.raises(ModelError, match="gives no log-probs") as caught:
+        ask(arrange, log_probs=True)
+    assert str(caught.value).endswith(f"(HTTP {status}): {said}; leave models.small.log_probs out")
+    assert not caught.value.transient
+    with pytest.raises(ModelError, match="refused") as caught:
+        ask(arrange)
+    assert "gives no" not in str(caught.value)
+
+
+def test_further_fields_are_passed_on() -> None:
+    extra = {"reasoning_effort": "low", "top_k": 20, "top_p": 0.9, "chat_template_kwargs": {"enable_thinking": False}}
+    _, _, server = ask(extra=extra, vllm=True)
+    assert {field: server.requests[0][field] for field in extra} == extra
+    assert server.requests[0]["return_token_ids"] is True
+
+
+def test_what_podium_sets_itself_cannot_be_said_twice() -> None:
+    with pytest.raises(InputError, match="extra holds temperature, n, which Podium sets itself"):
+        EndpointModel("small", "m", extra={"temperature": 0, "n": 2, "top_k": 1})
+    shaped = Prompt(
+        "solver", "x", lambda: (Message("user", "x"),), tools=(WEATHER,), response_schema={"type": "object"}
+    )
+
+    async def everything() -> set[str]:
+        async with endpoint(vllm=True) as (server, model):
+            await complete(model, shaped, Sampling(seed=1))
+            return set(server.requests[0]) - {"head"}
+
+    assert asyncio.run(everything()) | {"max_completion_tokens", "n"} == set(SET_BY_PODIUM)
+
+
+def test_replies_that_lack_log_probs_are_not_those_of_who_asks_for_them() -> None:
+    settings: list[dict[str, Any]] = [{}, {"log_probs": True}, {"log_probs": True, "log_prob_kind": "processed"}]
+    settings += [{"vllm": True}, {"extra": {"a": 1}}]
+    made = [EndpointModel("small", "m", **given).identity for given in settings]
+    assert len(set(made)) == len(made)
 
 
 def test_an_endpoint_that_does_not_stream_is_understood() -> None:

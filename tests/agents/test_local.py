@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -182,6 +184,41 @@ def test_a_call_has_a_deadline(folder: Path) -> None:
     with pytest.raises(ModelUnreachable, match="no answer in"):
         asyncio.run(complete(model, prompt("x"), Sampling(max_tokens=50)))
     asyncio.run(model.close())
+
+
+LEAVE = """
+import atexit, asyncio, sys, threading
+from podium.agents.model import Prompt, complete
+from podium.protocols.record import Sampling
+from podium.protocols.task import Message
+
+def told():
+    names = [thread.name for thread in threading.enumerate() if thread.name.startswith("podium-model")]
+    print(started, names)
+
+atexit.register(told)  # what is registered later is called earlier, so this is called after the models' own
+from podium.agents.local import LocalModel
+
+async def main():
+    global started
+    model = LocalModel("tiny", sys.argv[1])
+    work = asyncio.ensure_future(complete(model, Prompt("a", "x", lambda: (Message("user", "x"),)), Sampling()))
+    await asyncio.sleep(0.2)
+    started = [thread.name for thread in threading.enumerate() if thread.name.startswith("podium-model")] != []
+    sys.exit(3)
+
+asyncio.run(main())
+"""
+
+
+def test_a_process_that_leaves_in_the_middle_waits_for_the_worker(folder: Path) -> None:
+    """Torch aborts the process (134) when the interpreter ends under a thread of it; not each time, so it is the
+    thread that is looked for.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", LEAVE, str(folder)], capture_output=True, text=True, check=False, timeout=50
+    )
+    assert (done.returncode, done.stdout.strip()) == (3, "True []"), done.stderr
 
 
 def test_characters_per_token_are_counted(model: LocalModel) -> None:

@@ -30,6 +30,7 @@ def team(
     shares: Mapping[str, Mapping[str, Any]] | None = None,
     timeouts: Mapping[str, float] | None = None,
     retry: Mapping[str, Any] | None = None,
+    topology: Mapping[str, Any] | None = None,
     **more: Any,
 ) -> Team:
     """A team with one agent per model, of the same name.
@@ -53,6 +54,7 @@ def team(
             "coordinator": {"kind": kind, **more},
             "budget": budget or {},
             "retry": retry or {"attempts": 1},
+            "topology": topology or {"kind": "star"},
         }
     )
     return Team(spec, models, coordinator=coordinator, journal=journal)

@@ -54,6 +54,19 @@ def test_a_team_keeps_its_runs_by_itself(journal: Journal) -> None:
     again.close()
 
 
+def test_who_might_be_shown_whose_messages_is_kept_where_not_all_might(journal: Journal) -> None:
+    edges = ("ann", "ann"), ("ann", "bob"), ("bob", "bob")
+    for kind, expected in (("star", None), ("full", None), ("chain", edges)):
+        with team({"ann": scripted("a"), "bob": scripted("b")}, journal=journal, topology={"kind": kind}) as desk:
+            result = desk.run("task")
+            again = Journal(journal.url)
+            assert again.load(result.run).edges == expected
+            run = saved(result, 1.0, desk.orchestrator.topology.edges)
+            again.save(run)
+            assert again.load(result.run) == run == from_json(to_json(run))
+            again.close()
+
+
 def test_the_newest_come_first_and_are_counted(journal: Journal) -> None:
     for number in range(5):
         journal.save(kept(f"r{number}", started=float(number)))
@@ -112,11 +125,11 @@ def test_what_cannot_be_written_is_a_run_error(journal: Journal) -> None:
     assert not journal.entries()
 
 
-def test_a_run_of_before_seeds_were_kept_is_read() -> None:
+def test_a_run_of_before_seeds_and_topologies_were_kept_is_read() -> None:
     now = to_json(kept("r"))
-    before = now.replace(b'"seed":null,', b"")
-    assert before != now
-    assert from_json(before).seed is None
+    before = now.replace(b'"seed":null,', b"").replace(b'"edges":null,', b"")
+    assert len(before) == len(now) - 25
+    assert (from_json(before).seed, from_json(before).edges) == (None, None)
 
 
 def test_another_form_is_refused() -> None:

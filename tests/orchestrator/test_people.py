@@ -530,7 +530,7 @@ def test_whoever_watches_a_run_hears_the_question() -> None:
         team = person_team()
         heard: list[Event] = []
         async with team:
-            async for event in team.stream("how much?"):
+            async for event in team.astream("how much?"):
                 heard.append(event)
                 if isinstance(event, Asked):
                     await asyncio.sleep(0.05)

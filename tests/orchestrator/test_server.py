@@ -392,7 +392,7 @@ def test_a_long_silence_opens_the_stream_and_keeps_it_alive() -> None:
 
     async def events() -> list[str]:
         stream = answer_events(
-            desk.stream("task"),
+            desk.astream("task"),
             model="desk",
             created=1,
             fingerprint="f",

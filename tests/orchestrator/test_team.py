@@ -104,7 +104,7 @@ def test_a_stream_begins_with_started_and_ends_with_ended() -> None:
     desk = team({"ann": scripted("a plan"), "bob": scripted("forty two", pace=1000)})
 
     async def events() -> list[Event]:
-        return [event async for event in desk.stream("task")]
+        return [event async for event in desk.astream("task")]
 
     seen = asyncio.run(events())
     assert isinstance(seen[0], Started)
@@ -121,7 +121,7 @@ def test_leaving_a_stream_early_cancels_the_run_and_keeps_it(tmp_path: Path) -> 
     desk = team({"ann": scripted("a plan"), "bob": model}, journal=kept)
 
     async def leave() -> None:
-        stream = desk.stream("task")
+        stream = desk.astream("task")
         async for event in stream:
             if isinstance(event, Piece) and event.answer:
                 break
@@ -136,11 +136,45 @@ def test_leaving_a_stream_early_cancels_the_run_and_keeps_it(tmp_path: Path) -> 
     kept.close()
 
 
+def test_a_plain_stream_has_the_same_events() -> None:
+    with team({"ann": scripted("a plan"), "bob": scripted("forty two", pace=1000)}) as desk:
+        heard: list[Event] = []
+        seen = list(desk.stream("task", seed=3))
+        desk.run("task", seed=3, emit=heard.append)
+    assert isinstance(seen[-1], Ended)
+    assert seen[-1].result.answer == "forty two"
+    assert [type(event) for event in heard] == [type(event) for event in seen]
+
+
+def test_leaving_a_plain_stream_early_cancels_the_run() -> None:
+    model = Gated("forty two")
+    with team({"ann": scripted("a plan"), "bob": model}) as desk:
+        for event in desk.stream("task"):
+            if isinstance(event, Piece) and event.answer:
+                break
+        assert (model.started, model.finished, model.closed) == (1, 0, 1)
+
+
+def test_a_plain_stream_that_fails_raises_what_the_run_raises() -> None:
+    with team({"ann": scripted(ModelError("out of order"))}) as desk, pytest.raises(ModelError, match="out of order"):
+        list(desk.stream("task"))
+
+
+def test_a_plain_stream_in_an_event_loop_names_the_other_form() -> None:
+    desk = team({"ann": scripted("a plan")})
+
+    async def events() -> None:
+        list(desk.stream("task"))
+
+    with pytest.raises(RuntimeError, match="astream"):
+        asyncio.run(events())
+
+
 def test_a_stream_of_a_run_that_fails_raises_what_the_run_raises() -> None:
     desk = team({"ann": scripted(ModelError("out of order"))})
 
     async def events() -> None:
-        async for _ in desk.stream("task"):
+        async for _ in desk.astream("task"):
             pass
 
     with pytest.raises(ModelError, match="out of order"):

@@ -42,6 +42,7 @@ coordinator: {kind: single, agent: coder}
 budget: {tokens: 8000, calls: 12}
 """
 
+MODEL = "    model: Qwen/Qwen3-4B"
 COORDINATOR = "coordinator: {kind: single, agent: coder}"
 STAR = "topology: {kind: star}"
 
@@ -67,7 +68,8 @@ BROKEN: list[tuple[str, str, int, tuple[str, ...]]] = [
     ("provider: scripted, ", "", 9, ('models.script: the key "provider" is missing; allowed: human, ',)),
     (COORDINATOR, "coordinator: {kind: moa}", 18, ('coordinator: the key "aggregator" is missing',)),
     (COORDINATOR, "coordinator: {kind: moa, agent: x}", 18, ('unknown key "agent"', "layers", 'mean "agents"?')),
-    (COORDINATOR, "coordinator: {kind: llm, model: smal}", 18, ("there is no model", 'did you mean "small"?')),
+    (COORDINATOR, "coordinator: {kind: llm_selector, model: smal}", 18, ("there is no model", 'mean "small"?')),
+    (COORDINATOR, "coordinator: {kind: llm, model: small}", 18, ('unknown kind; found "llm"; allowed: debate, ',)),
     (COORDINATOR, "", 1, ('"coordinator" is missing; write coordinator: {kind: debate | ', "who decides which")),
     (COORDINATOR, "coordinator: {kind: pipeline}", 18, ("is missing; write steps: [{agent: TEXT}, ...] (the steps",)),
     (COORDINATOR, "coordinator: {kind: debate, agents: []}", 18, ("coordinator.agents: needs at least 1 entry",)),
@@ -107,7 +109,8 @@ BROKEN: list[tuple[str, str, int, tuple[str, ...]]] = [
     ("name: desk", "name: my desk", 1, ("name: not in the form", 'found "my desk"', "letters, digits")),
     ("name: desk", "name: 5", 1, ("name: expected a text", "found 5")),
     ("name: desk", "name: desk\nagent: {}", 2, ('agent: unknown key "agent"', 'did you mean "agents"?')),
-    ("name: desk", "name: desk\nbus: amqp://x", 2, ("bus: not in the form", "mqtt://")),
+    ("name: desk", "name: desk\nbus: amqp://x", 2, ('not one of the choices; found "amqp://x"', "allowed: memory://")),
+    ("name: desk", "name: desk\nbus: mqtt://host:1883", 2, ("bus: not one of the choices", "allowed: memory://")),
     ("name: desk", "name: desk\njournal: runs.db", 2, ("journal: not in the form", "sqlite:///FILE")),
     ("http://localhost:8000/v1", "localhost", 5, ("models.small.base_url", 'found "localhost"', "http://")),
     ("http://localhost:8000/v1", "ftp://me:pass99word@h/v1", 5, ('found "ftp://***@h/v1"',)),
@@ -121,7 +124,29 @@ BROKEN: list[tuple[str, str, int, tuple[str, ...]]] = [
     ("price: {input: 0.1, output: 0.4}", "price: 3", 8, ("models.small.price: expected a mapping",)),
     ("replies: [a, b]", "replies: 3", 9, ("models.script.replies: expected a list or a mapping",)),
     ("replies: [a, b]", "replies: {a: [x]}", 9, ("models.script.replies.a: expected a text",)),
-    ("provider: scripted", "provider: scripted, trainable: true", 9, ("models.script.trainable", "no token ids")),
+    ("provider: scripted", "provider: scripted, log_probs: true", 9, ('unknown key "log_probs"',)),
+    (
+        MODEL,
+        f"{MODEL}\n    log_prob_kind: processed",
+        7,
+        ("small.log_prob_kind: this model is not asked", "log_probs: t"),
+    ),
+    (MODEL, f"{MODEL}\n    log_prob_kind: cooked", 7, ("log_prob_kind: not one of the choices", "raw, processed")),
+    (MODEL, f"{MODEL}\n    log_probs: yes", 7, ("small.log_probs: expected true or false",)),
+    (
+        MODEL,
+        f"{MODEL}\n    extra: {{top_k: 1, seed: 3}}",
+        7,
+        ("small.extra.seed: Podium sets this field of a request",),
+    ),
+    (
+        MODEL,
+        f"{MODEL}\n    extra: {{logprobs: true}}",
+        7,
+        ("extra.logprobs: ", "allowed: log_probs: true beside extra"),
+    ),
+    (MODEL, f"{MODEL}\n    extra: {{top_k: .inf}}", 7, ("small.extra: a request cannot hold .inf",)),
+    (MODEL, f"{MODEL}\n    extra: low", 7, ("small.extra: expected a mapping", 'found "low"')),
     ("  script: {", "  my script: {", 9, ('"my script" is not a usable name',)),
     ("  script: {provider: scripted, replies: [a, b]}", "  script:", 9, ("models.script: expected a mapping",)),
     ("replies: [a, b]", "replies: []", 9, ("models.script.replies",)),
@@ -201,6 +226,16 @@ def test_a_key_is_never_printed_dumped_or_digested(monkeypatch: pytest.MonkeyPat
 
 def test_a_key_written_into_the_file_is_masked_too() -> None:
     told = problems(GOOD.replace('api_key: "${DESK_KEY:-none}"', f"api_key: [{SECRET}]"))
+    assert SECRET not in " ".join(told)
+
+
+def test_what_a_request_holds_is_part_of_the_digest_and_is_masked_like_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DESK_KEY", SECRET)
+    asked = [f"{MODEL}\n    {line}" for line in ("extra: {top_k: 1}", "extra: {top_k: 2}", "log_probs: true")]
+    assert len({parse_team(GOOD.replace(MODEL, model)).digest for model in (MODEL, *asked)}) == 4
+    fields = 'extra: {password: .inf, seed: "${DESK_KEY}", token: [x, .nan], name: "${DESK_KEY}"}'
+    told = problems(GOOD.replace(MODEL, f"{MODEL}\n    {fields}"))
+    assert len(told) == 2
     assert SECRET not in " ".join(told)
 
 

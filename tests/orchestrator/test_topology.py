@@ -16,6 +16,7 @@ def test_star_and_full_show_everybody_to_everybody() -> None:
     for kind in ("star", "full"):
         topology = Topology(TopologySpec(kind=kind), NAMES)
         assert all(topology.who_may_see(name) == frozenset(NAMES) for name in NAMES)
+        assert topology.edges is None
     assert Topology.full(NAMES).who_may_see("a") == frozenset(NAMES)
 
 
@@ -25,6 +26,8 @@ def test_chain_shows_the_one_before() -> None:
     assert topology.who_may_see("b") == {"a", "b"}
     assert topology.who_may_see("c") == {"b", "c"}
     assert topology.viewers("a") == {"a", "b"}
+    assert topology.edges == (("a", "a"), ("a", "b"), ("b", "b"), ("b", "c"), ("c", "c"))
+    assert Topology(TopologySpec(kind="chain"), ["a"]).edges is None
 
 
 def test_edges_are_directed() -> None:
@@ -60,3 +63,4 @@ def test_viewers_and_seen_are_two_sides_of_one_graph(edges: set[tuple[str, str]]
             assert topology.may_see(viewer, author) is expected
             assert (author in topology.who_may_see(viewer)) is expected
             assert (viewer in topology.viewers(author)) is expected
+            assert (topology.edges is None or (author, viewer) in topology.edges) is expected

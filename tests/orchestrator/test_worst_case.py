@@ -174,7 +174,6 @@ def test_every_coordinator_is_put_in_words() -> None:
         "random",
         "pipeline, steps: [{agent: a, samples: 2}]",
         "learned, policy: p, preference: 0.5",
-        "llm, model: m",
     ]
     told = [in_words(team(f"{{kind: {kind}}}").coordinator, ["a", "b", "c"]) for kind in kinds]
     assert len(set(told)) == len(kinds)

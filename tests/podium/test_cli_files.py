@@ -245,7 +245,9 @@ def test_plan_draws_the_team_and_its_worst_case(team: Path) -> None:
 
 
 @pytest.mark.parametrize("topology", ["{kind: star}", "{kind: chain}", "{kind: full}"])
-@pytest.mark.parametrize("coordinator", ["{kind: learned, policy: p}", "{kind: llm, model: small}", "{kind: vote}"])
+@pytest.mark.parametrize(
+    "coordinator", ["{kind: learned, policy: p}", "{kind: llm_selector, model: small}", "{kind: vote}"]
+)
 def test_plan_works_for_every_shape(team: Path, topology: str, coordinator: str) -> None:
     text = TEAM.replace("{edges: [[planner, coder]]}", topology).replace("{kind: sequential}", coordinator)
     for budget in ("{tokens: 9000, calls: 5}", "{tokens: null, calls: null, seconds: null}", "{tokens: 600}"):

@@ -105,7 +105,8 @@ def test_a_run_without_a_terminal_says_how_it_is_answered() -> None:
         assert (refused.returncode, said in refused.stderr) == (2, True), refused.stderr
     assert "no question of run beef waits" in podium("runs", "answer", "beef", "13").stderr
     answered = podium("runs", "answer", question["run"][:5], "make it 13")
-    assert answered.stderr == f"run {question['run']}: answered boss\n"
+    assert answered.stderr == f"run {question['run']}: answered boss, who asked: how much? ann: I say 12\n"
+    assert answered.stdout == ""
     out, err = run.communicate(timeout=30)
     assert (run.returncode, out) == (0, "make it 13\n")
     how = f'answer it with: podium runs answer {question["run"]} --question {question["id"]} "TEXT"\n'

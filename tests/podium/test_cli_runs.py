@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from podium.cli import app
 from podium.orchestrator.journal import Journal
 from podium.orchestrator.run_log import RunLog
+from podium.protocols.people import Question
 from tests.orchestrator.journal.runs import beginning, ending, step
 
 WORKED = "aaaa00000001"
@@ -80,6 +81,31 @@ def test_an_export_is_what_was_written(url: str, tmp_path: Path) -> None:
     assert (saved.exit_code, saved.stdout) == (0, "")
     assert (tmp_path / "run.jsonl").read_bytes() == printed.stdout_bytes
     assert [json.loads(line)["kind"] for line in printed.stdout.splitlines()][-1] == "end"
+
+
+def test_an_answer_tells_who_asked_what(url: str) -> None:
+    journal = Journal(url)
+    journal.ask(Question(CUT_OFF, "c1", "ann", "ann wants to use shop:order:\n\n\x1b[2J{'what': 'tea'}", approval=True))
+    journal.ask(Question(CUT_OFF, "c2", "bob", "of which " + "very " * 50 + "many?"))
+    journal.close()
+    said = podium("answer", CUT_OFF, "--question", "c1", "--no", "too dear")
+    told = f"run {CUT_OFF}: said no to: ann wants to use shop:order: �[2J{{'what': 'tea'}}\n"
+    assert (said.exit_code, said.stdout, said.stderr) == (0, "", told)
+    answered = podium("answer", CUT_OFF, "the blue one", "--json")
+    assert (answered.exit_code, answered.stderr) == (0, "")
+    data = json.loads(answered.stdout)
+    assert (data["run"], data["id"], data["agent"], data["approval"]) == (CUT_OFF, "c2", "bob", False)
+    assert (data["text"][:8], data["answer"], data["approved"]) == ("of which", "the blue one", None)
+
+
+def test_a_long_question_is_told_in_short(url: str) -> None:
+    journal = Journal(url)
+    journal.ask(Question(CUT_OFF, "c2", "bob", "of which " + "very " * 50 + "many?"))
+    journal.close()
+    said = podium("answer", CUT_OFF, "all")
+    assert said.stderr.startswith(f"run {CUT_OFF}: answered bob, who asked: of which very very ")
+    assert said.stderr.endswith(" ...\n")
+    assert len(said.stderr) < 150
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from podium.cli import app
 from podium.orchestrator.learned import Policy, save_policy
 from podium.orchestrator.learned.options import Options
 from podium.protocols.pool import read_pool
+from podium.training.evaluate import evaluate
 from tests.training.school import question, school, training
 
 RUNNER = CliRunner()
@@ -63,6 +64,40 @@ def test_eval(tmp_path: Path) -> None:
     assert "solves 100%" in table.stdout
 
 
+def test_what_eval_keeps_is_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    team, spec = school(tmp_path), "recorded:pool.jsonl"
+    fitted = ["best_single", "best_self_consistency", "best_pipeline", "skill_table"]
+    asked = ["eval", "team.yaml", "--tasks", f"{spec}?split=test", "--fit", f"{spec}?split=train"]
+    done = podium(*asked, "--coordinators", ",".join(["vote", *fitted]), "--keep", "kept")
+    assert done.exit_code == 0, done.output
+    told = [f"{name}: to serve it, put the line of kept/{name}.yaml into team.yaml" for name in fitted]
+    assert done.stdout.splitlines()[-4:] == told
+    again = json.loads(podium(*asked, "--coordinators", ",".join(fitted), "--keep", "kept", "--json").stdout)
+    assert list(again["kept"]) == fitted
+    prompt, reference = question(1)
+    said = dict[str, str]()
+    for name, row in zip(fitted, again["rows"], strict=True):
+        line = Path("kept", f"{name}.yaml").read_text().splitlines()[-1]
+        plain = team.read_text().splitlines()
+        team.write_text("\n".join([line if each.startswith("coordinator:") else each for each in plain]) + "\n")
+        assert podium("validate", "team.yaml").exit_code == 0
+        own = json.loads(podium(*asked, "--json").stdout)["rows"][0]
+        figures = ("score", "low", "high", "tokens", "calls", "dollars")
+        assert [own[each] for each in figures] == [row[each] for each in figures]
+        ran = podium("run", "team.yaml", prompt, "--no-journal", "--quiet")
+        assert ran.exit_code == 0, ran.output
+        said[name] = ran.stdout.strip()
+    assert set(said.values()) <= {reference, "0"}
+    assert said["skill_table"] == reference
+    refused = podium(*asked, "--coordinators", "own,vote", "--keep", "kept")
+    assert (refused.exit_code, len(refused.stderr.splitlines())) == (2, 1)
+    assert "keep kept: nothing is fitted in own, vote; what can be kept is best_single, " in refused.stderr
+    nowhere = podium(*asked, "--coordinators", "best_single", "--keep", "/proc/kept")
+    assert (nowhere.exit_code, len(nowhere.stderr.splitlines())) == (2, 1)
+    assert "keep /proc/kept: nothing can be written there: " in nowhere.stderr
+
+
 def test_eval_in_a_pipe_says_what_it_does_and_keeps_what_it_measured(tmp_path: Path) -> None:
     team, spec = school(tmp_path), f"recorded:{tmp_path}/pool.jsonl"
     names = "single?agent=adder,vote"
@@ -110,6 +145,61 @@ def test_record(tmp_path: Path) -> None:
     assert capped.exit_code == 1
     assert "raise --dollars" in capped.stderr
     assert podium(*asked, "--force", "--dollars", 0).exit_code == 2
+
+
+def test_record_as_json(tmp_path: Path) -> None:
+    team, pool = school(tmp_path), tmp_path / "made.jsonl"
+    asked = ("record", team, "--tasks", f"recorded:{tmp_path}/pool.jsonl", "-o", pool, "--json")
+    part = podium(*asked, "--dollars", 0.002)  # the worst case of a call is about 0.001
+    told = json.loads(part.stdout)
+    assert part.exit_code == 1
+    assert (told["complete"], told["asked"]) == (False, 40)
+    assert 0 < told["tasks"] < 40
+    assert f"held {told['tasks']} of 40 tasks" in told["why"]
+    assert told["why"] in part.stderr
+    done = podium(*asked)
+    assert done.exit_code == 0
+    spent = json.loads(done.stdout)
+    assert spent["dollars"] + told["dollars"] == pytest.approx(40 * 80e-6)
+    assert {key: spent[key] for key in ("output", "replies", "agents", "tasks", "complete", "why", "judged")} == {
+        "output": str(pool),
+        "replies": f"{pool}.replies",
+        "agents": ["adder", "timer"],
+        "tasks": 40,
+        "complete": True,
+        "why": "",
+        "judged": {},
+    }
+    assert "spent $" in done.stderr
+
+
+def test_demo_as_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from podium.training.demo import Shown
+
+    team, spec = school(tmp_path), f"recorded:{tmp_path}/pool.jsonl"
+    evaluation = evaluate(team, spec, ["single?agent=adder"], limit=4)
+    finished = True
+
+    async def demonstrated(folder: Path, **_: object) -> Shown | None:
+        return Shown(folder, evaluation, ["It is better."], "How much?") if finished else None
+
+    monkeypatch.setattr("podium.training.demo.demonstrate", demonstrated)
+    done = podium("demo", "--folder", tmp_path / "demo", "--json")
+    told = json.loads(done.stdout)
+    assert (done.exit_code, told["finished"], told["folder"]) == (0, True, f"{tmp_path}/demo")
+    assert (told["team"], told["policy"]) == (f"{tmp_path}/demo/team.yaml", f"{tmp_path}/demo/policy")
+    assert told["plots"] == [f"{tmp_path}/demo/comparison.png", f"{tmp_path}/demo/training.png"]
+    assert told["evaluation"]["rows"][0]["name"] == "single?agent=adder"
+    assert (told["verdicts"], told["example"]) == (["It is better."], "How much?")
+    words = podium("demo", "--folder", tmp_path / "demo")
+    assert words.exit_code == 0
+    for line in ("Five tiny language models", "It is better.", f"podium serve {tmp_path}/demo/team.yaml"):
+        assert line in words.stdout
+    finished = False
+    stopped = podium("demo", "--folder", tmp_path / "demo", "--json")
+    assert stopped.exit_code == 1
+    assert json.loads(stopped.stdout) == {"folder": f"{tmp_path}/demo", "finished": False}
+    assert "the same command goes on" in podium("demo", "--folder", tmp_path / "demo").stdout
 
 
 def test_training_that_fails_exits_with_one(tmp_path: Path) -> None:

@@ -4,9 +4,8 @@ Built from a copy of the tree, because setuptools leaves `build/` behind and wou
 next wheel. Both ways to a wheel are taken, from the tree and from the sdist: the four top-level folders are links in
 `podium/`, and a link that survives one way could be lost on the other.
 
-The wheel is installed into a fresh environment without its dependencies. They are made visible by a .pth file that
-appends this environment's site-packages to the path. Python reads .pth files only in site-packages folders of its own,
-so those found there, among them the one of an editable install that leads to this checkout, have no effect.
+The wheel is installed into a fresh environment with what it says it needs and nothing else, so that a dependency which
+is not declared shows. That needs a package index.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ import os
 import shutil
 import subprocess
 import sys
-import sysconfig
 import tarfile
 import venv
 import zipfile
@@ -30,6 +28,14 @@ from podium.version import VERSION
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("protocols", "agents", "orchestrator", "training")
 CACHES = shutil.ignore_patterns("__pycache__", "*.pyc")
+
+EXTRAS = {
+    "serve": ["serve", "team.yaml", "--port", "0"],
+    "telemetry": ["run", "team.yaml", "What is 17 + 25?", "--no-journal", "--trace", "console"],
+    "train": ["demo"],
+    "local": ["run", "local.yaml", "What is 17 + 25?", "--no-journal"],
+}
+"""A command that needs what is not installed, by the extra that brings it."""
 
 TEAM = """\
 name: desk
@@ -101,9 +107,7 @@ def python(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
     venv.create(home, with_pip=False, symlinks=True)
     python = home / "bin" / "python"
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", str(python)]
-    said([*pip, "install", "--quiet", "--no-deps", "--no-index", "--no-compile", str(built.direct)], home)
-    packages = next(home.glob("lib/python*/site-packages"))
-    (packages / "dependencies.pth").write_text(f"{sysconfig.get_path('purelib')}\n{sysconfig.get_path('platlib')}\n")
+    said([*pip, "install", "--quiet", "--no-compile", str(built.direct)], home)
     return python
 
 
@@ -139,3 +143,31 @@ def test_the_command_is_installed(python: Path, tmp_path: Path) -> None:
     (tmp_path / "team.yaml").write_text(TEAM)
     command = [str(python.with_name("podium")), "run", "team.yaml", "What is 17 + 25?", "--json", "--no-journal"]
     assert json.loads(said(command, tmp_path))["answer"] == "17 + 25 is 42."
+
+
+@pytest.mark.timeout(300)
+def test_a_team_is_compared_and_recorded_without_extras(python: Path, tmp_path: Path) -> None:
+    (tmp_path / "team.yaml").write_text(TEAM)
+    (tmp_path / "tasks.jsonl").write_text('{"prompt": "What is 17 + 25?", "reference": "42"}\n')
+    podium, tasks = str(python.with_name("podium")), ["team.yaml", "--tasks", "jsonl:tasks.jsonl?verifier=numeric"]
+    rows = json.loads(said([podium, "eval", *tasks, "--coordinators", "own,vote,oracle", "--json"], tmp_path))["rows"]
+    assert [row["score"] for row in rows] == [1, 1, 1]
+    said([podium, "record", *tasks, "-o", "desk.jsonl"], tmp_path)
+    assert (tmp_path / "desk.jsonl").exists()
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("extra", EXTRAS)
+def test_what_needs_an_extra_says_which(python: Path, tmp_path: Path, extra: str) -> None:
+    (tmp_path / "team.yaml").write_text(TEAM)
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "config.json").write_text("{}")
+    local = TEAM.replace(
+        '{provider: scripted, replies: {"17": "17 + 25 is 42."}}', "{provider: transformers, model: ./weights}"
+    )
+    (tmp_path / "local.yaml").write_text(local)
+    command = [str(python.with_name("podium")), *EXTRAS[extra]]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    assert done.stderr.endswith(f'install it with: pip install "podium[{extra}]"\n')
+    assert done.stderr.count("\n") == 1

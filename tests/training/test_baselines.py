@@ -145,6 +145,38 @@ def test_an_unsolvable_task_still_gets_steps() -> None:
     assert len(search.oracle.best[impossible.messages]) >= 1
 
 
+def thrice(number: int) -> Task:
+    """A task that only adding three times solves."""
+    right = str(number + 3)
+    return Task(f"thrice-{number}", (Message("user", f"After {number}?"),), lambda text: Verdict(0.0, text == right))
+
+
+def test_the_oracle_searches_as_deep_as_the_action_space_goes() -> None:
+    work = [thrice(number) for number in range(10, 14)]
+    shallow = do(lambda run: find_oracle(run, work, NAMES, samples=(1,)))
+    assert (shallow.solved, shallow.steps, shallow.longer) == (0.0, 2, 0)
+    deep = do(lambda run: find_oracle(run, work, NAMES, samples=(1,), max_len=5))
+    assert deep.solved == 1.0
+    assert set(deep.oracle.best.values()) == {(Step("adder"),) * 3}
+    results = asyncio.run(Rollouts(crew().led_by(deep.oracle)).run(None, work, seeds=[0]))
+    assert all(each.task.score(each.answer).passed for each in results)
+
+
+def test_the_oracle_stops_when_longer_routes_cost_too_much() -> None:
+    never = Task("no", (Message("user", "Add one to 5"),), lambda answer: Verdict(0.0, False))
+    counting = Counting(crew())
+    search = asyncio.run(find_oracle(counting, [never], NAMES, samples=(1, 3), max_len=200))
+    short = 6 + 6 * 6
+    assert (search.steps, search.longer, search.runs) == (2, short // 2, counting.runs)
+    assert counting.runs == short + short // 2
+    whole = do(lambda run: find_oracle(run, [never], ["adder"], samples=(1, 3), max_len=3))
+    assert (whole.steps, whole.longer, whole.runs) == (2, 3, 9)
+    one = do(lambda run: find_oracle(run, [never], ["adder"], samples=(1,), max_len=4))
+    assert (one.steps, one.longer, one.runs) == (3, 0, 3)
+    alone = do(lambda run: find_oracle(run, [never], NAMES, samples=(1,), max_len=1))
+    assert (alone.steps, alone.longer, alone.runs) == (1, 0, 3)
+
+
 def test_the_skill_table_learns_who_is_good_at_what(tmp_path: Any) -> None:
     table = do(lambda run: fit_skill_table(run, tasks(40), skills=3, passes=4, batch=24, cost_weight=1000.0))
     held_out = tasks(30, start=500)

@@ -20,7 +20,7 @@ from podium.training.candidates import Fitting, resolve
 from podium.training.comparison import NAMES, ORACLE, TRAINED, compare, verdicts
 from podium.training.evaluate import Evaluation, evaluate, tasks_of
 from podium.training.learn import train
-from podium.training.recording import record
+from podium.training.recording import arecord
 from tests.orchestrator.teams import team as team_of
 from tests.training.school import models, question, school, task, training
 
@@ -72,6 +72,16 @@ def test_what_is_fitted_has_the_action_space_of_the_policy_beside_it(
     assert [(each["max_len"], each["samples"]) for each in asked] == [(1, (1, 3)), (2, (1, 3, 5))]
     tokens = {row.name: row.tokens for row in beside.rows}
     assert tokens["best_self_consistency"] == pytest.approx(max(30, tokens[names[1]]), abs=15)
+
+
+def test_the_oracle_has_the_action_space_of_the_policy_beside_it(tmp_path: Path, file: Path) -> None:
+    options = Options(samples=(1,), context=("task",), max_steps=9)
+    save_policy(Policy.fresh(options, ("adder", "timer")), tmp_path / "policy")
+    (tmp_path / "odd.jsonl").write_text(json.dumps({"prompt": question(1)[0], "reference": "never"}) + "\n")
+    names = [f"learned:{tmp_path}/policy", "oracle"]
+    found = evaluate(file, f"jsonl:{tmp_path}/odd.jsonl", names)
+    tried = "all routes of up to 2 steps and 3 longer ones"
+    assert found.details["oracle"] == f"solves 0% with 9 runs; for the others it tried {tried}"
 
 
 def test_fitted_candidates(tmp_path: Path, file: Path) -> None:
@@ -185,7 +195,7 @@ def test_the_comparison(tmp_path: Path, file: Path) -> None:
 def recorded(folder: Path, count: int = 12, **more: Any) -> Any:
     desk = team_of(models(say=more.pop("say", None)))
     with desk:
-        return desk.wait(record(desk, [task(number) for number in range(count)], folder / "made.jsonl.gz", **more))
+        return desk.wait(arecord(desk, [task(number) for number in range(count)], folder / "made.jsonl.gz", **more))
 
 
 def test_a_recorded_pool_is_trained_and_evaluated_on(tmp_path: Path) -> None:

@@ -20,14 +20,14 @@ from podium.agents.model import Price
 from podium.agents.reply_cache import CachedModel
 from podium.agents.scripted import ScriptedModel
 from podium.cli import app
-from podium.protocols.pool import read_pool
+from podium.protocols.pool import read_pool, write_pool
 from podium.training.checkpoint import Checkpoint, read_checkpoint
 from podium.training.judges import TeamJudges
 from podium.training.rollouts import Cap, Patient
 from podium.training.tasks.judge import AT_ONCE, Judge
 from podium.training.tasks.spec import load_tasks
 from tests.agents.endpoint_server import USAGE, Server, chunk
-from tests.training.school import question, school, training
+from tests.training.school import pool, question, school, training
 
 RUNNER = CliRunner()
 VERDICT = 11 * 1e-6 + 3 * 10e-6
@@ -258,14 +258,23 @@ def test_train_pays_its_judge_once(tmp_path: Path, bench: Bench) -> None:
 def test_an_interrupted_training_asks_its_judge_nothing_more(
     tmp_path: Path, bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = training(tmp_path, tasks={"train": JUDGED}, iterations=50, evaluate_every=50)
-    judged(tmp_path, bench)
-    bench.slow = 0.2
-    bench.turns = [_nothing] * 40 + [_interrupt]  # more than are asked at once
-    monkeypatch.setattr("podium.training.plots.training_curves", lambda *_, **__: time.sleep(1.5))  # pyright: ignore
+    count = 60  # each has two replies, about which the judge is asked: far more than at once
+    settings: dict[str, Any] = {"tasks_per_iteration": count, "iterations": 50, "evaluate_every": 50}
+    file = training(tmp_path, tasks={"train": JUDGED, "validation": 0}, **settings)
+    write_pool(pool(count), tmp_path / "pool.jsonl")
+    judged(tmp_path, bench, count)
+    bench.slow = 0.7
+    bench.turns = [_nothing] * (AT_ONCE - 1) + [_interrupt]
+    drawn: list[int] = []
+
+    def draw(*_: object, **__: object) -> None:
+        time.sleep(2 * bench.slow)  # long enough for a judge that nobody has closed
+        drawn.append(len(bench.requests))
+
+    monkeypatch.setattr("podium.training.plots.training_curves", draw)
     done = podium("train", file)
     assert done.exit_code == 1
-    assert len(bench.requests) <= 41 + AT_ONCE
+    assert AT_ONCE <= drawn[0] < 2 * AT_ONCE
 
 
 def test_the_cap_of_a_training_holds_its_judge(tmp_path: Path, bench: Bench) -> None:

@@ -101,6 +101,12 @@ def test_a_lucky_streak_in_a_rare_skill_does_not_outweigh_experience() -> None:
     assert authors(crew().run(SkillTable(SKILLS, arms), WORDS)) == ["speller"]
 
 
+def test_the_order_of_its_arms_means_nothing() -> None:
+    arms = [(Key(skill, 0, "adder", 1), Arm(Tally(3, 1, 1 / 3 * skill**2))) for skill in range(12)]
+    one, other = (SkillTable(SKILLS, dict(each), cost_weight=1.0) for each in (arms, arms[::-1]))
+    assert crew().run(one, SUMS).decisions[0].reasons == crew().run(other, SUMS).decisions[0].reasons
+
+
 def test_with_outcomes_leaves_the_old_table_alone() -> None:
     key, old = Key(0, 0, "adder", 1), SkillTable()
     new = old.with_outcomes([(key, "own", True, 0.5), (key, "own", False, 0.5), (key, "after", True, 2.0)])

@@ -151,6 +151,16 @@ def test_numbers_that_json_or_msgspec_does_not_know_are_kept(reason: float) -> N
     assert again == replace(given, reasons={"value": float(reason)})
 
 
+def test_a_head_of_before_the_topology_was_kept_is_read() -> None:
+    before = Head("r", "desk", (Message("user", "?"),), 1.0)
+    kind, written = encode(before)
+    assert "edges" not in written
+    assert decode(kind, 1, written) == before
+    assert saved_run([before]).edges is None
+    now = replace(before, edges=(("ann", "ann"), ("ann", "bob"), ("bob", "bob")))
+    assert entries_of(saved_run([now]))[0] == now
+
+
 def test_a_seed_may_have_more_than_64_bits() -> None:
     given = Head("r", "desk", (Message("user", "?"),), 1.0, seed=2**70)
     assert decode("head", 1, encode(given)[1]) == given
@@ -237,6 +247,8 @@ heads = st.builds(
     maybe(st.sampled_from(["sample", "greedy"])),
     maybe(number),
     maybe(st.builds(Limits, number, number, number, number)),
+    text,
+    maybe(some(st.tuples(text, text))),
 )
 ends = st.builds(End, st.sampled_from(["answered", "budget", "deadline", "cancelled", "failed"]), ids, usages, number)
 others = st.builds(Completed, text, calls, ids) | st.builds(Begun, text, text, text, text, ids)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -32,8 +33,8 @@ def through(xp: Any, w: Any, data: dict[str, Any]) -> dict[str, Any]:
     return found | {"belief": z, "transcript": h, "again": pick, "stop": stop}
 
 
-def random_data(kind: Any, runs: int = 5, agents: int = 4) -> dict[str, Any]:
-    draw = np.random.default_rng(3)
+def random_data(kind: Any, runs: int = 5, agents: int = 4, seed: int = 3) -> dict[str, Any]:
+    draw = np.random.default_rng(seed)
 
     def normal(*shape: int) -> Any:
         return draw.standard_normal(shape).astype(kind)
@@ -63,22 +64,53 @@ def random_data(kind: Any, runs: int = 5, agents: int = 4) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize(("kind", "tolerance"), [(np.float32, 2e-5), (np.float64, 1e-9)])
-def test_the_twins_are_equal(kind: Any, tolerance: float) -> None:
-    weights: dict[str, Any] = {name: weight.astype(kind) for name, weight in loud(names=("a", "b")).weights.items()}
-    data = random_data(kind)
-    numpy = through(np, weights, data)
-    twin = through(
-        torch,
-        {name: torch.from_numpy(weight) for name, weight in weights.items()},
-        {name: torch.from_numpy(array) for name, array in data.items()},
-    )
-    for name, found in numpy.items():
-        assert found.dtype == kind, name
-        far = found < network.FAR / 2  # logits of what is not there
-        np.testing.assert_array_equal(far, twin[name].numpy() < network.FAR / 2, err_msg=name)
-        kept = np.where(far, 0, found)
-        np.testing.assert_allclose(kept, np.where(far, 0, twin[name].numpy()), tolerance, tolerance, err_msg=name)
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Torch on one thread, as the trainer runs it; two would cut the long sum over a text in two."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def probabilities(found: dict[str, Any]) -> dict[str, Any]:
+    """What is drawn from: the first pick, a further one, each head of an agent's options, and the answer; float64."""
+    logits = {
+        "pick": np.concatenate((found["pick"], found["finish"][:, None]), -1),
+        "again": np.concatenate((found["again"], found["stop"][:, None]), -1),
+        "choose": found["choose"],
+    }
+    for name, (first, last) in WIDE.heads.spans().items():
+        logits[name] = found["options"][..., first:last]
+    powers = {name: np.exp(each.astype(float) - each.max(-1, keepdims=True)) for name, each in logits.items()}
+    return {name: each / each.sum(-1, keepdims=True) for name, each in powers.items()}
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("agents", [1, 2, 3, 4, 8])
+@pytest.mark.parametrize(("kind", "tolerance"), [(np.float32, 1e-6), (np.float64, 1e-12)])
+def test_the_twins_are_equal(kind: Any, tolerance: float, agents: int) -> None:
+    """To the tolerance, absolute for what is below 1 and relative above it; probabilities to half of it."""
+    for seed in range(8):
+        policy = loud(names=("a", "b"), seed=seed)
+        weights: dict[str, Any] = {name: weight.astype(kind) for name, weight in policy.weights.items()}
+        data = random_data(kind, agents=agents, seed=seed)
+        numpy = through(np, weights, data)
+        told = through(
+            torch,
+            {name: torch.from_numpy(weight) for name, weight in weights.items()},
+            {name: torch.from_numpy(array) for name, array in data.items()},
+        )
+        twin: dict[str, Any] = {name: array.numpy() for name, array in told.items()}
+        for name, found in numpy.items():
+            assert found.dtype == kind, name
+            far = found < network.FAR / 2  # logits of what is not there
+            np.testing.assert_array_equal(far, twin[name] < network.FAR / 2, err_msg=name)
+            kept, other = np.where(far, 0, found), np.where(far, 0, twin[name])
+            np.testing.assert_allclose(kept, other, tolerance, tolerance, err_msg=name)
+        others = probabilities(twin)
+        for name, found in probabilities(numpy).items():
+            np.testing.assert_allclose(found, others[name], 0, tolerance / 2, err_msg=name)
 
 
 def test_every_weight_matters() -> None:

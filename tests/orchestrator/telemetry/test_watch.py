@@ -85,7 +85,7 @@ async def test_a_run_inside_a_span_of_the_application_is_its_child() -> None:
     seen = watched({"ann": scripted("yes")})
     with seen.tracers.get_tracer("application").start_as_current_span("handle"):
         await seen.team.arun("how much?")
-        async for _ in seen.team.stream("how much?"):
+        async for _ in seen.team.astream("how much?"):
             pass
     seen.exporter.shutdown()
     names = [span.name for span in seen.exporter.get_finished_spans()]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,12 +18,46 @@ from podium.protocols.errors import InputError
 if TYPE_CHECKING:
     from podium.agents.model import Price
     from podium.orchestrator.team_file import TeamSpec
+    from podium.orchestrator.worst_case import WorstCase
     from podium.orchestrator.yaml_file import Check
 
-__all__ = ["located", "missing_files", "problems_beyond", "recorded_prices", "warnings"]
+__all__ = ["Checked", "located", "missing_files", "plan", "problems_beyond", "recorded_prices", "validate", "warnings"]
 
 ENDPOINTS = ("openai", "vllm", "scripted")
 """Providers whose calls are free only because nobody stated a price. A local model's may well be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A team file without problems. missing: files that it names and that may still be made; warnings: in words."""
+
+    team: TeamSpec
+    missing: list[str]
+    warnings: list[str]
+
+
+def validate(file: str | Path) -> Checked:
+    """Check a team file and what it names, without calling anything; tools of your own are imported.
+
+    Raises TeamFileError with every problem: in its text with file and line, and as data in its `problems`.
+    """
+    from podium.orchestrator.team_file import load_team
+
+    team = load_team(file, check=problems_beyond(Path(file)))
+    return Checked(team, missing_files(team), warnings(team))
+
+
+def plan(team: TeamSpec | str | Path, *, task_tokens: int | None = None) -> WorstCase:
+    """The most that one run of a team can use, worked out without calling anything.
+
+    team: its file, or what `Team.spec` holds. task_tokens: length of the task, 500 if unsaid.
+    """
+    from podium.orchestrator.team_file import TeamSpec, load_team
+    from podium.orchestrator.worst_case import TASK_TOKENS, worst_case
+
+    spec = team if isinstance(team, TeamSpec) else load_team(team)
+    tokens = TASK_TOKENS if task_tokens is None else task_tokens
+    return worst_case(spec, task_tokens=tokens, prices=recorded_prices(spec))
 
 
 def problems_beyond(file: Path) -> Check:
