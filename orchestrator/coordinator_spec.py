@@ -160,7 +160,7 @@ class PipelineStep(StrictModel):
 
 
 class PipelineSpec(StrictModel):
-    """A fixed list of steps; each sees what came before."""
+    """A fixed list of steps; each sees what came before, or the newest of it."""
 
     kind: Literal["pipeline"]
     """A fixed list of steps."""
@@ -168,6 +168,8 @@ class PipelineSpec(StrictModel):
     """The steps, in order."""
     finish: Literal["last", "vote"] = "last"
     """The answer: that of the last step, or the majority over all steps."""
+    shown: Literal["all", "last"] = "all"
+    """What each step is shown: all earlier replies, or the newest one."""
 
 
 class LearnedSpec(StrictModel):

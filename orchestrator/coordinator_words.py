@@ -46,10 +46,11 @@ def in_words(coordinator: CoordinatorSpec, agents: Sequence[str]) -> str:
         case MoASpec(agents=named, layers=layers, aggregator=aggregator):
             who = _and(named or _others(agents, aggregator))
             return f"{who} propose in {counted(layers, 'layer')}; {aggregator} writes the answer."
-        case PipelineSpec(steps=steps, finish=finish):
+        case PipelineSpec(steps=steps, finish=finish, shown=shown):
             listed = " -> ".join(s.agent if s.samples == 1 else f"{s.agent} x{s.samples}" for s in steps)
             end = "the last reply is the answer" if finish == "last" else "the majority over all steps wins"
-            return f"{listed}; {end}."
+            sees = "" if shown == "all" else "each is shown the newest reply; "
+            return f"{listed}; {sees}{end}."
         case LLMSelectorSpec(model=model, max_steps=steps):
             return f"The model {model} names the next speaker, for at most {counted(steps, 'step')}."
         case SkillTableSpec(table=table):

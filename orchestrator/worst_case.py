@@ -147,7 +147,9 @@ def schedule(coordinator: CoordinatorSpec, agents: Sequence[str]) -> list[list[R
         case VoteSpec():
             return [[Request(name, coordinator.samples) for name in coordinator.agents or agents]]
         case PipelineSpec():
-            return [[Request(step.agent, step.samples)] for step in coordinator.steps]
+            newest = coordinator.shown == "last"
+            steps = enumerate(coordinator.steps)
+            return [[Request(s.agent, s.samples, since=max(0, place - 1) if newest else 0)] for place, s in steps]
         case DebateSpec():
             names = coordinator.agents or _others(agents, coordinator.aggregator)
             steps = [[Request(name) for name in names] for _ in range(coordinator.rounds)]

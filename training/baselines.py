@@ -13,22 +13,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice, product
 from types import MappingProxyType
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from podium.orchestrator.coordinator import Coordinator
 from podium.orchestrator.coordinator_spec import CoordinatorSpec, PipelineSpec, PipelineStep, SingleSpec, VoteSpec
+from podium.orchestrator.coordinators.build import build_coordinator
 from podium.orchestrator.coordinators.fixed import Pipeline, Single
 from podium.orchestrator.coordinators.oracle import Oracle
 from podium.orchestrator.coordinators.steps import SAMPLE_OPTIONS, Step
-from podium.orchestrator.coordinators.voting import ParallelVote
 from podium.protocols.events import Result
 from podium.protocols.noise import seed_of
-from podium.protocols.record import ALL, LAST, View
+from podium.protocols.record import LAST
 from podium.protocols.task import Message, Task
 from podium.training.rollouts import passed, score
 
-VIEWS: Mapping[str, View] = MappingProxyType({"": ALL, ", the last reply in view": LAST})
-"""What the steps of a pipeline may be shown: how a label says it -> the view."""
+SHOWN: Mapping[str, Literal["all", "last"]] = MappingProxyType({"": "all", ", the last reply in view": "last"})
+"""What the steps of a pipeline may be shown: how a label says it -> how a team file does."""
 
 Route = tuple[Step, ...]
 """Steps in order."""
@@ -69,15 +69,15 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What was chosen, and what it was chosen from: best first, those that were dropped early at the end.
+    """What was chosen, also as a team file says it, and what it was chosen from.
 
-    said: the best of them that a team file can say, as it says it, with its label: mostly what was chosen.
+    figures: best first, those that were dropped early at the end.
     """
 
     coordinator: Coordinator
     label: str
     figures: tuple[Figures, ...]
-    said: tuple[str, CoordinatorSpec]
+    spec: CoordinatorSpec
 
 
 def measure(label: str, results: Sequence[Result]) -> Figures:
@@ -101,7 +101,7 @@ async def best_single(
     singles = {agent: Single(agent) for agent in agents}
     figures = await _halve(run_many, singles, tasks, seeds, first=len(tasks), kept=len(agents))
     best = figures[0].label
-    return Choice(singles[best], best, figures, (best, SingleSpec(kind="single", agent=best)))
+    return Choice(singles[best], best, figures, SingleSpec(kind="single", agent=best))
 
 
 async def choose_pipeline(
@@ -111,7 +111,6 @@ async def choose_pipeline(
     *,
     max_len: int = 2,
     samples: Sequence[int] = SAMPLE_OPTIONS,
-    views: Mapping[str, View] = VIEWS,
     seeds: Sequence[int] = (0,),
     first: int = 24,
     kept: int = 4,
@@ -119,7 +118,7 @@ async def choose_pipeline(
     """The fixed pipeline with the best score on training tasks, and of equals the one with the fewest tokens.
 
     All sequences of agents up to max_len compete with one sample each; then the `kept` best of them, with every number
-    of samples at every step and each of the views, every agent alone, and a vote over all. first: tasks of the first
+    of samples at every step and either view, every agent alone, and a vote over all. first: tasks of the first
     rung; with few, a mixture of skills makes the halving a matter of luck.
     """
     names = [names for length in range(1, max_len + 1) for names in product(agents, repeat=length)]
@@ -127,24 +126,22 @@ async def choose_pipeline(
     rough = await _halve(run_many, plain, tasks, seeds, first=first, kept=kept)
     finalists = [figures.label for figures in rough[:kept]]
     routes = [[step.agent for step in plain[label].steps] for label in finalists] + [[agent] for agent in agents]
-    candidates: dict[str, Coordinator] = {}
     specs: dict[str, CoordinatorSpec] = {}
     for route in routes:
-        shown = views.items() if len(route) > 1 else [("", ALL)]
-        for (word, view), counts in product(shown, product(samples, repeat=len(route))):
+        views = SHOWN.items() if len(route) > 1 else [("", "all")]
+        for (word, shown), counts in product(views, product(samples, repeat=len(route))):
             steps = [Step(agent, count) for agent, count in zip(route, counts, strict=True)]
-            candidates[_label(steps) + word] = Pipeline(steps, visible=view)
-            if view == ALL:  # what else steps may be shown is not said in a team file
-                specs[_label(steps) + word] = _pipeline_spec(steps)
+            said = tuple(PipelineStep(agent=step.agent, samples=step.samples) for step in steps)
+            specs[_label(steps) + word] = PipelineSpec(kind="pipeline", steps=said, shown=shown)
     for count in samples:
         label = "vote of all" if count == 1 else f"vote of all x{count}"
-        candidates[label] = ParallelVote(agents, count)
         specs[label] = VoteSpec(kind="vote", agents=tuple(agents), samples=count)
+    candidates = {label: build_coordinator(spec, agents) for label, spec in specs.items()}
     chosen = await _halve(run_many, candidates, tasks, seeds, first=first, kept=kept)
-    best, said = chosen[0].label, next(figures.label for figures in chosen if figures.label in specs)
+    best = chosen[0].label
     seen = {figures.label for figures in chosen}
     others = tuple(figures for figures in rough if figures.label not in seen)
-    return Choice(candidates[best], best, chosen + others, (said, specs[said]))
+    return Choice(candidates[best], best, chosen + others, specs[best])
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,11 +274,6 @@ async def _halve(
         if done < len(order):
             alive = alive[: max(kept, (len(alive) + 1) // 2)]
     return tuple(sorted((measure(label, each) for label, each in results.items()), key=lambda f: (-f.runs, f.rank)))
-
-
-def _pipeline_spec(steps: Sequence[Step]) -> PipelineSpec:
-    said = tuple(PipelineStep(agent=step.agent, samples=step.samples) for step in steps)
-    return PipelineSpec(kind="pipeline", steps=said)
 
 
 def _label(steps: Sequence[Step]) -> str:

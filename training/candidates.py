@@ -81,15 +81,13 @@ class Fitting:
 class Chosen:
     """A coordinator for a comparison. detail: what was chosen, in words; reference: it is no competitor.
 
-    spec: of what was chosen or fitted, as a team file says it, but for the file of a table. instead: what the spec
-    stands for, where a team file cannot say what was chosen.
+    spec: of what was chosen or fitted, as a team file says it, but for the file of a table.
     """
 
     coordinator: Coordinator
     detail: str = ""
     reference: bool = False
     spec: CoordinatorSpec | None = None
-    instead: str = ""
 
 
 async def resolve(name: str, fitting: Fitting, details: dict[str, str] | None = None) -> Chosen:
@@ -203,8 +201,7 @@ async def _skill_table(fitting: Fitting) -> Chosen:
 
 
 def _of_choice(choice: Choice) -> Chosen:
-    label, spec = choice.said
-    return Chosen(choice.coordinator, choice.label, spec=spec, instead="" if label == choice.label else label)
+    return Chosen(choice.coordinator, choice.label, spec=choice.spec)
 
 
 async def _router(fitting: Fitting) -> Chosen:

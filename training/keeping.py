@@ -30,19 +30,17 @@ class Kept:
     """What was written.
 
     file: YAML with the coordinator of a team file; coordinator: the same as data; table: the file that it names.
-    instead: what it stands for, where a team file cannot say what was chosen; else empty.
     """
 
     file: Path
     coordinator: dict[str, Any]
     table: Path | None = None
-    instead: str = ""
 
     @property
     def data(self) -> dict[str, Any]:
         """The same for JSON."""
         table = None if self.table is None else str(self.table)
-        return {"file": str(self.file), "coordinator": self.coordinator, "table": table, "instead": self.instead}
+        return {"file": str(self.file), "coordinator": self.coordinator, "table": table}
 
 
 def room_for(folder: Path) -> None:
@@ -79,14 +77,12 @@ def keep(name: str, chosen: Chosen, folder: Path, team: TeamSpec, tasks: int) ->
         part.replace(file)
     except OSError as error:
         raise RunError(f"{error.filename or file}: cannot be written: {error.strerror or error}") from None
-    return Kept(file, block, table, chosen.instead)
+    return Kept(file, block, table)
 
 
 def _about(name: str, chosen: Chosen, team: TeamSpec, tasks: int) -> str:
     """The comment above the line."""
     lines = [f"{name}, chosen on {counted(tasks, 'task')} for the team {team.name}: {chosen.detail}"]
-    if chosen.instead:
-        lines.append(f"A team file cannot say that; this is the best of those that it can say: {chosen.instead}")
     lines.append("To serve it, put this line into the team file, in the place of its own.")
     return "".join(f"# {line}\n" for line in lines)
 

@@ -33,6 +33,7 @@ from podium.orchestrator.coordinators.steps import Step
 from podium.orchestrator.coordinators.voting import ParallelVote, SelfConsistency
 from podium.orchestrator.retrying import PATIENT, Retry
 from podium.protocols.errors import InputError
+from podium.protocols.record import ALL, LAST
 
 __all__ = ["build_coordinator"]
 
@@ -54,7 +55,8 @@ def build_coordinator(
         case SequentialSpec():
             return Sequential(spec.order or agents)
         case PipelineSpec():
-            return Pipeline([Step(step.agent, step.samples) for step in spec.steps], ending=spec.finish)
+            steps = [Step(step.agent, step.samples) for step in spec.steps]
+            return Pipeline(steps, ending=spec.finish, visible=ALL if spec.shown == "all" else LAST)
         case VoteSpec():
             return ParallelVote(spec.agents or agents, spec.samples)
         case SelfConsistencySpec():

@@ -84,8 +84,7 @@ def evaluate(
         for name, detail in found.details.items():
             out.print(f"{name}: {detail}", markup=False, soft_wrap=True)
         for name, kept in found.kept.items():
-            nearest = f" ({kept.instead}: the best that a team file can say)" if kept.instead else ""
-            line = f"{name}{nearest}: to serve it, put the line of {kept.file} into {file}"
+            line = f"{name}: to serve it, put the line of {kept.file} into {file}"
             out.print(line, markup=False, soft_wrap=True)
     if plot is not None and found.rows:
         from podium.training.plots import cost_quality

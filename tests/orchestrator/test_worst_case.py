@@ -235,3 +235,10 @@ def test_a_real_run_never_uses_more(
         assert result.usage.calls <= case.total.calls
         assert result.usage.tokens <= case.total.tokens
         assert result.usage.dollars <= case.total.dollars + 1e-12
+
+
+def test_a_pipeline_that_shows_the_newest_reply_reads_less() -> None:
+    steps = "{kind: pipeline, steps: [{agent: a}, {agent: b}, {agent: a}, {agent: b}]%s}"
+    whole, newest = worst_case(team(steps % "")).total, worst_case(team(steps % ", shown: last")).total
+    assert whole.calls == newest.calls == 4
+    assert whole.tokens - newest.tokens == 300  # longest replies of 100 tokens: one of step 1 and 2, two of step 3

@@ -15,6 +15,7 @@ from podium.agents.model import Model, Price, Prompt
 from podium.agents.scripted import ScriptedModel
 from podium.orchestrator.coordinator_spec import VoteSpec
 from podium.orchestrator.coordinators import Pipeline, Step
+from podium.orchestrator.coordinators.build import build_coordinator
 from podium.orchestrator.team import Team
 from podium.orchestrator.team_file import load_team
 from podium.protocols.errors import InputError, ModelError, RunError
@@ -139,7 +140,7 @@ def test_a_vote_that_was_chosen_is_kept_as_one(tmp_path: Path) -> None:
     assert "chosen on 1 task for" in written.file.read_text()
 
 
-def test_what_a_team_file_cannot_say_is_replaced_by_the_best_that_it_can(tmp_path: Path) -> None:
+def test_a_pipeline_that_shows_the_newest_reply_only_says_so(tmp_path: Path) -> None:
     """The moody one must not see too much; so three steps are best that show only the newest reply."""
 
     def adds(prompt: Prompt) -> str:
@@ -161,15 +162,13 @@ def test_what_a_team_file_cannot_say_is_replaced_by_the_best_that_it_can(tmp_pat
                 Rollouts(blinkered.orchestrator).run, work, ["adder"], max_len=3, samples=(1,), first=4, kept=4
             )
         )
-        label, spec = choice.said
-        assert isinstance(choice.coordinator, Pipeline)
-        assert choice.coordinator.visible == LAST
         assert choice.label == "adder > adder > adder, the last reply in view"
-        assert label == "adder"
-        chosen = Chosen(choice.coordinator, choice.label, spec=spec, instead=label)
+        chosen = Chosen(choice.coordinator, choice.label, spec=choice.spec)
         written = keep("best_pipeline", chosen, tmp_path, team.spec, 4)
-    assert written.instead == "adder"
-    assert "this is the best of those that it can say: adder\n" in written.file.read_text()
+    assert written.coordinator["shown"] == "last"
+    served = build_coordinator(choice.spec, ["adder"])
+    assert isinstance(served, Pipeline)
+    assert served.visible == LAST
 
 
 def test_evaluate_keeps(tmp_path: Path) -> None:
