@@ -63,13 +63,14 @@ async def demonstrate(
     *,
     iterations: int | None = None,
     test_tasks: int = 200,
+    fit_tasks: int = FIT_TASKS,
     watch: Watch | None = None,
     began: Callable[[str], None] | None = None,
     done: Callable[[str], None] | None = None,
 ) -> Shown | None:
     """Train, compare, plot, and switch the team file to the trained coordinator. None when the training was stopped.
 
-    iterations: instead of the training file's. Raises what training and evaluation raise.
+    iterations: instead of the training file's. fit_tasks: training tasks that fitted baselines choose on. Raises what training and evaluation raise.
     """
     await asyncio.to_thread(unpack, folder)
     spec = load_training(folder / "train.yaml")
@@ -83,7 +84,7 @@ async def demonstrate(
     trained = await atrain(spec, watch=watch)
     if not trained.finished:
         return None
-    learned_from = tasks_of(spec.tasks.train, FIT_TASKS)
+    learned_from = tasks_of(spec.tasks.train, fit_tasks)
     held_out = tasks_of(load_training(folder / "train.yaml").tasks.test or (), test_tasks)
     plain = Team.of(load_team(folder / "team.yaml"))
     purse = Purse(plain.models, spec)
