@@ -70,14 +70,17 @@ async def demonstrate(
 ) -> Shown | None:
     """Train, compare, plot, and switch the team file to the trained coordinator. None when the training was stopped.
 
-    iterations: instead of the training file's. fit_tasks: training tasks that fitted baselines choose on. Raises what training and evaluation raise.
+    iterations: instead of the training file's; fewer are validated three times. fit_tasks: training tasks that fitted
+    baselines choose on. Raises what training and evaluation raise.
     """
     await asyncio.to_thread(unpack, folder)
     spec = load_training(folder / "train.yaml")
+    length = iterations or spec.iterations
     spec = spec.model_copy(
         update={
             "output": folder / POLICY,
-            "iterations": iterations or spec.iterations,
+            "iterations": length,
+            "evaluate_every": spec.evaluate_every if length >= spec.iterations else max(1, length // 3),
             "tasks": spec.tasks.model_copy(update={"test": None}),
         }
     )
