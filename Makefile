@@ -71,7 +71,7 @@ embedded: $(USE)  ## train the embedded team's specialists again
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Podium needs Python 3.11 or newer; set PYTHON=...")'
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); false; }  # half of one would be taken for a whole one
 
 $(USE): pyproject.toml | $(BIN)/python
 	@echo "installing Podium and what it needs into $(VENV) ..."

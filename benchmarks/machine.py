@@ -35,7 +35,7 @@ def made(*packages: str) -> dict[str, Any]:
     gpus = any(any(Path("/dev").glob(each)) for each in GPUS)
     return {
         "command": _command(),
-        "python": f"{platform.python_version()}, {platform.python_compiler()}, {asked} --enable-optimizations",
+        "python": f"{platform.python_version()}, {platform.python_compiler()}, configured {asked} --enable-optimizations",
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {'a' if gpus else 'no'} GPU",
         "versions": {name: version(name) for name in ("podium", *packages)},
     }

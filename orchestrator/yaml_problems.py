@@ -77,8 +77,10 @@ class Problem:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The known name that looks most like the given one; empty when none does."""
-    return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)), "")
+    """The known name that looks most like the given one, or begins with it; empty when none does."""
+    names = list(known)
+    longer = [each for each in names if len(name) > 2 and each.startswith(name)]
+    return next(iter(difflib.get_close_matches(name, names, n=1, cutoff=0.6) or longer), "")
 
 
 def value_at(data: object, where: Where) -> object:
