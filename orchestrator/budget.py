@@ -38,6 +38,15 @@ class Left:
     dollars: float
     limits: Limits = Limits()
 
+    def within(self, outer: Left) -> Left:
+        """What both hold; the limits stay this one's."""
+        tokens, calls, dollars = (
+            min(self.tokens, outer.tokens),
+            min(self.calls, outer.calls),
+            min(self.dollars, outer.dollars),
+        )
+        return Left(tokens, calls, self.seconds, dollars, self.limits)
+
     @property
     def fractions(self) -> tuple[float, float, float, float]:
         """How much of each limit that is, 0 to 1: tokens, calls, seconds, dollars."""

@@ -38,8 +38,8 @@ class RunState:
     """What a coordinator may know of a run when it decides.
 
     Neither the task's id, tags, reference nor score is here. nodes: the record so far, node 0 is the task. left: what
-    the budget still holds. affordable: per card, whether one more request to it fits the budget. preference: dollars
-    that one passed answer is worth, None where the user did not say. seed: for sampling noise.
+    the budgets still hold, the pool of all runs included. affordable: per card, whether one more request fits them.
+    preference: dollars that one passed answer is worth, None where the user did not say. seed: for sampling noise.
     """
 
     run: str

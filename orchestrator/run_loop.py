@@ -118,7 +118,7 @@ class Run:
         """
         task = self.task
         coordinator, decider, log = self.team.coordinator, self.decider, self.log
-        batched = coordinator.batched
+        batched, pool = coordinator.batched, self.team.pool
         if self.emit:
             self.emit(Started(self.id, task.text))
         if not self.nodes:
@@ -145,7 +145,7 @@ class Run:
                 self.cards,
                 self.nodes,
                 len(self.record.decisions),
-                self.budget.left(),
+                self.budget.left() if pool is None else self.budget.left().within(pool.left()),
                 open_to,
                 self.record.memory,
                 self.settings.seed,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,21 @@ def test_the_pool_is_shared_by_all_runs() -> None:
         assert [small.run("?").usage.calls for _ in range(2)] == [8, 3]
         with pytest.raises(BudgetExceeded):
             small.run("?")
+
+
+def test_a_coordinator_knows_what_the_pool_holds() -> None:
+    """A model that selects is asked only while the pool holds that and a reply after it, so it overdraws no pool."""
+    models = {"ann": scripted("a"), "bob": scripted("b"), "chair": scripted('{"next": "ann"}')}
+    with team(models, "llm_selector", model="chair", max_steps=9, pool={"calls": 11}) as small:
+        result = small.run("?")
+        pool = small.orchestrator.pool
+        assert pool is not None
+        assert result.usage.calls == pool.calls == 10  # one is left, which holds no question and a reply
+        assert result.stop == "answered"
+        for _ in range(4):
+            with suppress(BudgetExceeded):
+                small.run("?")
+        assert pool.calls == 11
 
 
 def test_runs_at_once_do_not_overdraw_the_pool() -> None:
