@@ -64,7 +64,10 @@ class Server:
             if self.status != 200 or self.kind != "text/event-stream":
                 self.write(writer, self.status, self.kind, str(self.parts[0]))
                 return
-            writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+            writer.write(
+                b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n"
+                b"connection: close\r\n\r\n"  # else a client may send its next request while this one is closed
+            )
             for part in [*self.parts, self.done]:
                 if isinstance(part, float):
                     await asyncio.sleep(part)
@@ -81,8 +84,8 @@ class Server:
 
     def write(self, writer: asyncio.StreamWriter, status: int, kind: str, body: str) -> None:
         data = body.encode()
-        head = f"HTTP/1.1 {status} X\r\ncontent-type: {kind}\r\ncontent-length: {len(data)}\r\n{self.headers}\r\n"
-        writer.write(head.encode() + data)
+        head = f"HTTP/1.1 {status} X\r\ncontent-type: {kind}\r\ncontent-length: {len(data)}\r\nconnection: close\r\n"
+        writer.write(f"{head}{self.headers}\r\n".encode() + data)
 
     @staticmethod
     def models() -> dict[str, Any]:
