@@ -47,7 +47,7 @@ class SpendingCap:
             if self.spent + self.reserved + dollars > self.limit * (1 + 1e-9):
                 raise BudgetExceeded(
                     f"the spending cap of ${self.limit:.4f} does not hold this call: ${self.spent:.4f} are spent,"
-                    f" ${self.reserved:.4f} are reserved by calls in flight, and it may cost ${dollars:.4f}"
+                    f" ${max(0.0, self.reserved):.4f} are reserved by calls in flight, and it may cost ${dollars:.4f}"
                 )
             self.reserved += dollars
 

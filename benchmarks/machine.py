@@ -32,10 +32,11 @@ GPUS = ("nvidia[0-9]*", "kfd", "dri/renderD*")
 def made(*packages: str) -> dict[str, Any]:
     """The command that runs, the Python that runs it, the machine, and versions of Podium and of these packages."""
     asked = "with" if "--enable-optimizations" in (sysconfig.get_config_var("CONFIG_ARGS") or "") else "without"
+    build = f"{platform.python_compiler()}, configured {asked} --enable-optimizations"
     gpus = any(any(Path("/dev").glob(each)) for each in GPUS)
     return {
         "command": _command(),
-        "python": f"{platform.python_version()}, {platform.python_compiler()}, configured {asked} --enable-optimizations",
+        "python": f"{platform.python_version()}, {build}",
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {'a' if gpus else 'no'} GPU",
         "versions": {name: version(name) for name in ("podium", *packages)},
     }

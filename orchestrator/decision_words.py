@@ -1,8 +1,11 @@
 """Why a decision was taken, in words, from the scalars that its coordinator left in `Decision.reasons`.
 
-The known names: p(NAME) and p(finish), success(NAME), tokens(NAME), gap(NAME), right(node K) from a learned policy;
-skill, expected, stop, go_on from a skill table; invalid, repaired, nearest, turn from a selector. A coordinator
-without reasons follows a schedule, which is then what is said.
+The known names: p(NAME) and p(finish), success(NAME), tokens(NAME), gap(NAME), right(node K), likelier(PICK HEAD WORD)
+from a learned policy; skill, expected, stop, go_on from a skill table; invalid, repaired, nearest, turn from a
+selector. A coordinator without reasons follows a schedule, which is then what is said.
+
+What a learned policy drew after its first pick (what each agent is shown, what it is asked for, how many samples; who
+is asked beside it; which reply is the answer) is told from `Decision.factors`, each with its probability.
 """
 
 from __future__ import annotations
@@ -12,9 +15,39 @@ from dataclasses import dataclass
 from math import exp
 
 from podium.orchestrator.last_turn import LAST_TURN
-from podium.protocols.record import Decision, Finish, Node
+from podium.protocols.record import Decision, Detail, Directive, Factor, Finish, Node, Objective
+from podium.protocols.words import counted
 
-__all__ = ["Belief", "beliefs", "percent", "why"]
+__all__ = ["ASKED", "DETAILED", "Belief", "beliefs", "percent", "why"]
+
+ASKED: Mapping[Objective, str] = {
+    "propose": "to answer",
+    "critique": "to say what is wrong or missing",
+    "verify": "to check the latest answer",
+    "refine": "to improve the latest answer",
+    "inform": "to say what it knows",
+    "ask": "to ask what would help most",
+    "plan": "to plan the steps that are left",
+    "aggregate": "to put the answers together",
+}
+"""What an agent is asked for."""
+
+DETAILED: Mapping[Detail, str] = {
+    "short": "briefly",
+    "normal": "at normal length",
+    "full": "with the whole reasoning",
+}
+"""In what detail."""
+
+SHOWN: Mapping[str, str] = {"none": "the task only", "last": "the newest reply", "all": "all replies"}
+"""What it is shown, by the kind of the view."""
+
+CHOICES: Mapping[str, Mapping[str, str]] = {
+    "context": SHOWN,
+    "objective": {str(objective): words for objective, words in ASKED.items()},
+    "detail": {str(detail): words for detail, words in DETAILED.items()},
+}
+"""The words for the choices of a learned policy's heads, by head."""
 
 SCHEDULES: Mapping[str, str] = {
     "single": "One agent answers everything; there was nothing to choose.",
@@ -63,7 +96,7 @@ def why(decision: Decision, nodes: Sequence[Node]) -> list[str]:
 
 
 def _learned(decision: Decision) -> list[str]:
-    """The first pick against its alternatives."""
+    """The first pick against its alternatives, then what was drawn after it."""
     action = decision.action
     chosen = "finish" if isinstance(action, Finish) else action[0].agent
     chances = {name[2:-1]: value for name, value in decision.reasons.items() if name.startswith("p(")}
@@ -71,11 +104,93 @@ def _learned(decision: Decision) -> list[str]:
     mine = chances.get(chosen, 0.0)
     what = "Finishing" if chosen == "finish" else f"Asking {chosen}"
     rivals = " and ".join(f"{percent(value)} for {_pick(name)}" for value, name in others[:2] if value >= 0.005)
-    drawn = f"{what} was drawn with" if decision.mode == "sample" else f"{what} had"
-    lines = [f"{drawn} probability {percent(mine)}" + (f", against {rivals}." if rivals else ".")]
+    lines = [f"{what} {_had(decision)} probability {percent(mine)}" + (f", against {rivals}." if rivals else ".")]
+    lines += _drawn(decision)
     if decision.value is not None:
         lines.append(f"The run was expected to be worth {decision.value:.2f} from here on.")
     return lines
+
+
+def _drawn(decision: Decision) -> list[str]:
+    """What was drawn after the first pick, in its order. Decisions of before this was kept say less."""
+    action, had, likelier = decision.action, _had(decision), _likelier(decision.reasons)
+    lines: list[str] = []
+    pick, parts = -1, list[str]()
+    for factor in decision.factors:
+        if factor.head == "pick":
+            pick += 1
+        also = likelier.get((pick, factor.head))
+        chance = percent(exp(factor.log_prob))
+        if isinstance(action, Finish):
+            if factor.head == "answer":
+                lines.append(_taken(action.answer, factor, had, chance, also))
+        elif factor.head != "pick":
+            with_ = "" if parts else "probability "
+            rather = "" if also is None else f" ({_choice(factor.head, also[0])} had {percent(also[1])})"
+            parts.append(f"{_told(factor.head, action[pick])} with {with_}{chance}{rather}")
+        elif pick:
+            lines += _asked(action[pick - 1], parts)
+            parts = []
+            lines.append(_beside(action, pick, had, chance, also))
+    if not isinstance(action, Finish):
+        lines += _asked(action[min(pick, len(action) - 1)], parts)
+    return lines
+
+
+def _asked(directive: Directive, parts: Sequence[str]) -> list[str]:
+    """How an agent is asked; nothing where there was no choice."""
+    return [f"{directive.agent}: {', '.join(parts)}."] if parts else []
+
+
+def _beside(action: tuple[Directive, ...], pick: int, had: str, chance: str, also: tuple[str, float] | None) -> str:
+    """A further pick: another agent, or nobody."""
+    what = f"Asking {action[pick].agent}, too," if pick < len(action) else "Asking nobody else"
+    rather = "" if also is None else f", against {percent(also[1])} for {also[0] or 'nobody else'}"
+    return f"{what} {had} probability {chance}{rather}."
+
+
+def _taken(node: int, factor: Factor, had: str, chance: str, also: tuple[str, float] | None) -> str:
+    """Which reply is the answer."""
+    if sum(factor.mask) == 1:
+        return f"Node {node} was the only reply there was to take."
+    rather = "" if also is None else f", against {percent(also[1])} for node {also[0]}"
+    return f"Taking node {node} {had} probability {chance}{rather}."
+
+
+def _told(head: str, directive: Directive) -> str:
+    """A choice as its directive holds it."""
+    match head:
+        case "context":
+            return f"shown {_choice(head, directive.visible.kind)}"
+        case "objective":
+            return f"asked {_choice(head, directive.objective)}"
+        case "detail":
+            return _choice(head, directive.detail)
+        case "samples":
+            return _choice(head, str(directive.compute.samples))
+        case _:
+            return head
+
+
+def _choice(head: str, word: str) -> str:
+    """A choice of a head in words."""
+    if head == "samples":
+        return counted(int(word), "sample")
+    return CHOICES.get(head, {}).get(word, word)
+
+
+def _likelier(reasons: Mapping[str, float]) -> dict[tuple[int, str], tuple[str, float]]:
+    """What was likelier than what was drawn, by pick and head: the choice's word, empty for nobody, and how likely."""
+    found: dict[tuple[int, str], tuple[str, float]] = {}
+    for name, value in reasons.items():
+        if name.startswith("likelier("):
+            pick, head, *word = name[len("likelier(") : -1].split(" ")
+            found[int(pick), head] = " ".join(word), value
+    return found
+
+
+def _had(decision: Decision) -> str:
+    return "was drawn with" if decision.mode == "sample" else "had"
 
 
 def _rightness(decision: Decision, nodes: Sequence[Node]) -> list[str]:

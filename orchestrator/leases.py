@@ -10,7 +10,7 @@ tokens come from each agent's own characters per token, on the careful side.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 from podium.orchestrator.budget import Budget, Hold
@@ -86,6 +86,11 @@ class Leases:
             self._room(card, self.estimate(card, self.shown[card.name]), card.max_tokens) > 0 for card in self._cards
         )
 
+    def pool_is_short(self) -> bool:
+        """Whether it is what all runs share that holds no further call, where a run alone would hold one."""
+        own = self._fits(lambda budget: not budget.shared)
+        return own and not self._fits(lambda budget: True)
+
     def lease(self, card: Card, estimate: int, cap: int) -> tuple[Lease, Hold] | None:
         """A lease on a request of so many prompt tokens and at most `cap` reply tokens, held until it is settled.
 
@@ -140,6 +145,15 @@ class Leases:
         for budget in self.under.get(agent, (self.budget,)):
             if not budget.shared:
                 budget.spend(usage)
+
+    def _fits(self, counts: Callable[[Budget], bool]) -> bool:
+        """Whether a request to some agent fits those of its budgets that count."""
+        for card in self._cards:
+            estimate = self.estimate(card, self.shown[card.name])
+            room = min(budget.room(estimate, card.price) for budget in self.under[card.name] if counts(budget))
+            if room > 0 and room >= min(card.max_tokens, SHORTEST_REPLY):
+                return True
+        return False
 
     def _holds_any(self) -> bool:
         """Whether the budget holds a request to any agent with ease: a bound that costs less than asking each."""

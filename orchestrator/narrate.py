@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
-from podium.orchestrator.decision_words import Belief, beliefs, percent, why
+from podium.orchestrator.decision_words import ASKED, DETAILED, Belief, beliefs, percent, why
 from podium.orchestrator.last_turn import LAST_TURN
 from podium.orchestrator.shown import Shown
 from podium.protocols.record import (
@@ -20,7 +20,6 @@ from podium.protocols.record import (
     Generation,
     Kind,
     Node,
-    Objective,
     ToolResult,
     Usage,
 )
@@ -28,17 +27,6 @@ from podium.protocols.saved import SavedRun
 from podium.protocols.words import enumerated
 
 __all__ = ["Said", "Share", "Step", "Story", "Told", "tell"]
-
-ASKED: Mapping[Objective, str] = {
-    "propose": "to answer",
-    "critique": "to say what is wrong or missing",
-    "verify": "to check the latest answer",
-    "refine": "to improve the latest answer",
-    "inform": "to say what it knows",
-    "ask": "to ask what would help most",
-    "plan": "to plan the steps that are left",
-    "aggregate": "to put the answers together",
-}
 
 ENDINGS: Mapping[str, str] = {
     "answered": "the coordinator was done",
@@ -209,7 +197,7 @@ def _told(directive: Directive, shown: str, *, refused: bool) -> Told:
             f"{compute.samples} times" + (", the most frequent answer wins" if compute.reduce == "vote" else "")
         )
     if directive.detail != "normal":
-        parts.append("briefly" if directive.detail == "short" else "with the whole reasoning")
+        parts.append(DETAILED[directive.detail])
     if compute.max_tokens is not None:
         parts.append(f"in at most {compute.max_tokens} tokens")
     if compute.temperature is not None:

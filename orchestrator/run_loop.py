@@ -319,6 +319,9 @@ class Run:
         replies = [node for node in self.nodes if node.kind == "reply"]
         if not replies:
             exceeded = DeadlineExceeded if stop == "deadline" else BudgetExceeded
+            if stop == "budget" and self.leases.pool_is_short():
+                what = "the pool, which all runs of the team share, does not hold one call more"
+                raise exceeded(f"{what}; raise the pool of the team file", run=self.id)
             limits = "budget of the team file" if self.settings.limits is None else "limits that the run was given"
             raise exceeded(f"{why}; raise the {limits}", run=self.id)
         answers = [node.answer for node in replies if node.answer is not None]

@@ -5,15 +5,29 @@ A coordinator with a fixed schedule says in advance who is asked when, and what 
 most, and everybody sees everything. The sums are cut at the budget, which the engine checks before each call.
 
 Formula. Let V be the longest replies of the earlier requests that the topology and the schedule show to an agent, in
-tokens. A request to it makes R = 1 + (max_tool_rounds if it has tools) calls. Call number r (from 0) reads at most
+tokens, each with its speaker's name. A request to it makes R = 1 + (max_tool_rounds if it has tools) calls. Call number
+r (from 0) reads at most
 
     prompt_r = system + task + instruction + passages + V + r * (max_tokens + tool result)
 
 and writes at most max_tokens; together at most the model's `context`, where one is stated. A request uses the sum over
 r, in dollars at the model's prices. One tool is assumed per round. Each sample of a directive is a request of its own,
-and all of them leave one reply behind for others to see. Calls that a coordinator makes to decide (llm_selector)
-are counted on their own row; they are paid after the fact, so the last of them may come on top of the budget. Where
-`wind_down` names an agent, its last turn is one call more.
+and all of them leave one reply behind for others to see. Where `wind_down` names an agent, its last turn is one call
+more.
+
+Calls that a coordinator makes to decide are counted on their own row. An llm_selector decides max_steps times (the
+first time without a call, where the team is one agent), and each decision takes two calls: the question, and its repair
+where the answer names nobody. With W the longest replies of all earlier requests, they read at most
+
+    question_1 = what it is told + agents and what they are + task + W
+    question_2 = question_1 + ANSWER_TOKENS + what it is told the second time
+
+and write at most ANSWER_TOKENS, whatever the model's max_tokens; its fallbacks are not asked. It asks only where three
+calls are left; tokens and dollars it estimates beforehand and pays afterwards, so those of one decision may come on top
+of the budget.
+
+An attempt that fails in passing and is made again is not counted, since it is not billed. Where a model bills one of
+an agent's all the same, the budget holds it, and this does not.
 """
 
 from __future__ import annotations
@@ -37,6 +51,14 @@ from podium.orchestrator.coordinator_spec import (
     SingleSpec,
     VoteSpec,
 )
+from podium.orchestrator.coordinators.selector import (
+    ANSWER_TOKENS,
+    ATTEMPTS,
+    LAST_WORDS,
+    finishing,
+    first_question,
+    second_question,
+)
 from podium.orchestrator.leases import SHORTEST_REPLY
 from podium.orchestrator.model_spec import ModelSpec
 from podium.orchestrator.team_file import AgentSpec, BudgetSpec, ShareSpec, TeamSpec
@@ -47,7 +69,9 @@ __all__ = ["TASK_TOKENS", "AgentWorst", "Request", "Use", "WorstCase", "least_ca
 TASK_TOKENS = 500
 """Length of a task that is assumed where the caller says nothing; a page of text."""
 INSTRUCTION_TOKENS = 60
-"""What an objective, a level of detail and the speakers' names add to a prompt."""
+"""What an objective and a level of detail add to a prompt."""
+NAME_CHARACTERS = 4
+"""What a shown reply adds to its text and its speaker's name; the engine counts as much when it leases a call."""
 TOOL_SCHEMA_TOKENS = 150
 """A tool's name, description and parameters, as a model is shown them."""
 TOOL_RESULT_TOKENS = 2_000
@@ -82,11 +106,15 @@ NOTHING = Use()
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One directive of a schedule. since: the first step whose replies its agent is shown."""
+    """One directive of a schedule.
+
+    since: the first step whose replies its agent is shown; newest: of those, it is shown the newest that it may see.
+    """
 
     agent: str
     samples: int = 1
     since: int = 0
+    newest: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +176,7 @@ def schedule(coordinator: CoordinatorSpec, agents: Sequence[str]) -> list[list[R
             return [[Request(name, coordinator.samples) for name in coordinator.agents or agents]]
         case PipelineSpec():
             newest = coordinator.shown == "last"
-            steps = enumerate(coordinator.steps)
-            return [[Request(s.agent, s.samples, since=max(0, place - 1) if newest else 0)] for place, s in steps]
+            return [[Request(step.agent, step.samples, newest=newest)] for step in coordinator.steps]
         case DebateSpec():
             names = coordinator.agents or _others(agents, coordinator.aggregator)
             steps = [[Request(name) for name in names] for _ in range(coordinator.rounds)]
@@ -194,7 +221,8 @@ def worst_case(
     decisions = count.decisions()
     deciding = _sum(decisions)
     limits = count.limits
-    total = (work + deciding).at_most(limits + (decisions[-1] if decisions else NOTHING))
+    on_top = Use(0, decisions[-1].tokens, decisions[-1].dollars) if decisions else NOTHING
+    total = (work + deciding).at_most(limits + on_top)
     rows: list[AgentWorst] = []
     for name, use in by_agent.items():
         model = team.agents[name].model
@@ -244,8 +272,8 @@ class _Count:
     def prices_used(self) -> list[Price]:
         """The price of every model that a run may call."""
         decider = _decider(self.team.coordinator)
-        names = [agent.model for agent in self.team.agents.values()] + ([decider] if decider else [])
-        return [self.price(name) for name in names]
+        asked = [self.price(agent.model) for agent in self.team.agents.values()]
+        return asked + ([self._own_price(decider)] if decider else [])
 
     def price(self, model: str) -> Price:
         """The dearest price in a model's chain."""
@@ -259,12 +287,13 @@ class _Count:
 
     def call(self, model: str, prompt: float) -> Use:
         """One call of a model, or of one that stands in for it."""
-        uses = [_call(self.team.models[name], self._own_price(name), prompt) for name in self.chain(model)]
+        models = {name: self.team.models[name] for name in self.chain(model)}
+        uses = [_call(each, self._own_price(name), prompt, each.max_tokens) for name, each in models.items()]
         return Use(1, max(use.tokens for use in uses), max(use.dollars for use in uses))
 
     def reply(self, agent: str) -> int:
-        """Tokens of an agent's longest reply."""
-        return self.longest(self.team.agents[agent].model)
+        """Tokens of an agent's longest reply, with its name, as others are shown it."""
+        return self.longest(self.team.agents[agent].model) + math.ceil((len(agent) + NAME_CHARACTERS) / 4)
 
     def longest(self, model: str) -> int:
         """Tokens of the longest reply in a model's chain."""
@@ -286,7 +315,8 @@ class _Count:
         for number, step in enumerate(steps):
             for request in step:
                 authors = [earlier.agent for past in steps[request.since : number] for earlier in past]
-                shown = sum(self.reply(name) for name in authors if self.topology.may_see(request.agent, name))
+                replies = [self.reply(name) for name in authors if self.topology.may_see(request.agent, name)]
+                shown = max(replies, default=0) if request.newest else sum(replies)
                 once = self.request(request.agent, shown)
                 drawn = Use(*(request.samples * amount for amount in (once.calls, once.tokens, once.dollars)))
                 by_agent[request.agent] = by_agent.get(request.agent, NOTHING) + drawn
@@ -333,15 +363,27 @@ class _Count:
         return math.inf
 
     def decisions(self) -> list[Use]:
-        """The calls that the coordinator itself makes, in order: each reads the cards and all replies so far."""
+        """What each decision takes of the coordinator's own calls, in order; its repair is among them."""
         coordinator = self.team.coordinator
         name = _decider(coordinator)
         if name is None or not isinstance(coordinator, LLMSelectorSpec):
             return []
-        cards = [f"{key} {agent.role} {agent.description or ''}" for key, agent in self.team.agents.items()]
-        prompt = estimate_tokens(cards) + self.task_tokens + INSTRUCTION_TOKENS
-        step = max(self.reply(agent) for agent in self.team.agents)
-        return [self.call(name, prompt + number * step) for number in range(coordinator.max_steps + 1)]
+        agents = self.team.agents
+        finish = finishing(list(agents))
+        options = [*agents, finish]
+        roles = {key: (agent.role, agent.description or "") for key, agent in agents.items()}
+        asked = estimate_tokens([first_question(options, roles, finish), LAST_WORDS]) + self.task_tokens
+        again = ANSWER_TOKENS + estimate_tokens([second_question(options)])
+        model, price = self.team.models[name], self._own_price(name)
+        step = max(self.reply(agent) for agent in agents)
+        first = 0 if len(agents) > 1 else 1
+        return [
+            _sum(
+                _call(model, price, asked + number * step + attempt * again, ANSWER_TOKENS)
+                for attempt in range(ATTEMPTS)
+            )
+            for number in range(first, coordinator.max_steps)
+        ]
 
 
 def _decider(coordinator: CoordinatorSpec) -> str | None:
@@ -354,12 +396,13 @@ def _own_tokens(agent: AgentSpec) -> int:
     return system + len(agent.tools) * TOOL_SCHEMA_TOKENS + (PASSAGES_TOKENS if agent.documents else 0)
 
 
-def _call(model: ModelSpec, price: Price, prompt: float) -> Use:
+def _call(model: ModelSpec, price: Price, prompt: float, longest: int) -> Use:
+    """One call that reads a prompt and writes at most so many tokens."""
     context = getattr(model, "context", None)
     if context is not None:
-        prompt = min(prompt, max(0, context - model.max_tokens))
-    dollars = (prompt * price.input + model.max_tokens * price.output) * 1e-6
-    return Use(1, prompt + model.max_tokens, dollars)
+        prompt = min(prompt, max(0, context - longest))
+    dollars = (prompt * price.input + longest * price.output) * 1e-6
+    return Use(1, prompt + longest, dollars)
 
 
 def _consistent(use: Use, prices: Iterable[Price]) -> Use:

@@ -5,6 +5,7 @@
     learned:policies/desk           a trained policy
     best_single, best_pipeline      chosen on the fitting tasks; so are best_self_consistency and skill_table
     untrained                       the learned coordinator before training
+    random                          no preferences; beside a learned coordinator it chooses from what that one may
     router                          hand-written, told the type of each embedded task
     oracle                          knows what passes; a ceiling, no competitor
 
@@ -23,11 +24,12 @@ from pydantic import TypeAdapter, ValidationError
 from podium.orchestrator.coordinator import Coordinator
 from podium.orchestrator.coordinator_spec import CoordinatorSpec, SelfConsistencySpec, SkillTableSpec
 from podium.orchestrator.coordinators import build_coordinator
+from podium.orchestrator.coordinators.random import Random
 from podium.orchestrator.coordinators.routed import Routed
 from podium.orchestrator.coordinators.steps import SAMPLE_OPTIONS, Step
 from podium.orchestrator.coordinators.voting import SelfConsistency
 from podium.orchestrator.learned import LearnedCoordinator, Policy, load_policy
-from podium.orchestrator.learned.options import Options
+from podium.orchestrator.learned.options import VIEWS, Options
 from podium.orchestrator.team import Team
 from podium.protocols.errors import InputError, TaskError
 from podium.protocols.task import Message, Task
@@ -42,6 +44,8 @@ LONGEST = 3
 """Steps of a fitted baseline, at most: the search among pipelines grows with this power of the number of agents."""
 FITTED = ("best_single", "best_self_consistency", "best_pipeline", "skill_table")
 OTHERS = ("own", "untrained", "router", "oracle")
+BESIDE = ("random", "untrained", "oracle")
+"""Those that have the action space of the learned coordinator beside them, so that one has to be known first."""
 KINDS = ("single", "round_robin", "sequential", "pipeline", "vote", "self_consistency", "debate", "moa", "random")
 ASKING = ("llm_selector", "learned")
 
@@ -55,7 +59,7 @@ class Fitting:
     tested: the tasks of the comparison, which only the oracle and the router look at. tokens: per task, that
     self-consistency may use; preference: dollars one passed answer is worth, for coordinators that weigh cost;
     steps, samples: the action space, a learned coordinator's where one is compared; max_steps: the same as steps, where
-    the search is not bounded by LONGEST.
+    the search is not bounded by LONGEST; policy: that learned coordinator's.
     """
 
     team: Team
@@ -68,10 +72,11 @@ class Fitting:
     max_steps: int = 2
     samples: Sequence[int] = SAMPLE_OPTIONS
     found: dict[str, Any] = field(default_factory=dict[str, Any])
+    policy: Policy | None = None
 
     def beside(self, policy: Policy) -> None:
         """Fit with the action space of a learned coordinator that is compared too, up to LONGEST steps."""
-        options = policy.card.options
+        self.policy, options = policy, policy.card.options
         self.max_steps, self.samples = options.max_steps, options.samples
         self.steps = min(options.max_steps, LONGEST)
         self.preference = policy.card.preference
@@ -162,8 +167,22 @@ async def _own(fitting: Fitting) -> Chosen:
 
 
 async def _untrained(fitting: Fitting) -> Chosen:
-    policy = Policy.fresh(Options(), tuple(fitting.team.agents))
-    return Chosen(LearnedCoordinator(policy, "untrained"))
+    policy = fitting.policy
+    if policy is None:
+        fresh = Policy.fresh(Options(), tuple(fitting.team.agents))
+    else:
+        card = policy.card
+        fresh = Policy.fresh(card.options, card.identities, words=policy.words, scale=card.scale)
+        fresh.card.preference = card.preference
+    return Chosen(LearnedCoordinator(fresh, "untrained"))
+
+
+async def _random(fitting: Fitting) -> Chosen:
+    if fitting.policy is None:
+        return Chosen(Random())
+    options = fitting.policy.card.options
+    views = tuple(VIEWS[context] for context in options.context)
+    return Chosen(Random(options.max_steps, samples=options.samples, views=views, width=options.width))
 
 
 async def _best_single(fitting: Fitting) -> Chosen:
@@ -235,6 +254,7 @@ async def _oracle(fitting: Fitting) -> Chosen:
 _MADE: dict[str, Callable[[Fitting], Awaitable[Chosen]]] = {
     "own": _own,
     "untrained": _untrained,
+    "random": _random,
     "best_single": _best_single,
     "best_self_consistency": _best_self_consistency,
     "best_pipeline": _best_pipeline,

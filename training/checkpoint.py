@@ -20,12 +20,15 @@ from torch import Tensor
 
 from podium.protocols.errors import PolicyError
 from podium.training.coordinator_trainer import CoordinatorTrainer
+from podium.training.train_file import TrainSpec
 
 FORMAT = 3
 FOLDER = "checkpoint"
 PART, OLD = f"{FOLDER}.part", f"{FOLDER}.old"
 WEIGHTS, AVERAGED, MOMENTS = "weights.safetensors", "averaged.safetensors", "optimiser.safetensors"
 STATE = "state.json"
+OF_TEAM = ("agents", "task count")
+"""Settings of a checkpoint that stand in no training file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,11 +143,13 @@ def restore(trainer: CoordinatorTrainer, checkpoint: Checkpoint) -> None:
     trainer.accountant.averages = dict(checkpoint.averages)
 
 
-def _settings(trainer: CoordinatorTrainer) -> dict[str, object]:
-    """Whatever a resumed training must share with the one that it continues."""
+def settings_of(spec: TrainSpec) -> dict[str, object]:
+    """Whatever a training file must share with the one of a training that it continues."""
     free = {"team", "output", "cache", "dollars", "concurrency", "source"}
-    return {
-        **json.loads(trainer.spec.model_dump_json(exclude=free)),
-        "agents": [card.name for card in trainer.cards],
-        "task count": len(trainer.tasks),
-    }
+    return json.loads(spec.model_dump_json(exclude=free))
+
+
+def _settings(trainer: CoordinatorTrainer) -> dict[str, object]:
+    """The same, and what it was made with besides."""
+    agents, count = OF_TEAM
+    return settings_of(trainer.spec) | {agents: [card.name for card in trainer.cards], count: len(trainer.tasks)}

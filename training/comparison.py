@@ -14,7 +14,7 @@ from podium.orchestrator.learned import LearnedCoordinator, Policy
 from podium.orchestrator.team import Team
 from podium.protocols.task import Task
 from podium.training.candidates import Chosen, Fitting, resolve
-from podium.training.evaluate import Evaluation, measure
+from podium.training.evaluate import Evaluation, fitted, measure
 
 NAMES: dict[str, str] = {
     "random": "random",
@@ -53,8 +53,6 @@ async def compare(
     fitting.beside(policy)
 
     async def one(name: str, chosen: Chosen) -> None:
-        if chosen.detail:
-            out.details[name] = chosen.detail
         await measure(
             team,
             {name: chosen.coordinator},
@@ -75,19 +73,13 @@ async def compare(
     fitting.tokens = float(out.measured[TRAINED].tokens.mean())
     for name, candidate in NAMES.items():
         starts(name)
-        if name == "untrained":
-            card = policy.card
-            fresh = Policy.fresh(card.options, card.identities, words=policy.words, scale=card.scale)
-            fresh.card.preference = card.preference
-            await one(name, Chosen(LearnedCoordinator(fresh, name)))
-        else:
-            await one(name, await resolve(candidate, fitting))
+        await one(name, await fitted(candidate, fitting, out, told=name))
     if all("type" in task.tags for task in held_out):
         starts(ROUTER)
         chosen = await resolve("router", fitting)
         await one(ROUTER, Chosen(chosen.coordinator, reference=True))
     starts(ORACLE)
-    await one(ORACLE, await resolve("oracle", fitting))
+    await one(ORACLE, await fitted("oracle", fitting, out, told=ORACLE))
     order = [*NAMES, TRAINED, ROUTER, ORACLE]
     out.measured = {name: out.measured[name] for name in order if name in out.measured}
     return out

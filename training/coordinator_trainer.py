@@ -31,7 +31,7 @@ from podium.protocols.task import Task, Verdict
 from podium.training.credit import Accountant, Credited
 from podium.training.policy_loss import Losses, losses
 from podium.training.replay import Replay, replay
-from podium.training.rollouts import Cap, Rollouts, judged, repeatable
+from podium.training.rollouts import Cap, Rollouts, Tally, judged, repeatable
 from podium.training.train_file import PreferenceSpec, TrainSpec
 
 GENEROUS = 40.0
@@ -122,6 +122,11 @@ class CoordinatorTrainer:
         given = self.spec.preference
         return math.sqrt(given.low * given.high) if isinstance(given, PreferenceSpec) else self.knob()
 
+    @property
+    def failed(self) -> str:
+        """What failed in the last iteration and in the last validation, in words; empty where nothing did."""
+        return self.rollouts.tally.words or self.trials.tally.words
+
     async def step(self, done: Callable[[], None] | None = None) -> Metrics:
         """One iteration: fresh runs, then updates. Raises what the runs raise when all of them fail."""
         began = time.monotonic()
@@ -141,6 +146,7 @@ class CoordinatorTrainer:
                 knobs[place],
             )
 
+        self.rollouts.tally = Tally()
         learner = LearnedCoordinator(self._seen(self.weights))
         results = await self.rollouts.run(learner, tasks, seeds=range(spec.group), settings=settings, done=done)
         sampled = time.monotonic()
@@ -168,6 +174,7 @@ class CoordinatorTrainer:
             plain = repeatable(self.validation[place], which)
             return Settings(plain.seed, plain.reply_seed, "greedy", knob)
 
+        self.trials.tally = Tally()
         learner = LearnedCoordinator(self._seen(self.averaged))
         results = await self.trials.run(learner, self.validation, seeds=(0,), settings=settings)
         verdicts = [self.judged.of(result) for result in results]
@@ -183,6 +190,7 @@ class CoordinatorTrainer:
             "eval_tokens": float(np.mean([result.usage.tokens for result in results])),
             "eval_dollars": float(np.mean([result.usage.dollars for result in results])),
             "eval_gain": float(np.mean(gain)),
+            "eval_failed": self.trials.tally.share,
         }
 
     def frozen(self, **card: object) -> Policy:
@@ -237,6 +245,7 @@ class CoordinatorTrainer:
         return {
             "score": float(groups.mean()),
             "passed": float(np.mean([verdict.passed for verdict in verdicts])),
+            "failed": self.rollouts.tally.share,
             "tokens": float(np.mean([result.usage.tokens for result in results])),
             "dollars": float(np.mean([result.usage.dollars for result in results])),
             "steps": float(counts.mean()),

@@ -1,7 +1,9 @@
 """The demonstration: train the embedded team's coordinator, compare it with everything simpler, and serve.
 
 Nothing in it is special. It copies the embedded team into a folder, trains from the training file that lies beside
-it, and runs the comparison that `benchmarks/comparison` runs with more seeds.
+it, and runs the comparison that `benchmarks/comparison` runs with more seeds. A training that was interrupted goes on;
+one that cannot, since it was begun with other settings or by another version, is begun anew: in the demonstration's own
+folder by itself, elsewhere when that is asked for.
 """
 
 from __future__ import annotations
@@ -12,21 +14,30 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
+from typing import NamedTuple
 
 from podium.orchestrator.learned import load_policy
+from podium.orchestrator.learned.saved import CARD
 from podium.orchestrator.team import Team
 from podium.orchestrator.team_file import load_team
-from podium.protocols.errors import InputError
+from podium.protocols.errors import InputError, PolicyError
+from podium.protocols.words import counted
 from podium.training.comparison import TRAINED, compare, verdicts
 from podium.training.evaluate import Evaluation, tasks_of
-from podium.training.learn import METRICS, Purse, Watch, atrain
+from podium.training.learn import METRICS, Watch, atrain
 from podium.training.plots import cost_quality, training_curves
+from podium.training.purse import Purse
 from podium.training.reports import markdown_table
-from podium.training.train_file import load_training
+from podium.training.train_file import TrainSpec, load_training
 
+FOLDER = Path("podium-demo")
+"""The demonstration's own folder: what is trained there is nobody's work."""
 POLICY = "policy"
-FIT_TASKS = 200
-"""Training tasks that fitted baselines choose on: enough to tell pipelines apart, few enough to be quick."""
+LINE = "coordinator:"
+"""How the line of a team file begins that the demonstration changes."""
+ITERATIONS, TEST_TASKS, FIT_TASKS = 42, 100, 100
+"""What two cores do in ten minutes, installation included; FIT_TASKS: training tasks that fitted baselines choose on.
+The training file of the team has 120 iterations, and benchmarks/comparison 300 and 200 tasks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,38 +64,52 @@ def unpack(folder: Path) -> None:
         shutil.copytree(source, folder, dirs_exist_ok=True)
 
 
-def demo(folder: str | Path = "podium-demo", *, iterations: int | None = None, test_tasks: int = 200) -> Shown | None:
+def demo(
+    folder: str | Path = FOLDER,
+    *,
+    iterations: int = ITERATIONS,
+    test_tasks: int = TEST_TASKS,
+    fit_tasks: int = FIT_TASKS,
+    fresh: bool = False,
+) -> Shown | None:
     """`demonstrate` without await, and without telling how it goes."""
-    return asyncio.run(demonstrate(Path(folder), iterations=iterations, test_tasks=test_tasks))
+    return asyncio.run(
+        demonstrate(Path(folder), iterations=iterations, test_tasks=test_tasks, fit_tasks=fit_tasks, fresh=fresh)
+    )
 
 
 async def demonstrate(
     folder: Path,
     *,
-    iterations: int | None = None,
-    test_tasks: int = 200,
+    iterations: int = ITERATIONS,
+    test_tasks: int = TEST_TASKS,
     fit_tasks: int = FIT_TASKS,
+    fresh: bool = False,
     watch: Watch | None = None,
+    tell: Callable[[str], None] | None = None,
     began: Callable[[str], None] | None = None,
     done: Callable[[str], None] | None = None,
 ) -> Shown | None:
     """Train, compare, plot, and switch the team file to the trained coordinator. None when the training was stopped.
 
-    iterations: instead of the training file's; fewer are validated three times. fit_tasks: training tasks that fitted
-    baselines choose on. Raises what training and evaluation raise.
+    iterations: fewer than the training file's are validated three times. fresh: throw an earlier training in the folder
+    away; in the folder `FOLDER` that happens by itself where it cannot go on, and `tell` is called with a line that
+    says so. Raises what training and evaluation raise, and PolicyError for an earlier training elsewhere that cannot go
+    on.
     """
     await asyncio.to_thread(unpack, folder)
-    spec = load_training(folder / "train.yaml")
-    length = iterations or spec.iterations
-    spec = spec.model_copy(
-        update={
-            "output": folder / POLICY,
-            "iterations": length,
-            "evaluate_every": spec.evaluate_every if length >= spec.iterations else max(1, length // 3),
-            "tasks": spec.tasks.model_copy(update={"test": None}),
-        }
-    )
-    trained = await atrain(spec, watch=watch)
+    spec = _training(folder, iterations)
+    if not fresh and (earlier := await asyncio.to_thread(_in_the_way, folder, spec)):
+        if not _own(folder):
+            goes_on = f"go on with it by --iterations {earlier.length}, " if earlier.length else ""
+            raise PolicyError(f"{earlier.why}: {goes_on}start anew with --fresh, or choose another --folder")
+        fresh = True
+        if tell:
+            tell(f"{earlier.why}: a new one begins in its place")
+    if fresh:
+        packed = (files("podium.agents") / "embedded" / "team.yaml").read_text().splitlines()
+        _lead(folder, next(line for line in packed if line.startswith(LINE)))  # its policy may be of another version
+    trained = await atrain(spec, fresh=fresh, watch=watch)
     if not trained.finished:
         return None
     learned_from = tasks_of(spec.tasks.train, fit_tasks)
@@ -101,6 +126,55 @@ async def demonstrate(
     return Shown(folder, evaluation, verdicts(evaluation), min((task.text for task in held_out), key=len))
 
 
+def _own(folder: Path) -> bool:
+    """Whether a folder is the demonstration's own."""
+    return folder.resolve() == FOLDER.resolve()
+
+
+def _training(folder: Path, length: int) -> TrainSpec:
+    """The folder's training, of so many iterations, without test tasks: the comparison has them."""
+    spec = load_training(folder / "train.yaml")
+    return spec.model_copy(
+        update={
+            "output": folder / POLICY,
+            "iterations": length,
+            "evaluate_every": spec.evaluate_every if length >= spec.iterations else max(1, length // 3),
+            "tasks": spec.tasks.model_copy(update={"test": None}),
+        }
+    )
+
+
+class _Earlier(NamedTuple):
+    """A training that cannot go on as asked. length: iterations with which it would; None where nothing helps."""
+
+    why: str
+    length: int | None = None
+
+
+def _in_the_way(folder: Path, spec: TrainSpec) -> _Earlier | None:
+    """The training that the folder holds, where it cannot go on as this one."""
+    try:
+        from podium.training.checkpoint import OF_TEAM, read_checkpoint, settings_of
+    except ModuleNotFoundError:
+        return None  # nothing can be trained here, and the training says what is missing
+    try:
+        checkpoint = read_checkpoint(spec.output)
+        if checkpoint and (spec.output / CARD).exists():
+            load_policy(spec.output)
+    except PolicyError:
+        return _Earlier(f"the training in {folder} is of another version of Podium, or damaged")
+    if checkpoint is None:
+        return None
+    before = {key: value for key, value in checkpoint.settings.items() if key not in OF_TEAM}
+    if before == settings_of(spec):
+        return None
+    length = before.get("iterations")
+    if not isinstance(length, int) or length == spec.iterations:
+        return _Earlier(f"the training in {folder} was begun with other settings")
+    why = f"the training in {folder} is one of {counted(length, 'iteration')}, not of {spec.iterations}"
+    return _Earlier(why, length if before == settings_of(_training(folder, length)) else None)
+
+
 def _leave(folder: Path, evaluation: Evaluation) -> None:
     """Table, plots, and the team file under its trained coordinator."""
     note = f"embedded team, {evaluation.tasks} held-out tasks, one seed"
@@ -108,7 +182,10 @@ def _leave(folder: Path, evaluation: Evaluation) -> None:
     (folder / "comparison.md").write_text(markdown_table(evaluation.rows))
     cost_quality(evaluation.rows, folder / "comparison.png", cost="tokens", highlight=TRAINED, note=note)
     training_curves(folder / POLICY / METRICS, folder / "training.png", title="Training the coordinator")
-    text = (folder / "team.yaml").read_text()
-    learned = f"coordinator: {{kind: learned, policy: ./{POLICY}}}"
-    lines = [learned if line.startswith("coordinator:") else line for line in text.splitlines()]
-    (folder / "team.yaml").write_text("\n".join(lines) + "\n")
+    _lead(folder, f"{LINE} {{kind: learned, policy: ./{POLICY}}}")
+
+
+def _lead(folder: Path, by: str) -> None:
+    """Put a line into the team file that says who leads it."""
+    lines = (folder / "team.yaml").read_text().splitlines()
+    (folder / "team.yaml").write_text("\n".join(by if line.startswith(LINE) else line for line in lines) + "\n")

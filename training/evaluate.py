@@ -17,18 +17,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from podium.orchestrator.coordinator import Coordinator
+from podium.orchestrator.coordinators.selector import LLMSelector
 from podium.orchestrator.learned import LearnedCoordinator
 from podium.orchestrator.team import Team
-from podium.protocols.errors import InputError, RunError, TaskError
+from podium.protocols.errors import BudgetExceeded, InputError, RunError, TaskError
 from podium.protocols.events import Result
 from podium.protocols.task import Task, no_score
 from podium.protocols.words import counted
-from podium.training.candidates import FITTED, Fitting, resolve
+from podium.training.candidates import BESIDE, FITTED, Chosen, Fitting, resolve
 from podium.training.judges import TeamJudges
 from podium.training.keeping import Kept, room_for
 from podium.training.keeping import keep as write
+from podium.training.purse import Allowed, Purse
 from podium.training.reports import Row, json_rows
-from podium.training.rollouts import Cap, Rollouts, score
+from podium.training.rollouts import Cap, Rollouts, Tally, score, tallied
 from podium.training.statistics import Difference, Interval, mean_interval, paired_difference, paired_ratio
 from podium.training.tasks.judge import Judges
 from podium.training.tasks.spec import load_tasks
@@ -38,7 +40,10 @@ Floats = NDArray[np.float64]
 
 @dataclass(slots=True)
 class Measured:
-    """What one coordinator did. scores, tokens, calls, dollars, seconds: (seeds, tasks)."""
+    """What one coordinator did. scores, tokens, calls, dollars, seconds: (seeds, tasks).
+
+    seconds: NaN where replies came from a cache. failed: runs that failed, whose score is 0.
+    """
 
     scores: Floats
     tokens: Floats
@@ -46,13 +51,15 @@ class Measured:
     dollars: Floats
     seconds: Floats
     reference: bool = False
+    failed: int = 0
 
 
 @dataclass(slots=True)
 class Evaluation:
     """Coordinators on the same tasks. details: what was chosen where something was fitted, and what judges cost.
 
-    kept: what was written of fitted coordinators, to serve them.
+    kept: what was written of fitted coordinators, to serve them. failures: of which coordinators some runs failed, also
+    while they were fitted, how many, and the first error. spent: dollars that endpoints really cost, all in all.
     """
 
     tasks: int
@@ -60,6 +67,8 @@ class Evaluation:
     measured: dict[str, Measured] = field(default_factory=dict[str, Measured])
     details: dict[str, str] = field(default_factory=dict[str, str])
     kept: dict[str, Kept] = field(default_factory=dict[str, Kept])
+    failures: dict[str, str] = field(default_factory=dict[str, str])
+    spent: float = 0.0
 
     @property
     def rows(self) -> list[Row]:
@@ -75,13 +84,16 @@ class Evaluation:
         return paired_ratio(self.measured[first].tokens, self.measured[second].tokens)
 
     def to_json(self) -> str:
-        """Rows, settings, details and what was kept as JSON."""
+        """Rows, settings, details, what was spent, what failed and what was kept as JSON."""
         told: dict[str, object] = {
             "tasks": self.tasks,
             "seeds": self.seeds,
             "rows": json.loads(json_rows(self.rows)),
             "details": self.details,
+            "spent": self.spent,
         }
+        if self.failures:
+            told["failures"] = self.failures
         if self.kept:
             told["kept"] = {name: kept.data for name, kept in self.kept.items()}
         return json.dumps(told, indent=2)
@@ -109,9 +121,39 @@ async def measure(
     rollouts = Rollouts(team.orchestrator, concurrency=concurrency, cap=cap)
     for name, coordinator in coordinators.items():
         tick = None if done is None else (lambda name=name: done(name))
+        rollouts.tally = Tally()
         results = await rollouts.run(coordinator, tasks, seeds=seeds, done=tick)
-        out.measured[name] = _measured(results, len(seeds), name in references)
+        out.measured[name] = _measured(results, len(seeds), name in references, rollouts.tally.failed)
+        if rollouts.tally.words:
+            out.failures[name] = rollouts.tally.words
     return out
+
+
+async def fitted(
+    name: str,
+    fitting: Fitting,
+    into: Evaluation,
+    *,
+    told: str | None = None,
+    cap: Cap | None = None,
+    done: Callable[[], None] | None = None,
+) -> Chosen:
+    """`candidates.resolve`, with its runs counted and capped, and those that failed told.
+
+    told: what the evaluation calls it; done: is called after each run. Raises what the runs raise, and BudgetExceeded
+    when the cap refuses a call.
+    """
+    told, tally = told or name, Tally(cap, done)
+    with tallied(tally):
+        chosen = await resolve(name, fitting)
+    detail = chosen.detail
+    if tally.failed:
+        into.failures[f"fitting {told}"] = tally.words
+        failed = f"{tally.failed:,} of {counted(tally.runs, 'run')} failed while it was fitted"
+        detail = f"{detail}; {failed}" if detail else failed
+    if detail:
+        into.details[told] = detail
+    return chosen
 
 
 def evaluate(
@@ -123,8 +165,11 @@ def evaluate(
     fit: str | Sequence[str] | Sequence[Task] | None = None,
     limit: int | None = None,
     keep: str | Path | None = None,
+    dollars: float | None = None,
+    cache: str | Path | None = None,
     began: Callable[[str], None] | None = None,
     done: Callable[[str], None] | None = None,
+    fits: Callable[[str, float], None] | None = None,
 ) -> Evaluation:
     """Compare coordinators of a team on tasks.
 
@@ -132,17 +177,37 @@ def evaluate(
     coordinators: names, see `candidates.resolve`. seeds: how many times each task is run. fit: tasks that coordinators
     which are chosen or fitted learn from; never the same as `tasks`; beside a learned coordinator they have its action
     space, and self-consistency the tokens of one that is named before it. keep: a folder for what was fitted, with the
-    line of a team file that serves each. began: is called with each name as its turn comes, done: after each run.
+    line of a team file that serves each.
 
-    Raises InputError (or a kind of it) for what is wrong in the arguments, RunError when all runs of one fail; what was
-    measured before is on the error, as `partial`.
+    dollars: most that endpoints may cost, fitting and judges included; no call starts that could exceed it. cache: a
+    file of endpoints' replies; what is in it is not asked again, and has no seconds. Without it, equal requests are
+    paid once while something is fitted, and within one coordinator's runs.
+
+    began: is called with each name as its runs begin, done: after each run; fits: with the name and the dollars spent
+    so far, when its fitting begins and after each run of that.
+
+    Raises InputError (or a kind of it) for what is wrong in the arguments, RunError when all runs of one fail, and
+    BudgetExceeded when the dollars do not hold the next call; what was measured before is on the error, as `partial`.
+    After Ctrl-C it is the only argument of the KeyboardInterrupt.
     """
     owned = not isinstance(team, Team)
     loaded = Team.load(team) if not isinstance(team, Team) else team
+    left: list[object] = []
+
+    async def work() -> Evaluation:
+        try:
+            return await aevaluate(
+                loaded, tasks, coordinators, seeds=seeds, fit=fit, limit=limit, keep=keep, dollars=dollars, cache=cache,
+                began=began, done=done, fits=fits,
+            )  # fmt: skip
+        except asyncio.CancelledError as error:
+            left.extend(error.args)
+            raise
+
     try:
-        return loaded.wait(
-            aevaluate(loaded, tasks, coordinators, seeds=seeds, fit=fit, limit=limit, keep=keep, began=began, done=done)
-        )
+        return loaded.wait(work())
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(*left) from None
     finally:
         if owned:
             loaded.close()
@@ -157,10 +222,81 @@ async def aevaluate(
     fit: str | Sequence[str] | Sequence[Task] | None = None,
     limit: int | None = None,
     keep: str | Path | None = None,
+    dollars: float | None = None,
+    cache: str | Path | None = None,
     began: Callable[[str], None] | None = None,
     done: Callable[[str], None] | None = None,
+    fits: Callable[[str, float], None] | None = None,
 ) -> Evaluation:
-    """`evaluate`, to be awaited."""
+    """`evaluate`, to be awaited. When it is cancelled, what was measured is the only argument of the CancelledError."""
+    folder = None if keep is None else Path(keep)
+    _sensible(coordinators, seeds, limit, dollars, folder)
+    judges = TeamJudges(team.spec)
+    held_out = await asyncio.to_thread(tasks_of, tasks, limit, judges)
+    learned_from = await asyncio.to_thread(tasks_of, fit, None, judges) if fit is not None else None
+    disjoint(learned_from or (), held_out, "fitting", "test")
+    purse = Purse(team.models, Allowed(dollars, None if cache is None else Path(cache)), free=False)
+    asking = _through(team, purse) if purse.paid else team
+    judges.ask_through(purse.outside)
+    fitting = Fitting(asking, learned_from, held_out, range(seeds))
+    out = Evaluation(len(held_out), seeds)
+    later = {*BESIDE, *(FITTED if learned_from else ())}
+    name = ""
+    try:
+        # What can be wrong about a name is said before anything is run.
+        ready = {name: await fitted(name, fitting, out) for name in coordinators if name not in later}
+        learned = {name: each.coordinator for name, each in ready.items()}
+        for each in learned.values():
+            if isinstance(each, LearnedCoordinator):
+                fitting.beside(each.policy)
+        if folder:
+            room_for(folder)
+        for name in coordinators:
+            chosen = ready.get(name)
+            if chosen is None:
+                runs = name in {"oracle", *FITTED}
+                tick = None if fits is None or not runs else (lambda name=name: fits(name, purse.spent))
+                if tick:
+                    tick()
+                chosen = await fitted(name, fitting, out, cap=purse.cap, done=tick)
+            if folder and chosen.spec is not None:
+                out.kept[name] = write(name, chosen, folder, team.spec, len(learned_from or ()))
+            if began:
+                began(name)
+            hits = purse.hits
+            with purse.apart():
+                await measure(
+                    asking, {name: chosen.coordinator}, held_out, range(seeds), into=out,
+                    references=(name,) if chosen.reference else (), cap=purse.cap, done=done,
+                )  # fmt: skip
+            if purse.keeps and purse.hits > hits:
+                out.measured[name].seconds.fill(np.nan)
+            if isinstance(learned.get(name), LearnedCoordinator):
+                fitting.tokens = float(out.measured[name].tokens.mean())
+    except RunError as error:
+        if purse.refusal and isinstance(error, BudgetExceeded):
+            error.run = error.agent = ""
+            error.message += "; raise --dollars" + ("" if purse.keeps else ", and add --cache to pay for nothing twice")
+        if out.measured or out.kept:
+            measured = f"coordinator {name}; those before it were measured" if out.measured else ""
+            kept = f"what was fitted is in {folder}" if out.kept else ""
+            error.partial, error.kept = out, "; ".join(filter(None, (measured, kept)))
+        raise
+    except asyncio.CancelledError as error:
+        error.args = (out,)
+        raise
+    finally:
+        judges.close()
+        purse.close()
+        out.details |= judges.details
+        out.spent = purse.spent
+    return out
+
+
+def _sensible(
+    coordinators: Sequence[str], seeds: int, limit: int | None, dollars: float | None, folder: Path | None
+) -> None:
+    """Raise InputError for arguments that make no sense."""
     if isinstance(coordinators, str) or not all(isinstance(name, str) for name in cast(Sequence[object], coordinators)):
         raise InputError(f"coordinators: expected a list of names, such as ['own', 'vote'], found {coordinators!r}")
     if not coordinators:
@@ -168,50 +304,21 @@ async def aevaluate(
     for word, count in (("seeds", seeds), ("limit", 1 if limit is None else limit)):
         if not isinstance(cast(object, count), int) or count < 1:
             raise InputError(f"{word}: expected a whole number from 1 on, found {count!r}")
-    folder = None if keep is None else Path(keep)
+    if dollars is not None and not dollars > 0:
+        raise InputError(f"dollars: must be more than 0, found {dollars!r}")
     if folder and not set(coordinators) & set(FITTED):
         raise InputError(
             f"keep {folder}: nothing is fitted in {', '.join(coordinators)}; what can be kept is {', '.join(FITTED)}"
         )
-    judges = TeamJudges(team.spec)
-    held_out = await asyncio.to_thread(tasks_of, tasks, limit, judges)
-    learned_from = await asyncio.to_thread(tasks_of, fit, None, judges) if fit is not None else None
-    disjoint(learned_from or (), held_out, "fitting", "test")
-    fitting = Fitting(team, learned_from, held_out, range(seeds))
-    out = Evaluation(len(held_out), seeds)
-    costly = {"oracle", *(FITTED if learned_from else ())}
-    try:
-        # What can be wrong about a name is said before anything is run.
-        ready = {name: await resolve(name, fitting, out.details) for name in coordinators if name not in costly}
-        learned = {name: each.coordinator for name, each in ready.items() if name != "untrained"}
-        for each in learned.values():
-            if isinstance(each, LearnedCoordinator):
-                fitting.beside(each.policy)
-        if folder:
-            room_for(folder)
-        for name in coordinators:
-            if began:
-                began(name)
-            try:
-                chosen = ready.get(name) or await resolve(name, fitting, out.details)
-                if folder and chosen.spec is not None:
-                    out.kept[name] = write(name, chosen, folder, team.spec, len(learned_from or ()))
-                await measure(
-                    team, {name: chosen.coordinator}, held_out, range(seeds), into=out,
-                    references=(name,) if chosen.reference else (), done=done,
-                )  # fmt: skip
-                if isinstance(learned.get(name), LearnedCoordinator):
-                    fitting.tokens = float(out.measured[name].tokens.mean())
-            except RunError as error:
-                if out.measured or out.kept:
-                    measured = f"coordinator {name}; those before it were measured" if out.measured else ""
-                    fitted = f"what was fitted is in {folder}" if out.kept else ""
-                    error.partial, error.kept = out, "; ".join(filter(None, (measured, fitted)))
-                raise
-    finally:
-        judges.close()
-        out.details |= judges.details
-    return out
+
+
+def _through(team: Team, purse: Purse) -> Team:
+    """The same team, with the same pool and coordinator, asking its models through a purse."""
+    coordinator = team.orchestrator.coordinator
+    asks = team.spec.coordinator.kind == "llm_selector" and isinstance(coordinator, LLMSelector)
+    asking = Team(team.spec, purse.models, coordinator=None if asks else coordinator)
+    asking.orchestrator.pool = team.orchestrator.pool
+    return asking
 
 
 def tasks_of(
@@ -246,7 +353,7 @@ def disjoint(first: Sequence[Task], second: Sequence[Task], one: str, other: str
         )
 
 
-def _measured(results: Sequence[Result], seeds: int, reference: bool) -> Measured:
+def _measured(results: Sequence[Result], seeds: int, reference: bool, failed: int) -> Measured:
     def table(values: Sequence[float]) -> Floats:
         return np.array(values, np.float64).reshape(-1, seeds).T
 
@@ -257,6 +364,7 @@ def _measured(results: Sequence[Result], seeds: int, reference: bool) -> Measure
         table([result.usage.dollars for result in results]),
         table([result.seconds for result in results]),
         reference,
+        failed,
     )
 
 
@@ -273,4 +381,5 @@ def _row(name: str, measured: Measured, tasks: int) -> Row:
         float(measured.seconds.mean()),
         tasks,
         measured.reference,
+        measured.failed,
     )

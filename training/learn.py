@@ -19,10 +19,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from podium.agents.endpoint import EndpointModel
-from podium.agents.model import Model
-from podium.agents.recorded import RecordedModel
-from podium.agents.reply_cache import CachedModel, ReplyStore
 from podium.orchestrator.coordinators.random import Random
 from podium.orchestrator.learned.policy import LearnedCoordinator
 from podium.orchestrator.learned.saved import Policy, load_policy, save_policy
@@ -32,7 +28,8 @@ from podium.protocols.errors import BudgetExceeded, InputError, MissingExtra, Po
 from podium.protocols.task import Task
 from podium.training.evaluate import Evaluation, disjoint, measure, tasks_of
 from podium.training.judges import TeamJudges
-from podium.training.rollouts import Cap, Patient, Rollouts
+from podium.training.purse import Purse
+from podium.training.rollouts import Cap, Rollouts
 from podium.training.train_file import TrainSpec, load_training
 
 if TYPE_CHECKING:
@@ -49,7 +46,8 @@ PROBE_TASKS = 32
 class Progress:
     """Where a training stands. seconds_left, dollars_forecast: extrapolated from what was done in this session.
 
-    dollars_spent: at paid endpoints, replies from the cache not counted.
+    dollars_spent: at paid endpoints, replies from the cache not counted. failed: how many runs of this iteration failed
+    and why, in words; empty where none did.
     """
 
     iteration: int
@@ -58,6 +56,7 @@ class Progress:
     seconds_left: float
     dollars_spent: float
     dollars_forecast: float
+    failed: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +163,7 @@ async def atrain(
                             (time.monotonic() - began) * share,
                             purse.spent,
                             purse.spent + used * share,
+                            trainer.failed,
                         )
                     )
         except (asyncio.CancelledError, KeyboardInterrupt):
@@ -243,56 +243,6 @@ async def _best_single_beside(
         await measure(team, {name: chosen.coordinator}, held_out, (0,), into=evaluation)
     except RunError as error:
         evaluation.details[name] = f"not measured: {error.message}"
-
-
-class Purse:
-    """A team's models and its judges' behind one reply cache, and the real endpoints among them under one cap.
-
-    models: to build the team with; spent: dollars of earlier sessions. Repeated prompts with the same seed are answered
-    from the cache, whatever the provider; only endpoints cost real dollars.
-    """
-
-    def __init__(self, models: Mapping[str, Model], spec: TrainSpec, *, spent: float = 0.0) -> None:
-        self.cap = None if spec.dollars is None else Cap(spec.dollars)
-        if self.cap:
-            self.cap.spent = spent
-        self._before = spent
-        self._store = ReplyStore(spec.cache)
-        self._paid: list[CachedModel] = []
-        self.models = {name: self._behind(model) for name, model in models.items()}
-
-    def outside(self, model: Model) -> Model:
-        """A further model behind the cache and the cap, for whoever is asked outside of runs."""
-        behind = self._behind(model)
-        return behind if self.cap is None else Patient(behind, self.cap)
-
-    def _behind(self, model: Model) -> Model:
-        if isinstance(model, RecordedModel):  # it is a cache itself
-            return model
-        paid = isinstance(model, EndpointModel)
-        cached = CachedModel(model, self._store, cap=self.cap if paid else None)
-        if paid:
-            self._paid.append(cached)
-        return cached
-
-    @property
-    def paid(self) -> bool:
-        """Whether some models are endpoints, which may cost real dollars."""
-        return bool(self._paid)
-
-    @property
-    def spent(self) -> float:
-        """Dollars that endpoints really cost so far, in earlier sessions of this training too."""
-        return self._before + sum(model.spent_dollars for model in self._paid)
-
-    @property
-    def refusal(self) -> BudgetExceeded | None:
-        """The first call that the cap refused."""
-        return self.cap.refusal if self.cap else None
-
-    def close(self) -> None:
-        """Close the cache; the models are closed by their team."""
-        self._store.close()
 
 
 class MetricsLog:

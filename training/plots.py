@@ -72,10 +72,13 @@ PANELS: Mapping[str, tuple[str, str]] = {
     "gain": ("Gain", "score less priced cost"),
     "mixed_groups": ("Mixed groups", "share of groups"),
     "passed": ("Passed", "share of runs"),
+    "failed": ("Failed", "share of runs"),
     "seconds_learning": ("Time to learn", "seconds per step"),
 }
 EVALUATION = ("eval_", "eval/", "test_", "test/")
 NOT_PANELS = frozenset({"step", "time", "seconds", "epoch", "seed", "update"})
+OFTEN_ZERO = frozenset({"failed"})
+"""Measures that are drawn only where there is something to see."""
 
 
 def cost_quality(
@@ -177,7 +180,8 @@ def training_curves(metrics: Path | str | Sequence[Mapping[str, float]], path: P
     values of `eval_NAME`, drawn in the panel of NAME. At most 12 panels, the best known measures first.
     """
     rows = read_metrics(metrics) if isinstance(metrics, Path | str) else list(metrics)
-    names = {_measure(name) for row in rows for name in row} - NOT_PANELS
+    names = {_measure(name) for row in rows for name, value in row.items() if value or _measure(name) not in OFTEN_ZERO}
+    names -= NOT_PANELS
     order = [*(name for name in PANELS if name in names), *sorted(names - PANELS.keys())][:MAX_PANELS]
     if not order:
         raise InputError("the metrics hold no measure to draw")

@@ -2,7 +2,8 @@
 
 What this may cost is told and capped: after a few tasks the cost of all is forecast, and where the cap does not hold
 them, what fits is recorded. Each reply is kept in a file beside the pool as it comes, so the same recording begun again
-asks only what is missing: tasks that were not reached, and agents that failed, but not those that answered.
+looks first what is there, and asks only what is missing: tasks that were not reached, and agents that failed, but not
+those that answered.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from podium.protocols.pool import Pool, PoolAgent, PoolPrice, PoolReply, PoolTas
 from podium.protocols.task import Task
 from podium.protocols.words import counted
 from podium.training.evaluate import tasks_of
+from podium.training.forecast import Drawn, Forecast
 from podium.training.judges import TeamJudges
 from podium.training.rollouts import Cap, Patient, Rollouts, judge_ahead, judged
 
@@ -33,11 +35,12 @@ BATCH = 16
 """Most tasks recorded between two looks at the cap."""
 CONCURRENCY = 64
 """Runs under way at once."""
+LOOKED_UP = 256
+"""Tasks whose kept replies are looked up at a time."""
 TOLD = 3
 """Failures that are told in words."""
-
-Drawn = dict[str, list[Result | RunError]]
-"""Samples of one task by agent; an error where one failed."""
+SHUT = -1.0
+"""Limit of a cap that refuses every call, free ones too: what is kept is all that answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,7 @@ def record(
     samples: int = 1,
     dollars: float | None = None,
     judges: TeamJudges | None = None,
-    done: Callable[[int, float, float], None] | None = None,
+    done: Callable[[int, float, float | None], None] | None = None,
 ) -> Recorded:
     """`arecord` without await. team: or its file. Raises RuntimeError inside a running event loop."""
     loaded = team if isinstance(team, Team) else Team.load(team)
@@ -83,15 +86,16 @@ async def arecord(
     samples: int = 1,
     dollars: float | None = None,
     judges: TeamJudges | None = None,
-    done: Callable[[int, float, float], None] | None = None,
+    done: Callable[[int, float, float | None], None] | None = None,
 ) -> Recorded:
     """Record every agent's replies to tasks that have a scorer, and write the pool to a file.
 
     tasks: a SPEC such as "jsonl:tasks.jsonl?verifier=numeric", or tasks. output: the pool to write, gzipped where its
     name ends in .gz. samples: replies of each agent to each task. dollars: most that may be spent now; no call starts
     that could exceed it. judges: of the tasks, where these were read with some; what they cost counts, and they are
-    closed at the end. done: is called with (tasks recorded, dollars spent, dollars forecast). A task that some agent
-    could not answer is left out; begun again, only what `replies_beside(output)` lacks is asked.
+    closed at the end. done: is called with (tasks recorded, dollars spent, dollars that recording all of them is going
+    to cost now, or None while no reply tells). A task that some agent could not answer is left out; begun again, only
+    what `replies_beside(output)` lacks is asked.
 
     Raises InputError when there is no such folder to write to, BudgetExceeded when the cap does not hold a single task,
     and an agent's error when it failed at all tasks of a batch (what was recorded is written).
@@ -101,62 +105,108 @@ async def arecord(
         raise InputError(f"{output}: there is no folder {output.parent}; make it first, or choose another output")
     judges = TeamJudges(team.spec) if judges is None else judges
     tasks = await asyncio.to_thread(tasks_of, tasks, None, judges)
+    begun = replies_beside(output).exists()
     cap, store = Cap(math.inf if dollars is None else dollars), ReplyStore(replies_beside(output))
     models = {name: CachedModel(model, store, cap=cap) for name, model in team.models.items()}
     asking = Team(team.spec, models)
-    judges.ask_through(lambda model: Patient(CachedModel(model, store, cap=cap), cap))
     rollouts = Rollouts(asking.orchestrator, cap=cap, strict=False, scored="nothing")
     gate = asyncio.Semaphore(CONCURRENCY)
-    recorded: list[PoolTask] = []
+    rows: dict[int, PoolTask] = {}
     failures: list[tuple[Task, RunError]] = []
+    forecast = Forecast(judges)
     asked, size, why = 0, PROBE, ""
     try:
-        while asked < len(tasks) and not cap.refusal:
-            batch = tasks[asked : asked + size]
-            drawn = await _drawn(rollouts, gate, tuple(asking.agents), batch, samples)
-            refused = await asyncio.gather(*map(_judged, drawn))
-            for task, by_agent, refusal in zip(batch, drawn, refused, strict=True):
-                if error := next(_errors(by_agent), refusal):
-                    failures.append((task, error))
+        missing: dict[int, Drawn] = {}
+        for start in range(0, len(tasks), LOOKED_UP):
+            batch = tasks[start : start + LOOKED_UP]
+            bare: list[Drawn] = [{agent: [None] * samples for agent in asking.agents} for _ in batch]
+            found = await _kept(team, store, judges, gate, batch, bare) if begun else [(each, False) for each in bare]
+            for place, (each, whole) in enumerate(found, start):
+                forecast.expect(each, judged=whole)
+                if whole:
+                    rows[place] = _row(tasks[place], each)
                 else:
-                    recorded.append(_row(task, by_agent))
-            asked += len(batch)
-            each = (sum(model.accounted_dollars for model in models.values()) + judges.dollars) / asked
+                    missing[place] = each
+        if rows and done:
+            done(len(rows), cap.spent, forecast.dollars)
+        judges.ask_through(lambda model: Patient(CachedModel(model, store, cap=cap), cap))
+        while asked < len(tasks) and not cap.refusal:
+            batch = range(asked, min(asked + size, len(tasks)))
+            asked = batch.stop
+            places = [place for place in batch if place in missing]
+            if not places:
+                continue
+            before = [missing.pop(place) for place in places]
+            drawn = await _drawn(rollouts, gate, [tasks[place] for place in places], before)
+            refused = await asyncio.gather(*map(_judged, drawn))
+            for place, old, new, refusal in zip(places, before, drawn, refused, strict=True):
+                if error := next(_errors(new), refusal):
+                    failures.append((tasks[place], error))
+                else:
+                    rows[place] = _row(tasks[place], new)
+                forecast.settle(old, _let_through(new, cap), judged=error is None)
+            left = forecast.dollars
             if done:
-                done(len(recorded), cap.spent, cap.spent + each * (len(tasks) - asked))
-            if cap.refusal and not recorded:
+                done(len(rows), cap.spent, None if left is None else cap.spent + left)
+            if cap.refusal and not rows:
                 raise cap.refusal
-            if not cap.refusal:
+            if not cap.refusal and len(places) == len(batch):
                 _none_is_down(drawn)
+            each = (left or 0.0) / max(1, len(missing))
             fits = (cap.limit - cap.spent) / each if each else math.inf  # few tasks should end with half their replies
             size = max(1, int(min(BATCH, fits)))
-        why = _missing(len(tasks), recorded, failures, cap)
+        why = _missing(len(tasks), len(rows), failures, cap)
     except RunError as error:
         error.run = ""
         if error is cap.refusal:
             error.message += "; raise --dollars"
-        written = f"{counted(len(recorded), 'task')} written to {output}"
-        error.kept = written if recorded else "no task has all its replies"
+        written = f"{counted(len(rows), 'task')} written to {output}"
+        error.kept = written if rows else "no task has all its replies"
         error.kept += "; replies that came are kept, so the same command goes on from here"
         raise
     finally:
         judges.close()
         store.close()
-        pool = _pool(asking, recorded)
-        if recorded:
+        pool = _pool(asking, [rows[place] for place in sorted(rows)])
+        if rows:
             write_pool(pool, output)
     return Recorded(pool, not why, cap.spent, why)
 
 
-async def _drawn(
-    rollouts: Rollouts, gate: asyncio.Semaphore, agents: Sequence[str], tasks: Sequence[Task], samples: int
-) -> list[Drawn]:
-    """All agents' samples of some tasks."""
+async def _kept(
+    team: Team, store: ReplyStore, judges: TeamJudges, gate: asyncio.Semaphore, tasks: Sequence[Task], bare: list[Drawn]
+) -> list[tuple[Drawn, bool]]:
+    """What is kept of each task, None for the rest; and whether that is all: replies and verdicts."""
+    shut = Cap(SHUT)
+    asking = Team(team.spec, {name: CachedModel(model, store, cap=shut) for name, model in team.models.items()})
+    judges.ask_through(lambda model: CachedModel(model, store, cap=shut))
+    rollouts = Rollouts(asking.orchestrator, cap=shut, strict=False, scored="nothing")
+    found = [
+        {agent: [one if _came(one) else None for one in each] for agent, each in drawn.items()}
+        for drawn in await _drawn(rollouts, gate, tasks, bare)
+    ]
+    whole = [all(one is not None for each in drawn.values() for one in each) for drawn in found]
+    refused = await asyncio.gather(*(_judged(drawn) for drawn, all_came in zip(found, whole, strict=True) if all_came))
+    refusals = iter(refused)
+    return [(drawn, all_came and next(refusals) is None) for drawn, all_came in zip(found, whole, strict=True)]
 
-    async def one(task: Task, agent: str, which: int) -> Result | RunError:
+
+def _came(one: Result | RunError | None) -> bool:
+    """Whether a reply is there: not an error, nor a run that made do without a call that was refused."""
+    return isinstance(one, Result) and one.stop == "answered"
+
+
+async def _drawn(
+    rollouts: Rollouts, gate: asyncio.Semaphore, tasks: Sequence[Task], before: Sequence[Drawn]
+) -> list[Drawn]:
+    """All agents' samples of some tasks; what was there before is not drawn again."""
+
+    async def one(task: Task, agent: str, which: int, old: Result | RunError | None) -> Result | RunError:
         def settings(_: int, __: int) -> Settings:
             return Settings(reply_seed=seed_of("record", task.text, which) & 0xFFFFFFFF)
 
+        if isinstance(old, Result):
+            return old
         async with gate:
             try:
                 made = await rollouts.run(Single(agent), [task], seeds=[which], settings=settings)
@@ -164,11 +214,18 @@ async def _drawn(
                 return error
         return made[0]
 
-    async def all_of(task: Task) -> Drawn:
-        made = (asyncio.gather(*(one(task, agent, n) for n in range(samples))) for agent in agents)
-        return dict(zip(agents, await asyncio.gather(*made), strict=True))
+    async def all_of(task: Task, drawn: Drawn) -> Drawn:
+        made = (asyncio.gather(*(one(task, agent, n, old) for n, old in enumerate(drawn[agent]))) for agent in drawn)
+        return dict(zip(drawn, await asyncio.gather(*made), strict=True))
 
-    return await asyncio.gather(*map(all_of, tasks))
+    return list(await asyncio.gather(*map(all_of, tasks, before)))
+
+
+def _let_through(drawn: Drawn, cap: Cap) -> Drawn:
+    """The same without what the cap refused, which was not asked."""
+    if not cap.refusal:
+        return drawn
+    return {agent: [None if isinstance(one, BudgetExceeded) else one for one in each] for agent, each in drawn.items()}
 
 
 async def _judged(drawn: Drawn) -> BudgetExceeded | None:
@@ -195,11 +252,11 @@ def _none_is_down(drawn: Sequence[Drawn]) -> None:
             raise errors[0]
 
 
-def _missing(count: int, recorded: Sequence[PoolTask], failures: Sequence[tuple[Task, RunError]], cap: Cap) -> str:
+def _missing(count: int, recorded: int, failures: Sequence[tuple[Task, RunError]], cap: Cap) -> str:
     """What is missing and why, in words; nothing when nothing is."""
     if cap.refusal:
         return (
-            f"the cap of ${cap.limit:.4f} held {len(recorded)} of {counted(count, 'task')}: ${cap.spent:.4f} are "
+            f"the cap of ${cap.limit:.4f} held {recorded} of {counted(count, 'task')}: ${cap.spent:.4f} are "
             "spent, and the next call might pass it; for the others begin again with new --dollars, nothing is paid "
             "twice"
         )

@@ -27,7 +27,8 @@ class Row:
     """What one coordinator did on a set of tasks.
 
     score: mean, 0 to 1, with its interval low to high. tokens, calls, dollars, seconds: means per task; NaN where they
-    were not measured. n: tasks. reference: not a competitor (an oracle), so never the best.
+    were not measured. n: tasks. reference: not a competitor (an oracle), so never the best. failed: runs that ended
+    without an answer because something failed; they count as wrong.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Row:
     seconds: float = math.nan
     n: int = 0
     reference: bool = False
+    failed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,9 @@ def caption(rows: Sequence[Row], *, marked: bool = True) -> str:
     counts = {row.n for row in rows}
     over = f" over {counted(counts.pop(), 'task')}" if len(counts) == 1 and 0 not in counts else ""
     bold = "; bold: best of the column" if marked and sum(not row.reference for row in rows) > 1 else ""
-    return f"Means per task{over}; brackets: {LEVEL_PERCENT} % bootstrap interval over tasks{bold}."
+    failed = ", ".join(f"{row.failed:,} of {row.name}" for row in rows if row.failed)
+    failed = f" Failed runs, which count as wrong: {failed}." if failed else ""
+    return f"Means per task{over}; brackets: {LEVEL_PERCENT} % bootstrap interval over tasks{bold}.{failed}"
 
 
 def comparison_table(rows: Sequence[Row], *, title: str | None = None, styled: bool = True) -> Table:

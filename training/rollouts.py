@@ -7,8 +7,11 @@ wait.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from copy import copy
+from dataclasses import dataclass
 from typing import Literal
 
 from podium.agents.model import Model, Prompt, Wrapped
@@ -20,12 +23,67 @@ from podium.protocols.events import Result
 from podium.protocols.noise import seed_of
 from podium.protocols.record import Generation, Sampling
 from podium.protocols.task import Task, Verdict
+from podium.protocols.words import counted
 
 PAUSE = 0.05
 """Seconds until a run that the cap had no room for begins again."""
 
 Scored = Literal["answer", "replies", "nothing"]
 """What of a run is going to be scored: its answer, every reply too, or nothing."""
+
+_REFUSED: ContextVar[list[BudgetExceeded] | None] = ContextVar("refused", default=None)
+"""What a cap refused the run under way here: a run may end with the best answer so far and keep it to itself."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What becomes of runs. runs: that ended; failed: those of them that count as wrong because they failed.
+
+    cap: of the models' spending; done: is called after each run; first: the first failure.
+    """
+
+    cap: Cap | None = None
+    done: Callable[[], None] | None = None
+    runs: int = 0
+    failed: int = 0
+    first: RunError | None = None
+
+    def count(self, error: RunError | None) -> None:
+        """One run more; error: what it failed of."""
+        self.runs += 1
+        if error is not None:
+            self.failed += 1
+            self.first = self.first or error
+        if self.done:
+            self.done()
+
+    @property
+    def share(self) -> float:
+        """Share of the runs that failed."""
+        return self.failed / max(1, self.runs)
+
+    @property
+    def words(self) -> str:
+        """How many failed, and what the first one failed of; empty where none did."""
+        if self.first is None:
+            return ""
+        agent = f"agent {self.first.agent}: " if self.first.agent else ""
+        runs = counted(self.runs, "run")
+        what = "failed and counts as wrong" if self.failed == 1 else "failed and count as wrong"
+        return f"{self.failed:,} of {runs} {what}; the first: {agent}{self.first.message}"
+
+
+_TALLY: ContextVar[Tally | None] = ContextVar("tally", default=None)
+
+
+@contextmanager
+def tallied(tally: Tally) -> Generator[None]:
+    """Count all runs that are made inside, and cap them: fitting goes through hands that need not know who counts."""
+    token = _TALLY.set(tally)
+    try:
+        yield
+    finally:
+        _TALLY.reset(token)
 
 
 class Cap(SpendingCap):
@@ -50,6 +108,9 @@ class Cap(SpendingCap):
                     self.crowded.append(error)
                 else:
                     self.refusal = self.refusal or error
+                refused = _REFUSED.get()
+                if refused is not None:
+                    refused.append(error)
                 raise
 
     def passing(self, error: BaseException) -> bool:
@@ -85,7 +146,8 @@ class Rollouts:
 
     concurrency: runs under way at once; more of them fill the models' batches better. cap: of the models' spending: a
     run that it has no room for yet begins again a little later. strict: once the cap refuses a call, all runs end.
-    scored: what a judge is asked about, where the tasks have one.
+    scored: what a judge is asked about, where the tasks have one. tally: what becomes of the runs; that of `tallied`,
+    inside of it.
     """
 
     def __init__(
@@ -99,7 +161,8 @@ class Rollouts:
     ) -> None:
         self.team = copy(team)
         self.team.people = None  # a run among thousands has nobody to ask, and would wait for a day
-        self.cap = cap
+        self.tally = _TALLY.get() or Tally()
+        self.cap = cap or self.tally.cap
         self.strict = strict
         self.concurrency = concurrency
         self.scored: Scored = scored
@@ -124,6 +187,7 @@ class Rollouts:
         failures: list[RunError] = []
 
         async def one(place: int, which: int) -> Result:
+            failed = None
             chosen = settings(place, which) if settings else repeatable(tasks[place], seeds[which])
             async with gate:
                 try:
@@ -134,9 +198,10 @@ class Rollouts:
                     if not isinstance(error.partial, Result):
                         raise
                     failures.append(error)
-                    result = error.partial
+                    failed, result = error, error.partial
             if self.scored != "nothing":
                 await judge_ahead(result, replies=self.scored == "replies")
+            self.tally.count(failed)
             if done:
                 done()
             return result
@@ -154,14 +219,33 @@ class Rollouts:
         return results
 
     async def _in_turn(self, team: Orchestrator, task: Task, settings: Settings, id: str) -> Result:
-        """One run, again and again while the cap is only crowded."""
+        """One run, again and again while the cap is only crowded: also one that made do without the call."""
+        cap = self.cap
+        if cap is None:
+            return await team.run(task, settings, id=id)
         while True:
+            refused: list[BudgetExceeded] = []
+            token = _REFUSED.set(refused)
             try:
-                return await team.run(task, settings, id=id)
+                result = await team.run(task, settings, id=id)
             except BudgetExceeded as error:
-                if self.cap is None or not self.cap.passing(error):
+                if not _all_passing(cap, refused or [error]):
                     raise
+            else:
+                if not refused:
+                    return result
+                if not _all_passing(cap, refused):
+                    if self.strict and cap.refusal is not None:
+                        raise cap.refusal
+                    return result
+            finally:
+                _REFUSED.reset(token)
             await asyncio.sleep(PAUSE)
+
+
+def _all_passing(cap: Cap, refused: Sequence[BudgetExceeded]) -> bool:
+    """Whether a cap was only crowded, each time that it refused."""
+    return sum(map(cap.passing, refused)) == len(refused)  # every one is asked, which forgets it
 
 
 def repeatable(task: Task, seed: int) -> Settings:

@@ -29,7 +29,7 @@ from podium.orchestrator.team import Team
 from podium.orchestrator.team_file import load_team
 from podium.training.candidates import Fitting, resolve
 from podium.training.comparison import ROUTER, TRAINED, compare, verdicts
-from podium.training.demo import FIT_TASKS, unpack
+from podium.training.demo import unpack
 from podium.training.evaluate import Evaluation, Measured, measure, tasks_of
 from podium.training.learn import METRICS, Purse, atrain
 from podium.training.plots import cost_quality, training_curves
@@ -40,6 +40,8 @@ sys.path.append(str(Path(__file__).parents[1]))
 from machine import made
 
 HERE = Path(__file__).parent
+FIT_TASKS = 200
+"""Training tasks that fitted baselines choose on: enough to tell pipelines apart, few enough to be quick."""
 KNOWN = "embedded:?split=test&wordings=train&size=300"
 """Contents of the test split in the wordings of the training split."""
 

@@ -24,13 +24,16 @@ from podium.protocols.noise import seed_of
 from podium.protocols.record import Action, Call, Decision, Directive, Generation, Sampling
 from podium.protocols.task import Message
 
-__all__ = ["LLMSelector"]
+__all__ = ["ANSWER_TOKENS", "ATTEMPTS", "LAST_WORDS", "LLMSelector", "finishing", "first_question", "second_question"]
 
 FINISH = "finish"
 """The option that ends the run with the newest reply; an agent of this name makes it "finish the run"."""
 
 ANSWER_TOKENS = 64
-"""Cap of the selector's own reply: a name in JSON is far below it."""
+"""Cap of the selector's own reply, whatever the model's own: a name in JSON is far below it."""
+
+ATTEMPTS = 2
+"""Calls that one selection takes at most: the question, and its repair where the answer names nobody."""
 
 CUTOFF = 0.6
 """How alike a wrong name must be to count as a misspelt one (difflib's ratio)."""
@@ -40,6 +43,30 @@ ASK = (
     "as the newest message answers the task.\n{options}\n"
     'Reply with JSON only: {{"next": one of {names}}}'
 )
+
+LAST_WORDS = "Who speaks next?"
+"""What the model is told after the task and the replies."""
+
+
+def finishing(agents: Sequence[str]) -> str:
+    """What the option to finish is called."""
+    return FINISH if FINISH not in agents else f"{FINISH} the run"
+
+
+def first_question(options: Sequence[str], roles: Mapping[str, tuple[str, str]], finish: str) -> str:
+    """What the model is told before the task. roles: role and description of each agent, by name."""
+    lines = [
+        f"- {name}: {'. '.join(roles[name])}".rstrip()
+        if name in roles
+        else f"- {name}: end the run; the newest message is the answer"
+        for name in options
+    ]
+    return ASK.format(finish=finish, options="\n".join(lines), names=json.dumps(options))
+
+
+def second_question(options: Sequence[str]) -> str:
+    """What it is told after an answer that names nobody."""
+    return f'That is none of {", ".join(options)}. Reply with JSON only: {{"next": "..."}}'
 
 
 class LLMSelector(Stateless):
@@ -65,7 +92,7 @@ class LLMSelector(Stateless):
     async def _decide(self, state: RunState) -> Decision:
         spoken = any(node.kind == "reply" for node in state.nodes)
         names = [card.name for card, fits in zip(state.cards, state.affordable, strict=True) if fits]
-        finish = FINISH if FINISH not in names else f"{FINISH} the run"
+        finish = finishing([card.name for card in state.cards])
         options = [*names, finish] if spoken else names
         calls: list[Call] = []
         reasons: dict[str, float] = {}
@@ -102,7 +129,7 @@ class LLMSelector(Stateless):
         }
         messages = self._messages(state, options, finish)
         said: list[str] = []
-        for attempt in range(2):
+        for attempt in range(ATTEMPTS):
             try:
                 call = await self._call(state, tuple(messages), schema, attempt)
             except ModelError:
@@ -118,7 +145,7 @@ class LLMSelector(Stateless):
             said.append(picked or text)
             messages += [
                 Message("assistant", text),
-                Message("user", f'That is none of {", ".join(options)}. Reply with JSON only: {{"next": "..."}}'),
+                Message("user", second_question(options)),
             ]
         for text in reversed(said):
             near = get_close_matches(text.strip().lower(), [option.lower() for option in options], 1, CUTOFF)
@@ -151,16 +178,10 @@ class LLMSelector(Stateless):
         return Call(f"{state.run}.{state.step}.select.{attempt}", self.model.name, generation, attempt + 1)
 
     def _messages(self, state: RunState, options: list[str], finish: str) -> list[Message]:
-        cards = {card.name: card for card in state.cards}
-        lines = [
-            f"- {name}: {cards[name].role}. {cards[name].description}".rstrip()
-            if name in cards
-            else f"- {name}: end the run; the newest message is the answer"
-            for name in options
-        ]
-        ask = ASK.format(finish=finish, options="\n".join(lines), names=json.dumps(options))
+        roles = {card.name: (card.role, card.description) for card in state.cards}
+        ask = first_question(options, roles, finish)
         replies = [Message("user", node.content, name=node.author) for node in state.replies]
-        return [Message("system", ask), *state.task, *replies, Message("user", "Who speaks next?")]
+        return [Message("system", ask), *state.task, *replies, Message("user", LAST_WORDS)]
 
     def _holds(self, state: RunState) -> bool:
         """Whether the budget holds a selection, its repair, and one more reply after it."""

@@ -64,6 +64,15 @@ class Options(BaseModel):
         first = self.context.index("task") if "task" in self.context else 0
         return tuple(place == first for place in range(size))
 
+    def words(self) -> dict[str, tuple[str, ...]]:
+        """What the choices of each head stand for, as a directive holds them; of a context, the view's kind."""
+        return {
+            "context": tuple(VIEWS[each].kind for each in self.context),
+            "objective": self.objectives,
+            "detail": self.details,
+            "samples": tuple(str(each) for each in self.samples),
+        }
+
     def affordable(self, step: int, affordable: Sequence[bool]) -> Sequence[bool]:
         """Whom the budget holds, as a policy sees it: once it has to finish, that is no question any more.
 

@@ -3,7 +3,7 @@
 A decision is drawn factor by factor: an agent or finish; for an agent what it is shown, what it is asked for, in what
 detail and how many samples; then a further agent or stop, without replacement, up to the policy's width; for finish,
 which reply is the answer. Every factor's log-probability is logged under its mask, so a decision can be replayed,
-explained, and learned from off-policy.
+explained, and learned from off-policy; where a factor went against the odds, its reasons say what was likelier.
 
 Sources: arXiv 2509.04876 (collaborator model and gap), 2509.03581 (compute as a decision), DESIGN.md section 4.
 """
@@ -75,6 +75,7 @@ class LearnedCoordinator:
         self._identity = {agent: row for row, agent in enumerate(policy.identities, start=1)}
         self._words = policy.words
         self._spans = policy.card.options.heads.spans()
+        self._choices = policy.card.options.words()
         self._cards: dict[tuple[Card, ...], Array] = {}
 
     def begin(self, task: tuple[Message, ...], cards: tuple[Card, ...]) -> Memory:
@@ -210,7 +211,8 @@ class LearnedCoordinator:
             said = facts.said[-len(answers) :]
             places = range(len(answers))
             mask = tuple(place < len(said) for place in places)
-            place, _ = draw.factor("answer", answers, mask, [str(place) for place in places], 0)
+            nodes = [str(each.node) for each in said]
+            place, _ = draw.factor("answer", answers, mask, [str(place) for place in places], 0, nodes)
             return draw.decision(self, Finish(said[place].node), thoughts.value, reasons)
         picked = np.zeros(agents, np.float32)
         directives: list[Directive] = []
@@ -239,7 +241,7 @@ class LearnedCoordinator:
                 choices[head] = mask.index(True)
                 continue
             keys = [f"{name}/{place}" for place in range(end - start)]
-            choices[head], _ = draw.factor(head, logits[start:end], mask, keys, pick)
+            choices[head], _ = draw.factor(head, logits[start:end], mask, keys, pick, self._choices[head])
         return options.directive(f"{state.run}.{state.step}.{pick}", name, choices)
 
 
@@ -279,17 +281,29 @@ def _thoughts(out: network.Out) -> list[_Thoughts]:
 
 
 class _Draw:
-    """The factors of one decision as they are sampled."""
+    """The factors of one decision as they are sampled.
+
+    likelier: for each factor that went against the odds, the likeliest choice and its probability, as
+    `likelier(PICK HEAD WORD)`; the word is missing where that was to finish, or to ask nobody else.
+    """
 
     def __init__(self, state: RunState) -> None:
         self.state = state
         self.factors: list[Factor] = []
+        self.likelier: dict[str, float] = {}
 
     def factor(
-        self, head: str, logits: Sequence[float], mask: tuple[bool, ...], keys: Sequence[str], pick: int
+        self,
+        head: str,
+        logits: Sequence[float],
+        mask: tuple[bool, ...],
+        keys: Sequence[str],
+        pick: int,
+        words: Sequence[str] = (),
     ) -> tuple[int, list[float]]:
         """Choose one of the allowed: the likeliest, or a sample by hashed Gumbel noise; and all probabilities.
 
+        keys: of the noise, one per choice; words: what the choices are called, where the keys do not say it.
         Plain Python: for a dozen numbers it is faster than arrays.
         """
         state = self.state
@@ -305,6 +319,10 @@ class _Draw:
         probabilities = [0.0] * len(mask)
         for place, part in zip(allowed, parts, strict=True):
             probabilities[place] = part / total
+        if logits[choice] < top - TIE:
+            likeliest = max(allowed, key=logits.__getitem__)
+            said = f"{pick} {head} {(words or keys)[likeliest]}".rstrip()
+            self.likelier[f"likelier({said})"] = probabilities[likeliest]
         self.factors.append(Factor(head, choice, logits[choice] - top - log(total), mask))
         return choice, probabilities
 
@@ -326,7 +344,7 @@ class _Draw:
             tuple(self.factors),
             sum(factor.log_prob for factor in self.factors),
             value,
-            reasons,
+            {**reasons, **self.likelier} if self.likelier else reasons,
             len(state.nodes),
             state.left.fractions,
         )

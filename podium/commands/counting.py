@@ -1,4 +1,7 @@
-"""Progress of work that is counted in runs, on standard error: a line that counts, or one plain line per name."""
+"""Progress of work that is counted in runs, on standard error: a line that counts, or one plain line per name.
+
+Fitting takes far more runs than measuring what was fitted, and may cost as much more: it is told as well, with dollars.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,22 @@ from typing import Self
 
 import typer
 
+from podium.commands.terminal import dollars
+
 __all__ = ["Counting"]
+
+LINE_EVERY = 1000
+"""Runs of a fitting between two lines where there is no terminal to count on."""
 
 
 class Counting:
     """live: a terminal is there to count on; elsewhere each name is told as its runs begin."""
 
     def __init__(self, verb: str, *, live: bool) -> None:
-        self._verb = verb
+        self._verb = self._now = verb
         self._count = 0
         self._name = ""
+        self._spent = 0.0
         self._status = None
         if live:
             from rich.console import Console
@@ -34,19 +43,41 @@ class Counting:
 
     def begin(self, name: str) -> None:
         """Something else is worked on now."""
-        self._name, self._count = name, 0
-        if self._status is None:
-            typer.echo(f"{self._verb} {name} ...", err=True)
-        self._show()
+        self._begin(self._verb, name)
 
     def one(self, name: str) -> None:
         """One run of this name is done."""
-        if name != self._name:
+        if (self._now, self._name) != (self._verb, name):
             self.begin(name)
         self._count += 1
         if self._count % 10 == 0:
             self._show()
 
+    def fit(self, name: str, spent: float) -> None:
+        """Its fitting begins, or one run of it is done. spent: dollars so far."""
+        if (self._now, self._name) != ("fitting", name):
+            self._begin("fitting", name, spent)
+            return
+        self._count, self._spent = self._count + 1, spent
+        if self._count % 10 == 0:
+            self._show()
+        if self._status is None and self._count % LINE_EVERY == 0:
+            typer.echo(self._line(), err=True)
+
+    def _begin(self, verb: str, name: str, spent: float = 0.0) -> None:
+        self._now, self._name, self._count, self._spent = verb, name, 0, spent
+        if self._status is None:
+            typer.echo(f"{verb} {name} ...", err=True)
+        self._show()
+
     def _show(self) -> None:
         if self._status is not None:
-            self._status.update(f"{self._verb} {self._name}" + (f": {self._count:,} runs" if self._count else " ..."))
+            from rich.markup import escape
+
+            self._status.update(escape(self._line()))
+
+    def _line(self) -> str:
+        if not self._count:
+            return f"{self._now} {self._name} ..."
+        spent = f", {dollars(self._spent)}" if self._spent else ""
+        return f"{self._now} {self._name}: {self._count:,} runs{spent}"

@@ -18,10 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["register"]
 
-ITERATIONS, TASKS, FIT_TASKS = 42, 100, 100
-"""What two cores do in ten minutes, installation included. The training file of the team has 120 iterations, and
-benchmarks/comparison gives fitted baselines 200 tasks."""
-
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -32,23 +28,29 @@ def demo(
     folder: Annotated[Path, typer.Option("--folder", help="Where to put the team, its policy and the plots.")] = Path(
         "podium-demo"
     ),
-    iterations: Annotated[int, typer.Option(min=1, help="Fewer make it quicker and worse.")] = ITERATIONS,
-    tasks: Annotated[int, typer.Option(min=10, help="Held-out tasks of the comparison.")] = TASKS,
+    iterations: Annotated[
+        int | None, typer.Option(min=1, help="42 if unsaid; fewer make it quicker and worse, 120 better.")
+    ] = None,
+    tasks: Annotated[int | None, typer.Option(min=10, help="Held-out tasks of the comparison, 100 if unsaid.")] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Start anew: throw an earlier training in the folder away.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the comparison and what was made as JSON.")] = False,
 ) -> None:
     """Train and compare on a team of five tiny models that comes with Podium: no network, no GPU, no key."""
 
     from podium.commands.counting import Counting
     from podium.commands.training_progress import TrainingProgress
-    from podium.training.demo import demonstrate
+    from podium.training.demo import ITERATIONS, TEST_TASKS, demonstrate
 
+    length = iterations or ITERATIONS
     out = console()
     if not as_json:
         out.print(
             "Five tiny language models; nobody is good at everything. A coordinator learns whom to ask, in which "
             "order, how often, and when to stop. It is never told what kind of task it is given.\n"
         )
-    progress, counting = TrainingProgress(iterations), Counting("comparing:", live=sys.stderr.isatty())
+    progress, counting = TrainingProgress(length), Counting("comparing:", live=sys.stderr.isatty())
 
     def begins(name: str) -> None:
         progress.__exit__(None, None, None)
@@ -60,10 +62,11 @@ def demo(
             shown = asyncio.run(
                 demonstrate(
                     folder,
-                    iterations=iterations,
-                    test_tasks=tasks,
-                    fit_tasks=FIT_TASKS,
+                    iterations=length,
+                    test_tasks=tasks or TEST_TASKS,
+                    fresh=fresh,
                     watch=progress.show,
+                    tell=lambda line: typer.echo(line, err=True),
                     began=begins,
                     done=counting.one,
                 )

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from podium.commands.terminal import console
+from podium.commands.terminal import dollars as amount
 from podium.protocols.words import counted
 
 __all__ = ["register"]
@@ -37,6 +38,12 @@ def evaluate(
         Path | None,
         typer.Option("--keep", metavar="FOLDER", help="Write what was fitted here, with the line that serves it."),
     ] = None,
+    dollars: Annotated[
+        float | None, typer.Option("--dollars", help="Most that endpoints may cost, fitting and judges included.")
+    ] = None,
+    cache: Annotated[
+        Path | None, typer.Option("--cache", metavar="FILE", help="Keep replies here: none is paid for twice.")
+    ] = None,
     plot: Annotated[Path | None, typer.Option(help="Write a picture of score over cost to this file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
@@ -54,8 +61,12 @@ def evaluate(
         if plot.suffix.lower() != ".png":
             raise InputError(f"--plot {plot}: a picture is a PNG; give it a name that ends in .png")
         folder_for(plot, "--plot")
+    if dollars is not None and not dollars > 0:
+        raise InputError(f"--dollars {dollars:g}: must be more than 0")
+    if cache is not None:
+        folder_for(cache, "--cache")
     names = [name.strip() for name in _split(coordinators) if name.strip()]
-    failure: RunError | None = None
+    failure: RunError | KeyboardInterrupt | None = None
     with located(file):
         team = Team.load(file)
     with team, Counting("running", live=sys.stderr.isatty()) as counting:
@@ -68,13 +79,21 @@ def evaluate(
                 fit=fit,
                 limit=limit,
                 keep=keep,
+                dollars=dollars,
+                cache=cache,
                 began=counting.begin,
                 done=counting.one,
+                fits=counting.fit,
             )
         except RunError as error:
             if not isinstance(error.partial, Evaluation):
                 raise
             found, failure = error.partial, error  # what was measured before is paid for: it is shown
+        except KeyboardInterrupt as error:
+            left = error.args[0] if error.args else None
+            if not isinstance(left, Evaluation) or not (left.measured or left.kept or left.spent):
+                raise
+            found, failure = left, error
     if as_json:
         typer.echo(found.to_json())
     else:
@@ -86,6 +105,10 @@ def evaluate(
         for name, kept in found.kept.items():
             line = f"{name}: to serve it, put the line of {kept.file} into {file}"
             out.print(line, markup=False, soft_wrap=True)
+        if found.spent:
+            out.print(f"spent {amount(found.spent)}", markup=False, soft_wrap=True)
+    for name, failed in found.failures.items():
+        typer.echo(f"{name}: {failed}", err=True)
     if plot is not None and found.rows:
         from podium.training.plots import cost_quality
 

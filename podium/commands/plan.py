@@ -134,7 +134,10 @@ def _worst(team: TeamSpec, case: WorstCase) -> Table:
 
 def _notes(team: TeamSpec, case: WorstCase) -> list[str]:
     task = counted(case.task_tokens, "token")
-    lines = [f"Assumes a task of {task} (--task-tokens) and replies as long as their models allow."]
+    lines = [
+        f"Assumes a task of {task} (--task-tokens), replies as long as their models allow, and that a call which fails "
+        "in passing is not billed."
+    ]
     if case.cut_by and case.chosen:
         lines.append("The coordinator chooses as it goes; the budget is what bounds it.")
     elif case.cut_by:

@@ -65,15 +65,16 @@ def record(
     live = sys.stderr.isatty()
     warned = False
 
-    def show(done: int, spent: float, forecast: float) -> None:
+    def show(done: int, spent: float, forecast: float | None) -> None:
         nonlocal warned
-        if cap is not None and forecast > cap and not warned:
+        all_of_them = counted(len(asked), "task")
+        if cap is not None and forecast is not None and forecast > cap and not warned:
             warned = True
-            all_of_them = counted(len(asked), "task")
             typer.echo(
                 f"{all_of_them} would cost about {dollars(forecast)}: what {dollars(cap)} hold is recorded", err=True
             )
-        line = f"{done:,} of {counted(len(asked), 'task')}, spent {dollars(spent)} of about {dollars(forecast)}"
+        about = "" if forecast is None else f" of about {dollars(forecast)}"
+        line = f"{done:,} of {all_of_them}, spent {dollars(spent)}{about}"
         typer.echo(f"\r{line}   " if live else line, err=True, nl=not live)
 
     with located(file):

@@ -39,6 +39,9 @@ def train(
         typer.echo(json.dumps(_data(trained), indent=2))
     else:
         _tell(trained, file)
+    if trained.evaluation is not None:
+        for name, failed in trained.evaluation.failures.items():
+            typer.echo(f"{name}: {failed}", err=True)
     unmeasured = trained.finished and trained.evaluation is None and spec.tasks.test is not None
     if unmeasured:
         typer.echo(f"The test tasks were not measured to their end; do it with: podium train {file}", err=True)

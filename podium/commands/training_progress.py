@@ -26,6 +26,7 @@ class TrainingProgress:
         self._iterations = iterations
         self._score = self._tokens = 0.0
         self._held_out = ""
+        self._warned = False
         self._bar = None
         if sys.stderr.isatty():
             from rich.console import Console
@@ -52,6 +53,9 @@ class TrainingProgress:
 
     def show(self, step: Step) -> None:
         """One iteration is done."""
+        if step.failed and not self._warned:
+            self._warned = True
+            self._warn(f"iteration {step.iteration}: {step.failed}")
         blend = 0.3 if step.iteration > 1 else 1.0
         self._score += blend * (step.metrics["score"] - self._score)
         self._tokens += blend * (step.metrics["tokens"] - self._tokens)
@@ -65,6 +69,12 @@ class TrainingProgress:
             self._bar.update(self._line, completed=step.iteration, left=left, words=words)
         elif step.iteration % LINE_EVERY == 0 or step.iteration in {1, self._iterations}:
             typer.echo(f"iteration {step.iteration:>4}/{self._iterations}  {left:>12}  {words}", err=True)
+
+    def _warn(self, line: str) -> None:
+        if self._bar is not None:
+            self._bar.console.print(line, markup=False, soft_wrap=True)
+        else:
+            typer.echo(line, err=True)
 
 
 def remaining(seconds: float) -> str:

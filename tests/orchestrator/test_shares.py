@@ -54,7 +54,13 @@ def test_every_run_has_the_whole_share() -> None:
 def test_the_pool_is_shared_by_all_runs() -> None:
     with desk(pool={"calls": 11}) as small:
         assert [small.run("?").usage.calls for _ in range(2)] == [8, 3]
-        with pytest.raises(BudgetExceeded):
+        with pytest.raises(BudgetExceeded, match=r"the pool, .* call more; raise the pool of the team file"):
+            small.run("?")
+
+
+def test_a_budget_that_is_too_small_is_not_blamed_on_the_pool() -> None:
+    for pool in (None, {"calls": 11}, {"tokens": 5}):
+        with desk(pool=pool, budget={"tokens": 5}) as small, pytest.raises(BudgetExceeded, match="raise the budget of"):
             small.run("?")
 
 

@@ -69,7 +69,7 @@ BROKEN: list[tuple[str, str, int, tuple[str, ...]]] = [
     (COORDINATOR, "coordinator: {kind: moa}", 18, ('coordinator: the key "aggregator" is missing',)),
     (COORDINATOR, "coordinator: {kind: moa, agent: x}", 18, ('unknown key "agent"', "layers", 'mean "agents"?')),
     (COORDINATOR, "coordinator: {kind: llm_selector, model: smal}", 18, ("there is no model", 'mean "small"?')),
-    (COORDINATOR, "coordinator: {kind: llm, model: small}", 18, ('unknown kind; found "llm"; allowed: debate, ', 'did you mean "llm_selector"?')),
+    (COORDINATOR, "coordinator: {kind: llm, model: small}", 18, ('unknown kind; found "llm"', 'mean "llm_selector"?')),
     (COORDINATOR, "", 1, ('"coordinator" is missing; write coordinator: {kind: debate | ', "who decides which")),
     (COORDINATOR, "coordinator: {kind: pipeline}", 18, ("is missing; write steps: [{agent: TEXT}, ...] (the steps",)),
     (COORDINATOR, "coordinator: {kind: debate, agents: []}", 18, ("coordinator.agents: needs at least 1 entry",)),

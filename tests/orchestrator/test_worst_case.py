@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
-from collections.abc import AsyncIterator
 
 import pytest
 
-from podium.agents.agent import Agent
-from podium.agents.model import Price, Prompt
-from podium.orchestrator.budget import Limits
-from podium.orchestrator.coordinator import Coordinator
+from podium.agents.model import Price
 from podium.orchestrator.coordinator_words import in_words
-from podium.orchestrator.coordinators.debate import Debate, MixtureOfAgents
-from podium.orchestrator.coordinators.fixed import RoundRobin, Single
-from podium.orchestrator.coordinators.random import Random
-from podium.orchestrator.coordinators.voting import ParallelVote, SelfConsistency
-from podium.orchestrator.engine import Orchestrator, Settings
+from podium.orchestrator.coordinators.selector import ANSWER_TOKENS, LAST_WORDS, first_question, second_question
 from podium.orchestrator.team_file import TeamSpec, parse_team
-from podium.orchestrator.topology import Topology
 from podium.orchestrator.worst_case import INSTRUCTION_TOKENS, TOOL_RESULT_TOKENS, TOOL_SCHEMA_TOKENS, Use, worst_case
-from podium.protocols.bus import MemoryBus
-from podium.protocols.errors import BudgetExceeded
-from podium.protocols.record import Generation, Sampling, Usage
-from podium.protocols.task import Task
 
 NO_LIMIT = "{tokens: null, calls: null, seconds: null}"
 PROMPT = "x" * 39
@@ -46,6 +32,8 @@ def team(
 
 FIRST = 10 + 500 + INSTRUCTION_TOKENS
 """Prompt tokens of a request that sees no reply."""
+SEEN = 100 + 2
+"""Prompt tokens of a reply that is shown: its own, and those of its speaker's name."""
 
 
 @pytest.mark.parametrize(
@@ -65,7 +53,7 @@ FIRST = 10 + 500 + INSTRUCTION_TOKENS
 )
 def test_fixed_schedules_by_hand(coordinator: str, seen: list[int]) -> None:
     case = worst_case(team(coordinator))
-    prompt = sum(FIRST + 100 * replies for replies in seen)
+    prompt = sum(FIRST + SEEN * replies for replies in seen)
     output = 100 * len(seen)
     assert case.total.calls == len(seen)
     assert case.total.tokens == prompt + output
@@ -77,7 +65,7 @@ def test_fixed_schedules_by_hand(coordinator: str, seen: list[int]) -> None:
 
 def test_topology_takes_replies_away() -> None:
     case = worst_case(team("{kind: sequential}", topology="{kind: chain}"))
-    assert case.total.tokens == 3 * (FIRST + 100) + 2 * 100
+    assert case.total.tokens == 3 * (FIRST + 100) + 2 * SEEN
 
 
 def test_tools_add_calls_and_their_history() -> None:
@@ -132,17 +120,51 @@ def test_choosing_coordinators_are_bounded_by_the_budget(kind: str) -> None:
     assert (dear.calls, dear.tokens) == (100, 5000)
     assert dear.dollars == pytest.approx(5000 * 2e-6)
     only_calls = worst_case(team(kind, "{tokens: null, calls: 3}")).total
-    assert only_calls.tokens == 3 * (FIRST + 100) + 300
+    assert only_calls.tokens == 3 * (FIRST + 100) + 3 * SEEN
     assert worst_case(team(kind)).total == Use(math.inf, math.inf, math.inf)
 
 
-def test_deciding_calls_are_counted_and_may_come_on_top() -> None:
-    case = worst_case(team("{kind: llm_selector, model: m, max_steps: 2}"))
-    assert case.deciding.calls == 3
-    assert case.total.calls == 5
-    tight = worst_case(team("{kind: llm_selector, model: m, max_steps: 2}", "{calls: 4}"))
-    assert tight.total.calls == 5
-    assert worst_case(team("{kind: llm_selector, model: m, max_steps: 9}", "{calls: 4}")).total.calls == 5
+SELECTOR = """
+name: t
+models:
+  m: {provider: openai, base_url: "http://x/v1", model: q, max_tokens: 100, price: {input: 5, output: 9}}
+  boss: {provider: openai, base_url: "http://x/v1", model: q, max_tokens: MOST, fallback: [m],
+         price: {input: 3, output: 7}}
+agents: AGENTS
+coordinator: {kind: llm_selector, model: boss, max_steps: 2}
+budget: BUDGET
+"""
+PAIR = f"{{a: {{role: r, model: m, prompt: {PROMPT}}}, b: {{role: r, model: m, prompt: {PROMPT}, description: quick}}}}"
+
+
+def selector(most: int = 512, agents: str = PAIR, budget: str = NO_LIMIT) -> TeamSpec:
+    return parse_team(SELECTOR.replace("MOST", str(most)).replace("AGENTS", agents).replace("BUDGET", budget))
+
+
+@pytest.mark.parametrize("most", [16, 64, 512])
+def test_a_decision_of_a_selector_is_a_question_and_its_repair(most: int) -> None:
+    roles = {"a": ("r", ""), "b": ("r", "quick")}
+    options = ["a", "b", "finish"]
+    first = len(first_question(options, roles, "finish")) // 4 + 1 + len(LAST_WORDS) // 4 + 1 + 500
+    second = first + ANSWER_TOKENS + len(second_question(options)) // 4 + 1
+    reads, writes = first + second + (first + SEEN) + (second + SEEN), 4 * ANSWER_TOKENS
+    deciding = worst_case(selector(most)).deciding
+    assert (deciding.calls, deciding.tokens) == (4, reads + writes)
+    assert deciding.dollars == pytest.approx((3 * reads + 7 * writes) * 1e-6)
+
+
+def test_one_agent_alone_is_asked_first_without_a_question() -> None:
+    alone = worst_case(selector(agents=f"{{a: {{role: r, model: m, prompt: {PROMPT}}}}}"))
+    assert (alone.deciding.calls, alone.total.calls) == (2, 4)
+
+
+def test_what_a_decision_takes_may_come_on_top_of_the_budgets_tokens() -> None:
+    assert worst_case(selector()).total.calls == 6
+    free = worst_case(selector())
+    tight = worst_case(selector(budget="{tokens: 1500, calls: 4}"))
+    assert tight.total.calls == 4
+    assert 1500 < tight.total.tokens < 1500 + free.deciding.tokens
+    assert tight.cut_by == ("calls", "tokens")
 
 
 def test_cut_by_names_the_limits_that_bind() -> None:
@@ -180,65 +202,13 @@ def test_every_coordinator_is_put_in_words() -> None:
     assert all(words.endswith(".") for words in told)
 
 
-RUNS: list[tuple[str, Coordinator]] = [
-    ("{kind: single, agent: a}", Single("a")),
-    ("{kind: round_robin, rounds: 3}", RoundRobin("abc", 3)),
-    ("{kind: vote, samples: 3}", ParallelVote("abc", 3)),
-    ("{kind: self_consistency, agent: b, samples: 7}", SelfConsistency("b", 7)),
-    ("{kind: debate, rounds: 3}", Debate("abc", 3)),
-    ("{kind: moa, layers: 3, aggregator: c}", MixtureOfAgents("ab", "c", 3)),
-    ("{kind: random, max_steps: 5, finish_probability: 0}", Random(5, 0.0)),
-]
-
-
-class Talkative:
-    """A model that always says as much as it may, and bills every token of its prompt."""
-
-    name = "m"
-    price = Price(1, 2)
-    max_tokens = 100
-    temperature = 1.0
-    identity = "fake"
-    gives_ids = False
-    chars_per_token = 4.0
-
-    async def generate(self, prompt: Prompt, sampling: Sampling) -> AsyncIterator[str | Generation]:
-        """As many tokens as the request allows."""
-        read = sum(len(message.content) + len(message.name or "") for message in prompt.messages) // 4
-        said = sampling.max_tokens
-        yield Generation("z" * (4 * said), Usage(read, said, 1, self.price.dollars(read, said)), sampling)
-
-    async def close(self) -> None:
-        """Nothing to free."""
-
-
-@pytest.mark.parametrize(("kind", "coordinator"), RUNS, ids=[row[0] for row in RUNS])
-@pytest.mark.parametrize(
-    ("budget", "limits", "last"),
-    [
-        (NO_LIMIT, Limits(), None),
-        ("{tokens: 3000, calls: 5}", Limits(tokens=3000, calls=5), None),
-        ("{tokens: 3000, calls: 5, wind_down: b}", Limits(tokens=3000, calls=5), "b"),
-    ],
-)
-def test_a_real_run_never_uses_more(
-    kind: str, coordinator: Coordinator, budget: str, limits: Limits, last: str | None
-) -> None:
-    bus = MemoryBus({name: Agent(name, "r", Talkative(), prompt=PROMPT) for name in "abc"})
-    orchestrator = Orchestrator("t", bus, coordinator, Topology.full("abc"), limits, wind_down=last)
-    case = worst_case(team(kind, budget), task_tokens=500)
-    for seed in range(5):
-        try:
-            result = asyncio.run(orchestrator.run(Task.of("q" * 1900), Settings(seed=seed), id=f"r{seed}"))
-        except BudgetExceeded:
-            continue
-        assert result.usage.calls <= case.total.calls
-        assert result.usage.tokens <= case.total.tokens
-        assert result.usage.dollars <= case.total.dollars + 1e-12
-
-
 def test_a_pipeline_that_shows_the_newest_reply_reads_less() -> None:
     steps = "{kind: pipeline, steps: [{agent: a}, {agent: b}, {agent: a}, {agent: b}]%s}"
     whole, newest = worst_case(team(steps % "")).total, worst_case(team(steps % ", shown: last")).total
     assert whole.calls == newest.calls == 4
-    assert whole.tokens - newest.tokens == 300  # longest replies of 100 tokens: one of step 1 and 2, two of step 3
+    assert whole.tokens - newest.tokens == 3 * SEEN  # longest replies of 100 tokens: one of step 1 and 2, two of step 3
+
+
+def test_the_newest_reply_is_the_newest_that_an_agent_may_see() -> None:
+    steps = "{kind: pipeline, steps: [{agent: a}, {agent: b}, {agent: c}], shown: last}"
+    assert worst_case(team(steps, topology="{edges: [[a, c]]}")).total.tokens == 3 * (FIRST + 100) + SEEN

@@ -49,6 +49,29 @@ def test_train_and_go_on(tmp_path: Path) -> None:
     assert "On the test tasks" in again.stdout
 
 
+def test_train_tells_of_runs_that_fail(tmp_path: Path) -> None:
+    lines = [json.dumps({"prompt": f"never recorded {number}", "reference": "1"}) for number in range(8)]
+    (tmp_path / "other.jsonl").write_text("\n".join(lines) + "\n")
+    both = "+jsonl:other.jsonl"
+    tasks = {"train": f"recorded:pool.jsonl?split=train&limit=8{both}", "validation": 0}
+    done = podium("train", training(tmp_path, tasks=tasks, tasks_per_iteration=16, iterations=3))
+    assert done.exit_code == 0, done.output
+    told = [line for line in done.stderr.splitlines() if "failed" in line]
+    assert len(told) == 1
+    assert told[0].startswith("iteration 1: 32 of 64 runs failed and count as wrong; the first: agent ")
+    assert "answers only the tasks that were recorded" in told[0]
+    rows = [json.loads(line) for line in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]
+    assert [row["failed"] for row in rows] == [0.5] * 3
+    bad = f"recorded:pool.jsonl?split=test{both}"
+    again = podium(
+        "train", training(tmp_path, tasks={"train": "recorded:pool.jsonl?split=train", "test": bad}), "--fresh"
+    )
+    assert "learned: 8 of " in again.stderr
+    assert "Failed runs, which count as wrong: 8 of learned" in " ".join(again.stdout.split())
+    rows = [json.loads(line) for line in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]
+    assert [row.get("eval_failed") for row in rows] == [None, 0, None, 0]
+
+
 def test_eval(tmp_path: Path) -> None:
     team, spec = school(tmp_path), f"recorded:{tmp_path}/pool.jsonl"
     done = podium(
@@ -130,9 +153,9 @@ def test_record(tmp_path: Path) -> None:
     assert "6 tasks, 2 agents" in done.stdout
     assert len(read_pool(pool).tasks) == 6
     assert "spent $0.000480 of about $0.000480" in done.stderr
-    again = podium(*asked)
+    again = podium(*asked, "--dollars", 0.0001)
     assert again.exit_code == 0
-    assert "spent $0 of about $0" in again.stderr
+    assert again.stderr.splitlines() == ["6 of 6 tasks, spent $0 of about $0"]
     fewer = podium(*asked, "--limit", 5)
     assert fewer.exit_code == 2
     assert "1 task that would be lost" in fewer.stderr
@@ -144,6 +167,8 @@ def test_record(tmp_path: Path) -> None:
     capped = podium(*asked, "--force", "--dollars", 0.00001)
     assert capped.exit_code == 1
     assert "raise --dollars" in capped.stderr
+    assert "would cost" not in capped.stderr  # nothing came that would tell
+    assert "0 of 6 tasks, spent $0\n" in capped.stderr
     assert podium(*asked, "--force", "--dollars", 0).exit_code == 2
 
 
@@ -180,7 +205,9 @@ def test_demo_as_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     evaluation = evaluate(team, spec, ["single?agent=adder"], limit=4)
     finished = True
 
-    async def demonstrated(folder: Path, **_: object) -> Shown | None:
+    async def demonstrated(folder: Path, **given: Any) -> Shown | None:
+        if given["fresh"]:
+            given["tell"]("A new one begins.")
         return Shown(folder, evaluation, ["It is better."], "How much?") if finished else None
 
     monkeypatch.setattr("podium.training.demo.demonstrate", demonstrated)
@@ -199,7 +226,11 @@ def test_demo_as_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stopped = podium("demo", "--folder", tmp_path / "demo", "--json")
     assert stopped.exit_code == 1
     assert json.loads(stopped.stdout) == {"folder": f"{tmp_path}/demo", "finished": False}
+    assert stopped.stderr == ""
     assert "the same command goes on" in podium("demo", "--folder", tmp_path / "demo").stdout
+    anew = podium("demo", "--folder", tmp_path / "demo", "--json", "--fresh")
+    assert json.loads(anew.stdout) == {"folder": f"{tmp_path}/demo", "finished": False}
+    assert anew.stderr == "A new one begins.\n"
 
 
 def test_training_that_fails_exits_with_one(tmp_path: Path) -> None:

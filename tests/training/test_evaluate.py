@@ -9,20 +9,16 @@ from typing import Any
 
 import pytest
 
-from podium.agents.recorded import load_pool
 from podium.orchestrator.learned import Policy, save_policy
 from podium.orchestrator.learned.options import Options
 from podium.orchestrator.team import Team
-from podium.protocols.errors import BudgetExceeded, InputError, ModelError, TaskError
-from podium.protocols.pool import read_pool
+from podium.protocols.errors import InputError, ModelError, TaskError
 from podium.training.baselines import choose_pipeline
 from podium.training.candidates import Fitting, resolve
 from podium.training.comparison import NAMES, ORACLE, TRAINED, compare, verdicts
 from podium.training.evaluate import Evaluation, evaluate, tasks_of
-from podium.training.learn import train
-from podium.training.recording import arecord
 from tests.orchestrator.teams import team as team_of
-from tests.training.school import models, question, school, task, training
+from tests.training.school import models, question, school, task
 
 ALL = "recorded:{}/pool.jsonl"
 
@@ -190,88 +186,3 @@ def test_the_comparison(tmp_path: Path, file: Path) -> None:
     assert learned.rows[0].score == next(row.score for row in found.rows if row.name == TRAINED)
     assert len(verdicts(found)) == 1
     assert "points" in verdicts(found)[0]
-
-
-def recorded(folder: Path, count: int = 12, **more: Any) -> Any:
-    desk = team_of(models(say=more.pop("say", None)))
-    with desk:
-        return desk.wait(arecord(desk, [task(number) for number in range(count)], folder / "made.jsonl.gz", **more))
-
-
-def test_a_recorded_pool_is_trained_and_evaluated_on(tmp_path: Path) -> None:
-    told: list[tuple[int, float, float]] = []
-
-    def tell(done: int, spent: float, forecast: float) -> None:
-        told.append((done, spent, forecast))
-
-    found = recorded(tmp_path, samples=2, done=tell)
-    assert found.complete
-    assert [row[0] for row in told] == [5, 12]
-    assert told[-1][1] == pytest.approx(told[-1][2]) == pytest.approx(found.dollars)
-    pool = read_pool(tmp_path / "made.jsonl.gz")
-    assert len(pool.tasks) == 12
-    assert [each.replies["adder"].score for each in pool.tasks] == [number % 2 for number in range(12)]
-    assert len(pool.tasks[0].replies["timer"].samples) == 2
-    assert pool.tasks[2].replies["timer"].text == question(2)[1]
-    assert pool.agents["adder"].price.output == 2.0
-    file = training(tmp_path, iterations=1, tasks={"train": "recorded:made.jsonl.gz"})
-    (tmp_path / "team.yaml").write_text((tmp_path / "team.yaml").read_text().replace("pool.jsonl", "made.jsonl.gz"))
-    assert train(file).finished
-    rows = evaluate(tmp_path / "team.yaml", f"recorded:{tmp_path}/made.jsonl.gz", [f"learned:{tmp_path}/out"]).rows
-    assert rows[0].n == 12
-    assert load_pool(tmp_path / "made.jsonl.gz").name == "desk"
-
-
-def test_recording_keeps_to_its_cap(tmp_path: Path) -> None:
-    for name in ("whole", "part", "all", "none"):
-        (tmp_path / name).mkdir()
-    whole = recorded(tmp_path / "whole", 60).dollars
-    told: list[float] = []
-
-    def tell(done: int, spent: float, forecast: float) -> None:
-        told.append(forecast)
-
-    part = recorded(tmp_path / "part", 60, dollars=whole * 0.6, done=tell)
-    assert not part.complete
-    assert told[0] == pytest.approx(whole, rel=0.1)
-    count = len(part.pool.tasks)
-    assert 20 <= count <= 0.6 * 60  # what fits is recorded, up to the worst case of one call
-    assert f"held {count} of 60 tasks" in part.why
-    rest = recorded(tmp_path / "part", 60)
-    assert rest.complete
-    assert part.dollars + rest.dollars == pytest.approx(whole)
-    assert recorded(tmp_path / "all", 60, dollars=whole * 1.5).complete  # though not all fit at once at their worst
-    with pytest.raises(BudgetExceeded, match=r"does not hold this call.*raise --dollars.*no task has all its replies"):
-        recorded(tmp_path / "none", dollars=1e-9)
-    assert not (tmp_path / "none" / "made.jsonl.gz").exists()
-    with pytest.raises(InputError, match="there is no folder"):
-        recorded(tmp_path / "nowhere")
-
-
-def test_what_failed_is_told_and_asked_again(tmp_path: Path) -> None:
-    asked: list[tuple[str, str]] = []
-
-    def moody(agent: str, prompt: Any) -> str:
-        asked.append((agent, prompt.task))
-        if agent == "timer" and prompt.task == question(3)[0]:
-            raise ModelError("it is down")
-        return "1"
-
-    found = recorded(tmp_path, say=moody)
-    assert not found.complete
-    assert "1 of 12 tasks left out" in found.why
-    assert "t3: agent timer: it is down" in found.why
-    assert [each.id for each in read_pool(tmp_path / "made.jsonl.gz").tasks] == [f"t{n}" for n in range(12) if n != 3]
-    asked.clear()
-    recorded(tmp_path, say=moody)
-    assert asked == [("timer", question(3)[0])]
-    assert recorded(tmp_path, 14).complete
-    assert [each.id for each in read_pool(tmp_path / "made.jsonl.gz").tasks] == [f"t{n}" for n in range(14)]
-
-
-def test_an_agent_that_always_fails_ends_the_recording(tmp_path: Path) -> None:
-    def down(agent: str, prompt: Any) -> str:
-        raise ModelError("it is down")
-
-    with pytest.raises(ModelError, match=r"^agent adder: it is down .no task has all its replies"):
-        recorded(tmp_path, say=down)

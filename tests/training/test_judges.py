@@ -316,6 +316,16 @@ def test_record_scores_by_a_model_of_the_team(tmp_path: Path, bench: Bench) -> N
     assert done.exit_code == 0, done.output
     assert len(bench.requests) == 16
     assert "judge large: 16 verdicts" in done.stdout
+    told = [float(about) for about in re.findall(r"of about \$(\S+)", done.stderr)]
+    spent = [float(amount) for amount in re.findall(r"spent \$(\S+)", done.stderr)]
+    assert len(told) > 1
+    assert told == pytest.approx([spent[-1]] * len(told), rel=0.2)  # a task with half its verdicts counts as a whole
+    again = podium(*asked, "--dollars", 0.0001)
+    assert again.exit_code == 0
+    assert again.stderr.splitlines() == ["8 of 8 tasks, spent $0 of about $0"]
+    more = podium(*asked[:-1], tmp_path / "more.jsonl", "--dollars", 0.0001)
+    assert "would cost" not in more.stderr  # no verdict came, so nobody knows what one costs
+    assert len(bench.requests) == 16
     scores = [(task.replies["adder"].score, task.replies["timer"].score) for task in read_pool(pool).tasks]
     assert sorted(scores) == [(0.0, 1.0)] * 4 + [(1.0, 0.0)] * 4
     bench.deaf = True

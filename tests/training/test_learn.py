@@ -310,6 +310,19 @@ def test_free_models_are_not_capped(tmp_path: Path) -> None:
     assert train(spec_of(tmp_path, dollars=1e-9, iterations=1)).finished
 
 
+def test_failed_runs_are_told_for_each_iteration(tmp_path: Path) -> None:
+    lines = [json.dumps({"prompt": f"never recorded {number}", "reference": "1"}) for number in range(8)]
+    (tmp_path / "other.jsonl").write_text("\n".join(lines) + "\n")
+    tasks = {"train": "recorded:pool.jsonl?split=train&limit=8+jsonl:other.jsonl", "validation": 0}
+    seen: list[Progress] = []
+    train(training(tmp_path, tasks=tasks, tasks_per_iteration=16, iterations=3), watch=seen.append)
+    assert [each.failed.partition(" and ")[0] for each in seen] == ["32 of 64 runs failed"] * 3
+    assert [each.metrics["failed"] for each in seen] == [0.5] * 3
+    seen.clear()
+    train(training(tmp_path, iterations=1), fresh=True, watch=seen.append)
+    assert [each.failed for each in seen] == [""]
+
+
 def test_an_endpoint_that_goes_down_keeps_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spec, made = paid(tmp_path, monkeypatch, reply_variants=50, evaluate_every=50)
 

@@ -68,6 +68,15 @@ def test_columns_without_measures_are_left_out() -> None:
     assert "nan" not in table
 
 
+def test_failed_runs_are_told_where_there_are_some() -> None:
+    broken = [replace(ROWS[0], failed=1200), ROWS[1], replace(ROWS[2], failed=3)]
+    words = "Failed runs, which count as wrong: 1,200 of random, 3 of learned."
+    assert words in markdown_table(broken)
+    assert words in str(comparison_table(broken, styled=False).caption)
+    assert "ailed" not in markdown_table(ROWS)
+    assert [row["failed"] for row in json.loads(json_rows(broken))] == [1200, 0, 3]
+
+
 def test_rich_table_shows_every_row() -> None:
     text = rendered(ROWS)
     assert all(part in text for part in ("Held-out tasks", "random", "a|b", "87.1 % [85.3, 88.9]", "1,890", "10"))
@@ -163,5 +172,8 @@ def test_training_curves_write_a_panel_per_measure(tmp_path: Path) -> None:
     wide = imread(training_curves(rows, tmp_path / "three.png", title="T"))
     narrow = imread(training_curves([{"step": 0, "score": 0.5}], tmp_path / "one.png"))
     assert wide.shape[1] == 3 * narrow.shape[1]
+    failing = imread(training_curves([{"step": 0, "score": 0.5, "failed": 0.1}], tmp_path / "two.png"))
+    sound = imread(training_curves([{"step": 0, "score": 0.5, "failed": 0.0}], tmp_path / "one.png"))
+    assert failing.shape[1] == 2 * sound.shape[1] == 2 * narrow.shape[1]
     with pytest.raises(InputError, match="no measure"):
         training_curves([{"step": 1.0}], tmp_path / "none.png")

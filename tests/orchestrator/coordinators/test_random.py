@@ -10,7 +10,7 @@ from podium.orchestrator.budget import Limits
 from podium.orchestrator.coordinators import Random
 from podium.orchestrator.engine import Settings
 from podium.protocols.events import Result
-from podium.protocols.record import Finish
+from podium.protocols.record import ALL, NOTHING, Finish
 from tests.orchestrator.stage import Speaker, Stage
 
 
@@ -82,3 +82,56 @@ def test_an_agent_that_does_not_fit_is_masked() -> None:
         result = team.run(Random(finish_probability=0.2), settings=Settings(seed=seed))
         assert all(each.factors[0].mask[1] is False for each in result.decisions)
     assert team.turns("b") == 0
+
+
+def test_several_are_asked_at_once_and_nobody_twice() -> None:
+    sizes, asked = set[int](), set[str]()
+    for seed in range(60):
+        result = stage().run(Random(2, finish_probability=0.0, samples=(1,), width=3), settings=Settings(seed=seed))
+        assert (result.steps, result.stop) == (2, "answered")
+        for each in result.decisions:
+            assert not isinstance(each.action, Finish)
+            agents = [directive.agent for directive in each.action]
+            answers = [directive.answer for directive in each.action]
+            assert len(set(agents)) == len(agents) == len({directive.id for directive in each.action})
+            assert answers == [False] * (len(agents) - 1) + [each.step == 1]
+            picks = [factor for factor in each.factors if factor.head == "pick"]
+            shares = [1 / 4, 1 / 4, 1 / 3][: len(picks)]
+            assert [exp(pick.log_prob) for pick in picks] == pytest.approx(shares)
+            for done, pick in enumerate(picks):
+                assert [may for may, name in zip(pick.mask, "abcd", strict=False) if name in agents[:done]] == [
+                    False
+                ] * done
+                assert pick.mask[4] is (done > 0)
+            assert each.log_prob == pytest.approx(sum(factor.log_prob for factor in each.factors))
+            sizes.add(len(agents))
+            asked.update(agents)
+    assert sizes == {1, 2, 3}
+    assert asked == set("abcd")
+    settings = Settings(seed=5)
+    wide = Random(width=3, views=(ALL, NOTHING))
+    assert stage("abcd").run(wide, settings=settings).answer == stage("dbca").run(wide, settings=settings).answer
+
+
+def test_what_is_shown_is_drawn_where_it_is_a_choice() -> None:
+    shown = {ALL: 0, NOTHING: 0}
+    for seed in range(200):
+        plain = stage().run(Random(1), settings=Settings(seed=seed)).decisions[0]
+        drawn = stage().run(Random(1, views=(ALL, NOTHING)), settings=Settings(seed=seed)).decisions[0]
+        assert not isinstance(plain.action, Finish)
+        assert not isinstance(drawn.action, Finish)
+        assert [factor.head for factor in plain.factors] == ["pick", "samples"]
+        assert drawn.factors[:2] == plain.factors
+        assert exp(drawn.factors[2].log_prob) == pytest.approx(1 / 2)
+        assert plain.action[0].visible == ALL
+        shown[drawn.action[0].visible] += 1
+    assert min(shown.values()) > 70
+
+
+def test_each_pick_has_noise_of_its_own() -> None:
+    alone = 0
+    for seed in range(500):
+        action = stage().run(Random(1, width=2), settings=Settings(seed=seed)).decisions[0].action
+        assert not isinstance(action, Finish)
+        alone += len(action) == 1
+    assert 95 < alone < 155  # a quarter: three others or stopping; with the noise of the first pick two fifths

@@ -155,3 +155,13 @@ def test_a_repair_that_fails_leaves_the_first_answer_which_is_paid_for() -> None
     assert authors(result) == ["bert"]
     assert result.decisions[0].reasons == {"invalid": 2, "nearest": 1}
     assert result.by_agent["llm_selector"].calls == 2
+
+
+def test_an_agent_called_finish_is_told_from_finishing_also_when_it_is_too_dear() -> None:
+    model = Says(pick("anna"), pick("finish the run"))
+    dear = Speaker("finish", "no", price=(1e6, 1e6))
+    names = (Speaker(name, name.upper()) for name in ("anna", "bert"))
+    result = Stage(*names, dear, limits=Limits(dollars=1.0)).run(LLMSelector(model))
+    assert authors(result) == ["anna"]
+    assert "- finish the run: end the run" in model.prompts[1].messages[0].content
+    assert "- finish: " not in model.prompts[1].messages[0].content

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -71,6 +72,40 @@ def test_a_decision_says_how_it_was_made(runs: list[Result]) -> None:
             assert sum(decision.reasons[name] for name in names) == pytest.approx(1)
             assert all(isinstance(reason, float) for reason in decision.reasons.values())
     assert any("right(node 1)" in decision.reasons for decision in decisions(runs))
+
+
+def test_a_choice_against_the_odds_says_what_was_likelier(runs: list[Result]) -> None:
+    pairs = {"objective": WIDE.objectives, "detail": WIDE.details}
+    heads = set[str]()
+    for decision in decisions(runs):
+        likelier: dict[tuple[str, str], tuple[str, float]] = {}
+        for name, value in decision.reasons.items():
+            if name.startswith("likelier("):
+                pick, head, *word = name[len("likelier(") : -1].split(" ")
+                likelier[pick, head] = " ".join(word), value
+        pick = -1
+        for factor in decision.factors:
+            pick += factor.head == "pick"
+            drawn = math.exp(factor.log_prob)
+            word, value = likelier.pop((str(pick), factor.head), ("", 0.0))
+            heads |= {factor.head} if value else set()
+            assert not value or drawn < value < 1
+            assert value or drawn >= 1 / sum(factor.mask) - 1e-6
+            if factor.head in pairs:  # of two choices the other one is known
+                assert (value > 0) == (drawn < 0.5)
+                assert not value or (word, value) == (pairs[factor.head][1 - factor.choice], pytest.approx(1 - drawn))
+            elif value and factor.head == "pick" and not pick:
+                assert value == decision.reasons[f"p({word or 'finish'})"]
+            elif value and factor.head == "samples":
+                assert int(word) in WIDE.samples
+            elif value and factor.head == "answer":
+                assert f"right(node {word})" in decision.reasons
+            elif value and factor.head == "context":
+                assert word in {view.kind for view in VIEWS.values()}
+        assert not likelier
+    assert heads == {"pick", "context", "objective", "detail", "samples", "answer"}
+    greedy = play(loud(), TASKS[:3], mode="greedy")
+    assert not any(name.startswith("likelier(") for made in decisions(greedy) for name in made.reasons)
 
 
 def test_the_budget_that_was_left_is_logged() -> None:
