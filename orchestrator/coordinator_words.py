@@ -19,7 +19,8 @@ from podium.orchestrator.coordinator_spec import (
     SkillTableSpec,
     VoteSpec,
 )
-from podium.protocols.words import counted
+from podium.orchestrator.schedule import others
+from podium.protocols.words import counted, enumerated
 
 __all__ = ["in_words"]
 
@@ -39,12 +40,12 @@ def in_words(coordinator: CoordinatorSpec, agents: Sequence[str]) -> str:
             return f"{chain}, each working on what was said before; the last reply is the answer."
         case VoteSpec(agents=voters, samples=samples):
             each = "" if samples == 1 else f", {samples} samples each"
-            return f"{_and(voters or agents)} answer in parallel{each}; the majority wins."
+            return f"{enumerated(voters or agents)} answer in parallel{each}; the majority wins."
         case DebateSpec(agents=named, rounds=rounds, aggregator=aggregator):
             end = f"{aggregator} writes the answer" if aggregator else "the majority of the last round wins"
-            return f"{_and(named or _others(agents, aggregator))} debate for {counted(rounds, 'round')}; {end}."
+            return f"{enumerated(named or others(agents, aggregator))} debate for {counted(rounds, 'round')}; {end}."
         case MoASpec(agents=named, layers=layers, aggregator=aggregator):
-            who = _and(named or _others(agents, aggregator))
+            who = enumerated(named or others(agents, aggregator))
             return f"{who} propose in {counted(layers, 'layer')}; {aggregator} writes the answer."
         case PipelineSpec(steps=steps, finish=finish, shown=shown):
             listed = " -> ".join(s.agent if s.samples == 1 else f"{s.agent} x{s.samples}" for s in steps)
@@ -63,14 +64,6 @@ def in_words(coordinator: CoordinatorSpec, agents: Sequence[str]) -> str:
             worth = "" if preference is None else f" One passed answer is worth ${preference:g}."
             how = "takes the likeliest decision" if mode == "greedy" else "draws its decisions"
             return f"The trained policy {policy} decides step by step and {how}; it or the budget ends the run.{worth}"
-
-
-def _others(agents: Sequence[str], aggregator: str | None) -> Sequence[str]:
-    return [name for name in agents if name != aggregator] or agents
-
-
-def _and(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _times(number: int) -> str:

@@ -38,19 +38,7 @@ from dataclasses import dataclass
 
 from podium.agents.model import Price, estimate_tokens
 from podium.agents.roles import ROLES
-from podium.orchestrator.coordinator_spec import (
-    CoordinatorSpec,
-    DebateSpec,
-    LLMSelectorSpec,
-    MoASpec,
-    PipelineSpec,
-    RandomSpec,
-    RoundRobinSpec,
-    SelfConsistencySpec,
-    SequentialSpec,
-    SingleSpec,
-    VoteSpec,
-)
+from podium.orchestrator.coordinator_spec import CoordinatorSpec, LLMSelectorSpec, RandomSpec
 from podium.orchestrator.coordinators.selector import (
     ANSWER_TOKENS,
     ATTEMPTS,
@@ -61,10 +49,11 @@ from podium.orchestrator.coordinators.selector import (
 )
 from podium.orchestrator.leases import SHORTEST_REPLY
 from podium.orchestrator.model_spec import ModelSpec
+from podium.orchestrator.schedule import Request, schedule
 from podium.orchestrator.team_file import AgentSpec, BudgetSpec, ShareSpec, TeamSpec
 from podium.orchestrator.topology import Topology
 
-__all__ = ["TASK_TOKENS", "AgentWorst", "Request", "Use", "WorstCase", "least_call", "schedule", "worst_case"]
+__all__ = ["TASK_TOKENS", "AgentWorst", "Use", "WorstCase", "least_call", "worst_case"]
 
 TASK_TOKENS = 500
 """Length of a task that is assumed where the caller says nothing; a page of text."""
@@ -102,19 +91,6 @@ class Use:
 
 
 NOTHING = Use()
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One directive of a schedule.
-
-    since: the first step whose replies its agent is shown; newest: of those, it is shown the newest that it may see.
-    """
-
-    agent: str
-    samples: int = 1
-    since: int = 0
-    newest: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,46 +132,6 @@ class WorstCase:
             ("dollars", total.dollars < need.dollars),
         )
         return tuple(name for name, cut in pairs if cut)
-
-
-def schedule(coordinator: CoordinatorSpec, agents: Sequence[str]) -> list[list[Request]] | None:
-    """The steps of a coordinator that follows a fixed schedule; None for one that decides as it goes.
-
-    agents: all names, in the order of the file. Requests of one step run in parallel and do not see each other.
-    """
-    match coordinator:
-        case SingleSpec():
-            return [[Request(coordinator.agent)]]
-        case SelfConsistencySpec():
-            return [[Request(coordinator.agent, coordinator.samples)]]
-        case RoundRobinSpec():
-            return [[Request(name)] for _ in range(coordinator.rounds) for name in coordinator.order or agents]
-        case SequentialSpec():
-            return [[Request(name)] for name in coordinator.order or agents]
-        case VoteSpec():
-            return [[Request(name, coordinator.samples) for name in coordinator.agents or agents]]
-        case PipelineSpec():
-            newest = coordinator.shown == "last"
-            return [[Request(step.agent, step.samples, newest=newest)] for step in coordinator.steps]
-        case DebateSpec():
-            names = coordinator.agents or _others(agents, coordinator.aggregator)
-            steps = [[Request(name) for name in names] for _ in range(coordinator.rounds)]
-            return steps + _last(coordinator.aggregator, coordinator.rounds)
-        case MoASpec():
-            names = coordinator.agents or _others(agents, coordinator.aggregator)
-            layers = range(coordinator.layers)
-            steps = [[Request(name, since=max(0, layer - 1)) for name in names] for layer in layers]
-            return steps + _last(coordinator.aggregator, coordinator.layers)
-        case _:
-            return None
-
-
-def _others(agents: Sequence[str], aggregator: str | None) -> Sequence[str]:
-    return [name for name in agents if name != aggregator] or agents
-
-
-def _last(aggregator: str | None, steps: int) -> list[list[Request]]:
-    return [] if aggregator is None else [[Request(aggregator, since=steps - 1)]]
 
 
 def worst_case(

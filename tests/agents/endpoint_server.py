@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from podium.agents.endpoint import EndpointModel
@@ -98,6 +99,30 @@ def token(text: str, log_prob: float, id: int | None = None, finish: str | None 
     log_probs: dict[str, Any] = {"content": [{"token": text, "logprob": log_prob, "top_logprobs": []}]}
     choice: dict[str, Any] = {"logprobs": log_probs} | ({} if id is None else {"token_ids": [id]})
     return chunk({"content": text}, finish, choice=choice)
+
+
+@contextmanager
+def in_a_thread(server: Server) -> Generator[int]:
+    """The port that a server listens at, in an event loop of its own, while the caller's own is busy or not there."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    listener = asyncio.run_coroutine_threadsafe(asyncio.start_server(server.serve, "127.0.0.1", 0), loop).result(5)
+
+    async def leave() -> None:
+        listener.close()
+        rest = asyncio.all_tasks() - {asyncio.current_task()}
+        for each in rest:
+            each.cancel()
+        await asyncio.gather(*rest, return_exceptions=True)
+
+    try:
+        yield listener.sockets[0].getsockname()[1]
+    finally:
+        asyncio.run_coroutine_threadsafe(leave(), loop).result(5)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
 
 
 @asynccontextmanager

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import signal
-import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.agents.endpoint_server import USAGE, Server, chunk
+from tests.agents.endpoint_server import USAGE, Server, chunk, in_a_thread
 from tests.training.school import knows, question
 
 PRICE = 100.0
@@ -68,28 +66,13 @@ class School(Server):
 @contextmanager
 def open_school() -> Generator[School]:
     """The endpoint, while it listens."""
-    server, loop = School(), asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    listener = asyncio.run_coroutine_threadsafe(asyncio.start_server(server.serve, "127.0.0.1", 0), loop).result(5)
-    server.port = listener.sockets[0].getsockname()[1]
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background ignores it
-    try:
-        yield server
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-        async def leave() -> None:
-            listener.close()
-            rest = asyncio.all_tasks() - {asyncio.current_task()}
-            for each in rest:
-                each.cancel()
-            await asyncio.gather(*rest, return_exceptions=True)
-
-        asyncio.run_coroutine_threadsafe(leave(), loop).result(5)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
+    server = School()
+    with in_a_thread(server) as server.port:
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background ignores it
+        try:
+            yield server
+        finally:
+            signal.signal(signal.SIGINT, before)
 
 
 def paid_team(folder: Path, server: School, **settings: Any) -> Path:

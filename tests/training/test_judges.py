@@ -26,7 +26,7 @@ from podium.training.judges import TeamJudges
 from podium.training.rollouts import Cap, Patient
 from podium.training.tasks.judge import AT_ONCE, Judge
 from podium.training.tasks.spec import load_tasks
-from tests.agents.endpoint_server import USAGE, Server, chunk
+from tests.agents.endpoint_server import USAGE, Server, chunk, in_a_thread
 from tests.training.school import pool, question, school, training
 
 RUNNER = CliRunner()
@@ -72,27 +72,12 @@ class Bench(Server):
 @pytest.fixture
 def bench() -> Generator[Bench]:
     """A judging endpoint in a thread of its own. Whoever was asked leaves no thread behind."""
-    server, loop = Bench(), asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    listener = asyncio.run_coroutine_threadsafe(asyncio.start_server(server.serve, "127.0.0.1", 0), loop).result(5)
-    server.port = listener.sockets[0].getsockname()[1]
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background ignores it
-    yield server
-    signal.signal(signal.SIGINT, before)
-    assert not [each for each in threading.enumerate() if each.name == "podium-judge"]
-
-    async def leave() -> None:
-        listener.close()
-        rest = asyncio.all_tasks() - {asyncio.current_task()}
-        for each in rest:
-            each.cancel()
-        await asyncio.gather(*rest, return_exceptions=True)
-
-    asyncio.run_coroutine_threadsafe(leave(), loop).result(5)
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-    loop.close()
+    server = Bench()
+    with in_a_thread(server) as server.port:
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background ignores it
+        yield server
+        signal.signal(signal.SIGINT, before)
+        assert not [each for each in threading.enumerate() if each.name == "podium-judge"]
 
 
 def judged(folder: Path, server: Bench, count: int = 40, **line: Any) -> str:
