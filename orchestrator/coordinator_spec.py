@@ -18,6 +18,7 @@ __all__ = [
     "LLMSelectorSpec",
     "LearnedSpec",
     "MoASpec",
+    "PipelineRequest",
     "PipelineSpec",
     "PipelineStep",
     "RandomSpec",
@@ -150,13 +151,20 @@ class RandomSpec(StrictModel):
     """Probability of finishing after each step."""
 
 
-class PipelineStep(StrictModel):
-    """One step of a pipeline."""
+class PipelineRequest(StrictModel):
+    """One agent in one step of a pipeline."""
 
     agent: AgentName
     """Who speaks in this step."""
     samples: Samples = 1
     """Answers drawn; more than one are voted on."""
+
+
+class PipelineStep(PipelineRequest):
+    """One step of a pipeline."""
+
+    beside: Annotated[tuple[PipelineRequest, ...], Strict(False)] = ()
+    """Others who are asked at the same moment, and do not see each other's replies."""
 
 
 class PipelineSpec(StrictModel):
@@ -167,9 +175,9 @@ class PipelineSpec(StrictModel):
     steps: Annotated[tuple[PipelineStep, ...], Field(min_length=1), Strict(False)]
     """The steps, in order."""
     finish: Literal["last", "vote"] = "last"
-    """The answer: that of the last step, or the majority over all steps."""
+    """The answer: that of the last step (the majority, where it asks several), or the majority over all steps."""
     shown: Literal["all", "last"] = "all"
-    """What each step is shown: all earlier replies, or the newest one."""
+    """What each step is shown: all earlier replies, or those of the step before."""
 
 
 class LearnedSpec(StrictModel):

@@ -10,6 +10,7 @@ from podium.orchestrator.coordinator_spec import (
     LearnedSpec,
     LLMSelectorSpec,
     MoASpec,
+    PipelineRequest,
     PipelineSpec,
     RandomSpec,
     RoundRobinSpec,
@@ -48,9 +49,10 @@ def in_words(coordinator: CoordinatorSpec, agents: Sequence[str]) -> str:
             who = enumerated(named or others(agents, aggregator))
             return f"{who} propose in {counted(layers, 'layer')}; {aggregator} writes the answer."
         case PipelineSpec(steps=steps, finish=finish, shown=shown):
-            listed = " -> ".join(s.agent if s.samples == 1 else f"{s.agent} x{s.samples}" for s in steps)
-            end = "the last reply is the answer" if finish == "last" else "the majority over all steps wins"
-            sees = "" if shown == "all" else "each is shown the newest reply; "
+            listed = " -> ".join(" + ".join(_drawn(each) for each in (step, *step.beside)) for step in steps)
+            last = "the majority of the last step wins" if steps[-1].beside else "the last reply is the answer"
+            end = last if finish == "last" else "the majority over all steps wins"
+            sees = "" if shown == "all" else "each is shown the replies of the step before; "
             return f"{listed}; {sees}{end}."
         case LLMSelectorSpec(model=model, max_steps=steps):
             return f"The model {model} names the next speaker, for at most {counted(steps, 'step')}."
@@ -64,6 +66,10 @@ def in_words(coordinator: CoordinatorSpec, agents: Sequence[str]) -> str:
             worth = "" if preference is None else f" One passed answer is worth ${preference:g}."
             how = "takes the likeliest decision" if mode == "greedy" else "draws its decisions"
             return f"The trained policy {policy} decides step by step and {how}; it or the budget ends the run.{worth}"
+
+
+def _drawn(request: PipelineRequest) -> str:
+    return request.agent if request.samples == 1 else f"{request.agent} x{request.samples}"
 
 
 def _times(number: int) -> str:

@@ -27,13 +27,14 @@ __all__ = ["Request", "others", "schedule"]
 class Request:
     """One directive of a schedule.
 
-    since: the first step whose replies its agent is shown; newest: of those, it is shown the newest that it may see.
+    since: the first step whose replies its agent is shown; newest: of those, it is shown so many of the newest that it
+    may see, all where it is 0.
     """
 
     agent: str
     samples: int = 1
     since: int = 0
-    newest: bool = False
+    newest: int = 0
 
 
 def schedule(coordinator: CoordinatorSpec, agents: Sequence[str]) -> list[list[Request]] | None:
@@ -53,8 +54,12 @@ def schedule(coordinator: CoordinatorSpec, agents: Sequence[str]) -> list[list[R
         case VoteSpec():
             return [[Request(name, coordinator.samples) for name in coordinator.agents or agents]]
         case PipelineSpec():
-            newest = coordinator.shown == "last"
-            return [[Request(step.agent, step.samples, newest=newest)] for step in coordinator.steps]
+            steps = [(step, *step.beside) for step in coordinator.steps]
+            newest = [0, *map(len, steps)] if coordinator.shown == "last" else [0] * len(steps)
+            return [
+                [Request(each.agent, each.samples, newest=last) for each in step]
+                for step, last in zip(steps, newest, strict=False)
+            ]
         case DebateSpec():
             names = coordinator.agents or others(agents, coordinator.aggregator)
             steps = [[Request(name) for name in names] for _ in range(coordinator.rounds)]

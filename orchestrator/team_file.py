@@ -338,6 +338,8 @@ def _named(coordinator: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ..
             yield (key, index), name
     for index, step in enumerate(_sequence(coordinator.get("steps"))):
         yield ("steps", index, "agent"), _mapping(step).get("agent")
+        for beside, other in enumerate(_sequence(_mapping(step).get("beside"))):
+            yield ("steps", index, "beside", beside, "agent"), _mapping(other).get("agent")
 
 
 def _unknown(kind: str, name: object, known: Mapping[str, Any], where: tuple[str | int, ...]) -> Iterator[Problem]:

@@ -9,14 +9,22 @@ candidates costs little more than a short one) and an oracle that cheats and say
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice, product
 from types import MappingProxyType
 from typing import Literal, NamedTuple, Protocol
 
 from podium.orchestrator.coordinator import Coordinator
-from podium.orchestrator.coordinator_spec import CoordinatorSpec, PipelineSpec, PipelineStep, SingleSpec, VoteSpec
+from podium.orchestrator.coordinator_spec import (
+    CoordinatorSpec,
+    PipelineRequest,
+    PipelineSpec,
+    PipelineStep,
+    SingleSpec,
+    VoteSpec,
+)
 from podium.orchestrator.coordinators.build import build_coordinator
 from podium.orchestrator.coordinators.fixed import Pipeline, Single
 from podium.orchestrator.coordinators.oracle import Oracle
@@ -32,6 +40,8 @@ SHOWN: Mapping[str, Literal["all", "last"]] = MappingProxyType({"": "all", ", th
 
 Route = tuple[Step, ...]
 """Steps in order."""
+Asked = tuple[tuple[str, ...], ...]
+"""The agents of each step, in order."""
 THOROUGH = 2
 """Steps up to which the oracle tries every route: with each further one they are as many times more as there are steps
 to choose from."""
@@ -80,6 +90,10 @@ class Choice:
     spec: CoordinatorSpec
 
 
+Halve = Callable[[Mapping[str, Coordinator]], Awaitable[tuple[Figures, ...]]]
+"""From candidates to the figures of all, best first."""
+
+
 def measure(label: str, results: Sequence[Result]) -> Figures:
     """The means of some runs. Raises ValueError when there are none."""
     if not results:
@@ -111,37 +125,53 @@ async def choose_pipeline(
     *,
     max_len: int = 2,
     samples: Sequence[int] = SAMPLE_OPTIONS,
+    width: int = 1,
     seeds: Sequence[int] = (0,),
     first: int = 24,
     kept: int = 4,
 ) -> Choice:
     """The fixed pipeline with the best score on training tasks, and of equals the one with the fewest tokens.
 
-    All sequences of agents up to max_len compete with one sample each; then the `kept` best of them, with every number
-    of samples at every step and either view, every agent alone, and a vote over all. first: tasks of the first
-    rung; with few, a mixture of skills makes the halving a matter of luck.
+    All sequences of agents up to max_len compete with one sample each. Where width allows several agents in one step,
+    the `kept` best of them compete with all that have one agent more beside a step, again until nothing better is found
+    or every step is full. Then the `kept` best, with every number of samples at every step and either view, every agent
+    alone, and a vote over all. first: tasks of the first rung; with few, a mixture of skills makes the halving a matter
+    of luck.
     """
-    names = [names for length in range(1, max_len + 1) for names in product(agents, repeat=length)]
-    plain = {_label(steps): Pipeline(steps) for steps in ([Step(name) for name in each] for each in names)}
-    rough = await _halve(run_many, plain, tasks, seeds, first=first, kept=kept)
-    finalists = [figures.label for figures in rough[:kept]]
-    routes = [[step.agent for step in plain[label].steps] for label in finalists] + [[agent] for agent in agents]
+    halve = partial(_halve, run_many, tasks=tasks, seeds=seeds, first=first, kept=kept)
+    finalists, figures = await _finalists(halve, agents, max_len, width, kept)
     specs: dict[str, CoordinatorSpec] = {}
-    for route in routes:
+    for route in [*finalists, *(((agent,),) for agent in agents)]:
         views = SHOWN.items() if len(route) > 1 else [("", "all")]
         for (word, shown), counts in product(views, product(samples, repeat=len(route))):
-            steps = [Step(agent, count) for agent, count in zip(route, counts, strict=True)]
-            said = tuple(PipelineStep(agent=step.agent, samples=step.samples) for step in steps)
-            specs[_label(steps) + word] = PipelineSpec(kind="pipeline", steps=said, shown=shown)
+            steps = _steps(route, counts)
+            specs[_label(steps) + word] = PipelineSpec(kind="pipeline", steps=tuple(map(_said, steps)), shown=shown)
     for count in samples:
         label = "vote of all" if count == 1 else f"vote of all x{count}"
         specs[label] = VoteSpec(kind="vote", agents=tuple(agents), samples=count)
     candidates = {label: build_coordinator(spec, agents) for label, spec in specs.items()}
-    chosen = await _halve(run_many, candidates, tasks, seeds, first=first, kept=kept)
+    chosen = await halve(candidates)
     best = chosen[0].label
-    seen = {figures.label for figures in chosen}
-    others = tuple(figures for figures in rough if figures.label not in seen)
-    return Choice(candidates[best], best, chosen + others, specs[best])
+    seen = {each.label for each in chosen}
+    others = {each.label: each for each in figures if each.label not in seen}
+    return Choice(candidates[best], best, (*chosen, *others.values()), specs[best])
+
+
+async def _finalists(
+    halve: Halve, agents: Sequence[str], max_len: int, width: int, kept: int
+) -> tuple[list[Asked], list[Figures]]:
+    """The best routes of one sample, and the figures of all that were tried."""
+    routes = [tuple(zip(names)) for length in range(1, max_len + 1) for names in product(agents, repeat=length)]
+    best: list[Asked] = []
+    figures: list[Figures] = []
+    while True:
+        plain = {_label(_steps(route)): route for route in (*best, *routes)}
+        found = await halve({label: Pipeline(_steps(route)) for label, route in plain.items()})
+        figures += found
+        before, best = best, [plain[each.label] for each in found[:kept]]
+        routes = [wider for route in best for wider in _wider(route, agents, width)]
+        if not routes or best == before:
+            return best, figures
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,6 +304,31 @@ async def _halve(
         if done < len(order):
             alive = alive[: max(kept, (len(alive) + 1) // 2)]
     return tuple(sorted((measure(label, each) for label, each in results.items()), key=lambda f: (-f.runs, f.rank)))
+
+
+def _steps(route: Asked, counts: Sequence[int] = ()) -> Route:
+    """The steps that ask these agents. counts: samples of each agent, by step; one where nothing is said."""
+    counts = counts or [1] * len(route)
+    return tuple(
+        Step(names[0], count, tuple(Step(name, count) for name in names[1:]))
+        for names, count in zip(route, counts, strict=True)
+    )
+
+
+def _wider(route: Asked, agents: Sequence[str], width: int) -> Iterator[Asked]:
+    """All routes that have one agent more beside a step; those of a step are in the order of the team."""
+    for place, names in enumerate(route):
+        if len(names) < width:
+            for agent in agents:
+                if agent not in names:
+                    step = tuple(each for each in agents if each == agent or each in names)
+                    yield (*route[:place], step, *route[place + 1 :])
+
+
+def _said(step: Step) -> PipelineStep:
+    """A step as a team file says it."""
+    beside = tuple(PipelineRequest(agent=each.agent, samples=each.samples) for each in step.beside)
+    return PipelineStep(agent=step.agent, samples=step.samples, beside=beside)
 
 
 def _label(steps: Sequence[Step]) -> str:

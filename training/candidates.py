@@ -9,7 +9,8 @@
     router                          hand-written, told the type of each embedded task
     oracle                          knows what passes; a ceiling, no competitor
 
-Lists are written with commas (`vote?agents=a,b`), the steps of a pipeline as `pipeline?steps=a,b*3`.
+Lists are written with commas (`vote?agents=a,b`), the steps of a pipeline as `pipeline?steps=a,b*3`, agents that are
+asked at the same moment as `a+b`.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class Fitting:
 
     tested: the tasks of the comparison, which only the oracle and the router look at. tokens: per task, that
     self-consistency may use; preference: dollars one passed answer is worth, for coordinators that weigh cost;
-    steps, samples: the action space, a learned coordinator's where one is compared; max_steps: the same as steps, where
+    steps, samples, width: the action space, a learned coordinator's where one is compared; max_steps: as steps, where
     the search is not bounded by LONGEST; policy: that learned coordinator's.
     """
 
@@ -71,13 +72,14 @@ class Fitting:
     steps: int = 2
     max_steps: int = 2
     samples: Sequence[int] = SAMPLE_OPTIONS
+    width: int = 1
     found: dict[str, Any] = field(default_factory=dict[str, Any])
     policy: Policy | None = None
 
     def beside(self, policy: Policy) -> None:
         """Fit with the action space of a learned coordinator that is compared too, up to LONGEST steps."""
         self.policy, options = policy, policy.card.options
-        self.max_steps, self.samples = options.max_steps, options.samples
+        self.max_steps, self.samples, self.width = options.max_steps, options.samples, options.width
         self.steps = min(options.max_steps, LONGEST)
         self.preference = policy.card.preference
 
@@ -128,10 +130,7 @@ def _of_kind(name: str, word: str, settings: str, team: Team) -> Coordinator:
         if key in {"agents", "order"}:
             data[key] = text.split(",")
         if key == "steps":
-            data[key] = [
-                {"agent": agent, "samples": int(count or 1)}
-                for agent, _, count in (step.partition("*") for step in text.split(","))
-            ]
+            data[key] = [_step(step) for step in text.split(",")]
     try:
         spec = _spec.validate_python(data)
     except ValidationError as error:
@@ -144,12 +143,22 @@ def _of_kind(name: str, word: str, settings: str, team: Team) -> Coordinator:
     agents = tuple(team.agents)
     lists = [data.get(key, ()) for key in ("agents", "order")]
     single = [data[key] for key in ("agent", "aggregator") if key in data]
-    for agent in (*lists[0], *lists[1], *single, *(step["agent"] for step in data.get("steps", ()))):
+    steps = [each["agent"] for step in data.get("steps", ()) for each in (step, *step["beside"])]
+    for agent in (*lists[0], *lists[1], *single, *steps):
         if agent not in agents:
             raise InputError(
                 f"coordinator {name}: no agent {agent!r}; there are: {', '.join(agents)}{nearest(str(agent), agents)}"
             )
     return build_coordinator(spec, agents, team.models)
+
+
+def _step(text: str) -> dict[str, Any]:
+    """A step of a pipeline, `a*3+b`, as a team file has it."""
+    first, *others = (
+        {"agent": agent, "samples": int(count) if count.isdigit() else count or 1}
+        for agent, _, count in (each.partition("*") for each in text.split("+"))
+    )
+    return {**first, "beside": others}
 
 
 def _tasks(fitting: Fitting, what: str) -> Sequence[Task]:
@@ -205,7 +214,9 @@ async def _best_self_consistency(fitting: Fitting) -> Chosen:
 async def _best_pipeline(fitting: Fitting) -> Chosen:
     tasks = _tasks(fitting, "best_pipeline")
     agents = tuple(fitting.team.agents)
-    choice = await choose_pipeline(_runs(fitting).run, tasks, agents, max_len=fitting.steps, samples=fitting.samples)
+    choice = await choose_pipeline(
+        _runs(fitting).run, tasks, agents, max_len=fitting.steps, samples=fitting.samples, width=fitting.width
+    )
     return _of_choice(choice)
 
 

@@ -71,7 +71,7 @@ def keep(name: str, chosen: Chosen, folder: Path, team: TeamSpec, tasks: int) ->
         if isinstance(spec, SkillTableSpec) and isinstance(chosen.coordinator, SkillTable):
             table = save_table(chosen.coordinator, folder / f"{name}.json")
             spec = spec.model_copy(update={"table": _from_team(table, team)})
-        block = spec.model_dump(mode="json", exclude_none=True)
+        block = spec.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
         part = file.with_suffix(".yaml.part")
         part.write_text(f"{_about(name, chosen, team, tasks)}coordinator: {_line(block)}\n", encoding="utf-8")
         part.replace(file)

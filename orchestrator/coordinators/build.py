@@ -17,6 +17,7 @@ from podium.orchestrator.coordinator_spec import (
     LLMSelectorSpec,
     MoASpec,
     PipelineSpec,
+    PipelineStep,
     RandomSpec,
     RoundRobinSpec,
     SelfConsistencySpec,
@@ -55,8 +56,7 @@ def build_coordinator(
         case SequentialSpec():
             return Sequential(spec.order or agents)
         case PipelineSpec():
-            steps = [Step(step.agent, step.samples) for step in spec.steps]
-            return Pipeline(steps, ending=spec.finish, visible=ALL if spec.shown == "all" else LAST)
+            return Pipeline(_steps(spec.steps), ending=spec.finish, visible=ALL if spec.shown == "all" else LAST)
         case VoteSpec():
             return ParallelVote(spec.agents or agents, spec.samples)
         case SelfConsistencySpec():
@@ -77,6 +77,12 @@ def build_coordinator(
             return LearnedCoordinator(load_policy(spec.policy))
         case _:
             assert_never(spec)
+
+
+def _steps(steps: Sequence[PipelineStep]) -> list[Step]:
+    return [
+        Step(step.agent, step.samples, tuple(Step(each.agent, each.samples) for each in step.beside)) for step in steps
+    ]
 
 
 def _skill_table(spec: SkillTableSpec, agents: Sequence[str]) -> Coordinator:

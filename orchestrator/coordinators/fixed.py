@@ -1,8 +1,8 @@
 """Fixed schedules: who speaks when is settled before the run begins.
 
 They are what a learned coordinator has to beat. One agent alone, agents in turn, a chain, and the general case of all
-three: a pipeline of steps, each an agent with a number of samples. The best pipeline found on training tasks is the
-strongest of them (see `podium.training.baselines`).
+three: a pipeline of steps, each one agent or several at once, with their numbers of samples. The best pipeline found on
+training tasks is the strongest of them (see `podium.training.baselines`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from podium.orchestrator.coordinator import RunState, Stateless, ask, decision
-from podium.orchestrator.coordinators.steps import Ending, Step, advance, follow
+from podium.orchestrator.coordinators.steps import START, Ending, Place, Step, advance, follow
 from podium.protocols.bus import Card
 from podium.protocols.record import ALL, Decision, Node, View
 from podium.protocols.task import Message
@@ -35,8 +35,9 @@ class Single(Stateless):
 class Pipeline:
     """A fixed list of steps.
 
-    steps: in order. ending: "last", the answer is the reply to the last step; "vote", the most frequent answer of all
-    steps. visible: what each step is shown of the ones before it. Raises ValueError when there are no steps.
+    steps: in order. ending: "last", the answer is the reply to the last step, or the most frequent answer where it asks
+    several; "vote", the most frequent answer of all steps. visible: what each step is shown of the ones before it.
+    Raises ValueError when there are no steps.
     """
 
     batched = False
@@ -51,11 +52,11 @@ class Pipeline:
         self.ending: Ending = ending
         self.visible = visible
 
-    def begin(self, task: tuple[Message, ...], cards: tuple[Card, ...]) -> int:
+    def begin(self, task: tuple[Message, ...], cards: tuple[Card, ...]) -> Place:
         """The first place of the list."""
-        return 0
+        return START
 
-    def observe(self, memory: int, node: Node) -> int:
+    def observe(self, memory: Place, node: Node) -> Place:
         """The place behind the step that was answered."""
         return advance(self.steps, memory, node)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from podium.orchestrator.coordinator import RunState
-from podium.orchestrator.coordinators.steps import Step, advance, follow
+from podium.orchestrator.coordinators.steps import START, Place, Step, advance, follow
 from podium.protocols.bus import Card
 from podium.protocols.record import LAST, Decision, Node
 from podium.protocols.task import Message
@@ -19,7 +19,7 @@ __all__ = ["Route", "Routed"]
 Route = Callable[[tuple[Message, ...]], Sequence[Step]]
 """From a conversation to the steps that work it; at least one."""
 
-Walk = tuple[tuple[Step, ...], int]
+Walk = tuple[tuple[Step, ...], Place]
 """The steps of a run, and the place in them."""
 
 
@@ -40,7 +40,7 @@ class Routed:
         steps = tuple(self.route(task))
         if not steps:
             raise ValueError(f"{self.name}: the route gives no step for the task {task[-1].content[:80]!r}")
-        return steps, 0
+        return steps, START
 
     def observe(self, memory: Walk, node: Node) -> Walk:
         """The place behind the step that was answered."""

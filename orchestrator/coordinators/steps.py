@@ -1,9 +1,10 @@
 """A list of steps, carried out one after another as far as the budget holds them.
 
-A step names an agent and how many samples it draws. Fixed schedules, routers and oracles differ only in where their
-list comes from; walking it is one idea and lives here. The memory of a run is its place in the list, so deciding costs
-the same at step 200 as at step 2. A step whose agent no longer fits the budget is skipped; the reply to the last step
-is the run's answer, so that no further decision is needed to end the run.
+A step names an agent and how many samples it draws, and others that are asked at the same moment and do not see each
+other. Fixed schedules, routers and oracles differ only in where their list comes from; walking it is one idea and lives
+here. The memory of a run is its place in the list, so deciding costs the same at step 200 as at step 2. Agents that no
+longer fit the budget are left out, and so is a step of which none fits. The reply to the last step is the run's answer,
+and no further decision is needed to end the run; where several reply, the most frequent of their answers is.
 """
 
 from __future__ import annotations
@@ -12,10 +13,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from podium.orchestrator.coordinator import RunState, decision, directive_id, latest, plurality
-from podium.protocols.record import ALL, ONE, Compute, Decision, Directive, Finish, Node, View
+from podium.orchestrator.coordinator import RunState, decision, directive_id, plurality
+from podium.protocols.record import ALL, ONE, Compute, Decision, Directive, Finish, Kind, Node, View
 
-__all__ = ["SAMPLE_OPTIONS", "Ending", "Step", "advance", "compute_of", "fits", "fitting", "follow"]
+__all__ = [
+    "SAMPLE_OPTIONS",
+    "START",
+    "Ending",
+    "Place",
+    "Step",
+    "advance",
+    "ballots",
+    "compute_of",
+    "fits",
+    "fitting",
+    "follow",
+]
 
 SAMPLE_OPTIONS = (1, 3, 5)
 """How many samples a directive may draw, where a coordinator chooses: odd, so that a vote between two cannot tie."""
@@ -26,13 +39,25 @@ Ending = Literal["last", "vote"]
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step: who speaks, and how many samples are drawn (more than one are voted on)."""
+    """One step: who speaks, how many samples are drawn (more than one are voted on), and who is asked beside."""
 
     agent: str
     samples: int = 1
+    beside: tuple[Step, ...] = ()
+
+    @property
+    def requests(self) -> tuple[Step, ...]:
+        """All that are asked in this step."""
+        return (self, *self.beside)
 
     def __str__(self) -> str:
-        return self.agent if self.samples == 1 else f"{self.agent}x{self.samples}"
+        own = self.agent if self.samples == 1 else f"{self.agent}x{self.samples}"
+        return " + ".join((own, *map(str, self.beside)))
+
+
+Place = tuple[int, str]
+"""Where a run stands: the step to come, and the id of the decision that was answered last ("" before the first)."""
+START: Place = (0, "")
 
 
 def compute_of(samples: int) -> Compute:
@@ -56,29 +81,66 @@ def fitting(state: RunState, agents: Sequence[str]) -> Sequence[str]:
     return tuple(agent for agent in agents if fits(state, agent))
 
 
-def advance(steps: Sequence[Step], place: int, node: Node) -> int:
+def advance(steps: Sequence[Step], place: Place, node: Node) -> Place:
     """The place in the list after one more node: behind the step that the node answers."""
-    if node.kind == "reply":
-        for ahead in range(place, len(steps)):
-            if steps[ahead].agent == node.author:
-                return ahead + 1
+    if node.kind != "reply" or node.directive is None:
+        return place
+    decided = node.directive.rpartition(".")[0]
+    if decided != place[1]:  # else another of the same step was first
+        for ahead in range(place[0], len(steps)):
+            step = steps[ahead]
+            if step.agent == node.author or any(each.agent == node.author for each in step.beside):
+                return ahead + 1, decided
     return place
 
 
 def follow(
-    name: str, state: RunState, steps: Sequence[Step], place: int, *, visible: View = ALL, ending: Ending = "last"
+    name: str, state: RunState, steps: Sequence[Step], place: Place, *, visible: View = ALL, ending: Ending = "last"
 ) -> Decision:
-    """The decision at a place in the list: the next step that fits the budget, or finish when there is none."""
-    for ahead in range(place, len(steps)):
-        if fits(state, steps[ahead].agent):
-            ends = ending == "last" and ahead == len(steps) - 1
-            return decision(name, state, (_directive(state, steps[ahead], visible, ends),))
-    if place == 0:  # nobody has spoken: ask all the same, and the engine says what the budget lacks
-        return decision(name, state, (_directive(state, steps[0], visible, False),))
-    return decision(name, state, latest(state) if ending == "last" else Finish(plurality(state.replies).id))
+    """The decision at a place in the list: the next step that fits the budget, or finish when there is none.
+
+    visible: what a step is shown. The last reply means all replies of the step before, where that asked several.
+    """
+    at, decided = place
+    if visible.kind == "last" and at and steps[at - 1].beside:
+        visible = View("last", len(_answering(state, decided, "reply")))
+    for ahead in range(at, len(steps)):
+        asked = [each for each in steps[ahead].requests if fits(state, each.agent)]
+        if asked:
+            ends = ending == "last" and ahead == len(steps) - 1 and len(asked) == 1
+            return decision(name, state, _directives(state, asked, visible, ends))
+    if at == 0:  # nobody has spoken: ask all the same, and the engine says what the budget lacks
+        return decision(name, state, _directives(state, steps[0].requests, visible, False))
+    if ending == "vote":
+        return decision(name, state, Finish(plurality(state.replies).id))
+    last = _answering(state, decided, "reply")
+    drawn = last if len(last) == 1 else ballots(_answering(state, decided, "reply", "candidate"))
+    return decision(name, state, Finish(plurality(drawn).id))
 
 
-def _directive(state: RunState, step: Step, visible: View, answer: bool) -> Directive:
-    return Directive(
-        directive_id(state, 0), step.agent, visible=visible, compute=compute_of(step.samples), answer=answer
+def ballots(nodes: Sequence[Node]) -> list[Node]:
+    """One node per answer drawn: candidates, and the replies that were not picked from candidates."""
+    sampled = {node.directive for node in nodes if node.kind == "candidate"}
+    return [
+        node for node in nodes if node.kind == "candidate" or (node.kind == "reply" and node.directive not in sampled)
+    ]
+
+
+def _answering(state: RunState, decided: str, *kinds: Kind) -> list[Node]:
+    """The nodes of these kinds that answer a decision, oldest first: they are the newest of their kinds."""
+    found: list[Node] = []
+    for node in reversed(state.nodes):
+        if node.kind in kinds:
+            if node.directive is None or node.directive.rpartition(".")[0] != decided:
+                break
+            found.append(node)
+    return found[::-1]
+
+
+def _directives(state: RunState, steps: Sequence[Step], visible: View, answer: bool) -> tuple[Directive, ...]:
+    return tuple(
+        Directive(
+            directive_id(state, pick), step.agent, visible=visible, compute=compute_of(step.samples), answer=answer
+        )
+        for pick, step in enumerate(steps)
     )

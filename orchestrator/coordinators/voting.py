@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from podium.orchestrator.coordinator import RunState, Stateless, ask, decision, plurality
-from podium.orchestrator.coordinators.steps import compute_of, fitting
-from podium.protocols.record import NOTHING, Decision, Finish, Node
+from podium.orchestrator.coordinators.steps import ballots, compute_of, fitting
+from podium.protocols.record import NOTHING, Decision, Finish
 
-__all__ = ["ParallelVote", "SelfConsistency", "ballots"]
+__all__ = ["ParallelVote", "SelfConsistency"]
 
 
 class ParallelVote(Stateless):
@@ -53,11 +53,3 @@ class SelfConsistency(Stateless):
         return [
             decision(self.name, state, ask(state, self._agents, compute=self._compute, answer=True)) for state in states
         ]
-
-
-def ballots(nodes: Sequence[Node]) -> list[Node]:
-    """One node per answer drawn: candidates, and the replies that were not picked from candidates."""
-    sampled = {node.directive for node in nodes if node.kind == "candidate"}
-    return [
-        node for node in nodes if node.kind == "candidate" or (node.kind == "reply" and node.directive not in sampled)
-    ]

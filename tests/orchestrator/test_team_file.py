@@ -75,6 +75,18 @@ BROKEN: list[tuple[str, str, int, tuple[str, ...]]] = [
     (COORDINATOR, "coordinator: {kind: debate, agents: []}", 18, ("coordinator.agents: needs at least 1 entry",)),
     (COORDINATOR, "coordinator: {kind: vote, agents: [coder, x]}", 18, ("coordinator.agents.1: there is no agent",)),
     (COORDINATOR, "coordinator: {kind: pipeline, steps: [{agent: codr}]}", 18, ("coordinator.steps.0.agent",)),
+    (
+        COORDINATOR,
+        "coordinator: {kind: pipeline, steps: [{agent: coder, beside: [{agent: codr}]}]}",
+        18,
+        ("coordinator.steps.0.beside.0.agent: there is no agent", 'did you mean "coder"?'),
+    ),
+    (
+        COORDINATOR,
+        "coordinator: {kind: pipeline, steps: [{agent: coder, beside: [coder]}]}",
+        18,
+        ("coordinator.steps.0.beside.0: expected a mapping: {agent: TEXT}",),
+    ),
     (COORDINATOR, "coordinator: {kind: random, finish_probability: 2}", 18, ("expected at most 1", "found 2")),
     (COORDINATOR, "coordinator: {kind: learned, policy: 3}", 18, ("coordinator.policy: expected a path", "found 3")),
     (COORDINATOR, "coordinator: {kind: vote, samples: 1000000000}", 18, ("expected at most 1000",)),

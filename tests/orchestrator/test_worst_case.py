@@ -195,6 +195,7 @@ def test_every_coordinator_is_put_in_words() -> None:
         "skill_table",
         "random",
         "pipeline, steps: [{agent: a, samples: 2}]",
+        "pipeline, steps: [{agent: a, samples: 2, beside: [{agent: b}]}]",
         "learned, policy: p, preference: 0.5",
     ]
     told = [in_words(team(f"{{kind: {kind}}}").coordinator, ["a", "b", "c"]) for kind in kinds]
@@ -207,6 +208,12 @@ def test_a_pipeline_that_shows_the_newest_reply_reads_less() -> None:
     whole, newest = worst_case(team(steps % "")).total, worst_case(team(steps % ", shown: last")).total
     assert whole.calls == newest.calls == 4
     assert whole.tokens - newest.tokens == 3 * SEEN  # longest replies of 100 tokens: one of step 1 and 2, two of step 3
+
+
+def test_a_step_that_asks_several_is_read_whole_by_the_next() -> None:
+    steps = "{kind: pipeline, steps: [{agent: a}, {agent: a, beside: [{agent: b}]}, {agent: c}], shown: last}"
+    whole = worst_case(team(steps)).total
+    assert (whole.calls, whole.tokens) == (4, 4 * (FIRST + 100) + 2 * SEEN + 2 * SEEN)
 
 
 def test_the_newest_reply_is_the_newest_that_an_agent_may_see() -> None:

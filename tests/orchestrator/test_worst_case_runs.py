@@ -77,6 +77,10 @@ def coordinator(kind: str, names: list[str], random: Random) -> dict[str, Any]:
     """Settings of a kind of coordinator, at random."""
     one, some = random.choice(names), random.sample(names, random.randint(1, len(names)))
     number = random.randint(1, 4)
+
+    def request(**more: Any) -> dict[str, Any]:
+        return {"agent": random.choice(names), "samples": random.randint(1, 3), **more}
+
     settings: dict[str, dict[str, Any]] = {
         "single": {"agent": one},
         "self_consistency": {"agent": one, "samples": number},
@@ -86,7 +90,7 @@ def coordinator(kind: str, names: list[str], random: Random) -> dict[str, Any]:
         "debate": {"agents": some, "rounds": number, "aggregator": random.choice((None, one))},
         "moa": {"agents": some, "layers": number, "aggregator": one},
         "pipeline": {
-            "steps": [{"agent": random.choice(names), "samples": random.randint(1, 3)} for _ in range(number)],
+            "steps": [request(beside=[request() for _ in range(random.choice((0, 0, 1, 2)))]) for _ in range(number)],
             "finish": random.choice(("last", "vote")),
             "shown": random.choice(("all", "last")),
         },

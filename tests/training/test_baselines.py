@@ -15,7 +15,7 @@ from podium.protocols.bus import Envelope
 from podium.protocols.events import Result
 from podium.protocols.noise import uniform
 from podium.protocols.task import Message, Task, Verdict
-from podium.training.baselines import best_single, choose_pipeline, find_oracle
+from podium.training.baselines import Choice, best_single, choose_pipeline, find_oracle
 from podium.training.rollouts import Rollouts
 from podium.training.skill_fit import fit_skill_table, fit_skills
 from tests.orchestrator.stage import Speaker, Stage, authors
@@ -31,13 +31,15 @@ def question(kind: str, number: int) -> str:
             return f"Add one to the number {number}, please."
         case "double":
             return f"Twice {number} is how much?"
+        case "sum":
+            return f"A successor and a double, of {number} both, together?"
         case _:
             return f"First a successor, afterwards its double: begin from {number}!"
 
 
 def task(kind: str, number: int) -> Task:
     """A task whose kind shows in its wording only."""
-    right = {"add": number + 1, "double": 2 * number, "both": 2 * (number + 1)}[kind]
+    right = {"add": number + 1, "double": 2 * number, "both": 2 * (number + 1), "sum": 3 * number + 1}[kind]
 
     def score(answer: str) -> Verdict:
         return Verdict(float(answer == str(right)), answer == str(right))
@@ -112,6 +114,32 @@ def test_the_best_pipeline_is_found_among_all_and_cheaply() -> None:
     assert {"vote of all", "adder", "waffler > waffler"} <= {figures.label for figures in choice.figures}
     exhaustive = len(choice.figures) * len(work)
     assert counting.runs < 0.8 * exhaustive
+
+
+def test_a_pipeline_may_ask_several_at_once_where_the_policy_beside_it_may() -> None:
+    """A sum takes two who do not see each other, and a third who is shown both."""
+
+    def unless_shown(reply: Callable[[Envelope], str]) -> Callable[[Envelope], str]:
+        return lambda envelope: "no" if envelope.visible() else reply(envelope)
+
+    stage = Stage(
+        Speaker("adder", unless_shown(lambda envelope: str(number_in(envelope) + 1))),
+        Speaker("doubler", unless_shown(lambda envelope: str(2 * number_in(envelope)))),
+        Speaker(
+            "waffler", lambda envelope: str(sum(int(n.content) for n in envelope.visible() if n.content.isdigit()))
+        ),
+    )
+    work = [task("add", 3), *tasks(3, kinds=("sum",))]
+
+    def best(width: int) -> Choice:
+        return asyncio.run(choose_pipeline(Counting(stage), work, NAMES, samples=(1, 3), width=width))
+
+    assert best(1).label == "adder"
+    wide = best(2)
+    assert (wide.label, wide.figures[0].score) == ("adder + doubler > waffler", 0.75)
+    assert "adder" in {figures.label for figures in wide.figures}
+    steps = [{"agent": "adder", "beside": [{"agent": "doubler"}]}, {"agent": "waffler"}]
+    assert wide.spec.model_dump(mode="json", exclude_defaults=True) == {"kind": "pipeline", "steps": steps}
 
 
 def test_of_equal_pipelines_the_one_with_fewer_tokens_wins() -> None:

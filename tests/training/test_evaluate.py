@@ -30,19 +30,19 @@ def file(tmp_path: Path) -> Path:
 
 def test_rows_and_intervals(tmp_path: Path, file: Path) -> None:
     counted: list[str] = []
-    names = ["single?agent=adder", "pipeline?steps=adder,timer", "vote?agents=timer", "own"]
+    names = ["single?agent=adder", "pipeline?steps=adder*3+timer,timer", "vote?agents=timer", "own"]
     found = evaluate(file, ALL.format(tmp_path), names, seeds=2, done=counted.append)
     adder, both, timer, own = found.rows
     assert (found.tasks, found.seeds) == (40, 2)
     assert [row.name for row in found.rows] == names
     assert (adder.score, timer.score) == (0.5, 0.5)
     assert adder.low < 0.5 < adder.high
-    assert (adder.calls, both.calls) == (1, 2)
-    assert (adder.tokens, both.tokens) == (30, 60)
+    assert (adder.calls, both.calls) == (1, 5)
+    assert (adder.tokens, both.tokens) == (30, 150)
     assert adder.dollars == pytest.approx(40e-6)
     assert 0 < own.score < 1
     assert counted == [name for name in names for _ in range(80)]
-    assert found.token_ratio(names[1], names[0]).mean == pytest.approx(2)
+    assert found.token_ratio(names[1], names[0]).mean == pytest.approx(5)
     assert found.difference(names[0], names[2]).mean == 0
     data = json.loads(found.to_json())
     assert [row["name"] for row in data["rows"]] == names
@@ -53,7 +53,7 @@ def test_rows_and_intervals(tmp_path: Path, file: Path) -> None:
 def test_what_is_fitted_has_the_action_space_of_the_policy_beside_it(
     tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = Options(samples=(1, 3), context=("task",), max_steps=1)
+    options = Options(samples=(1, 3), context=("task",), max_steps=1, width=2)
     save_policy(Policy.fresh(options, ("adder", "timer")), tmp_path / "policy")
     asked: list[dict[str, Any]] = []
 
@@ -65,7 +65,7 @@ def test_what_is_fitted_has_the_action_space_of_the_policy_beside_it(
     spec, names = ALL.format(tmp_path), ["best_pipeline", f"learned:{tmp_path}/policy", "best_self_consistency"]
     beside = evaluate(file, f"{spec}?split=test", names, fit=f"{spec}?split=train")
     evaluate(file, f"{spec}?split=test", names[:1], fit=f"{spec}?split=train")
-    assert [(each["max_len"], each["samples"]) for each in asked] == [(1, (1, 3)), (2, (1, 3, 5))]
+    assert [tuple(each.values()) for each in asked] == [(1, (1, 3), 2), (2, (1, 3, 5), 1)]
     tokens = {row.name: row.tokens for row in beside.rows}
     assert tokens["best_self_consistency"] == pytest.approx(max(30, tokens[names[1]]), abs=15)
 
@@ -107,6 +107,8 @@ def test_fitted_candidates(tmp_path: Path, file: Path) -> None:
         ("single?agent=nobody", "no agent 'nobody'"),
         ("single", "it needs agent: write single?agent=..."),
         ("pipeline?steps=nobody*3", "no agent 'nobody'"),
+        ("pipeline?steps=adder+tiemr*3,timer", "no agent 'tiemr'"),
+        ("pipeline?steps=adder*x", "steps.0.samples: input should be a valid integer"),
         ("best_pipeline", "say which with --fit"),
         ("router", "no route for"),
         ("learned:nowhere", "no policy here"),

@@ -102,11 +102,7 @@ def record(team: Team, chosen: Chosen | None, work: Sequence[Task]) -> list[Any]
         (
             "best_pipeline",
             (BOTH,),
-            {
-                "kind": "pipeline",
-                "steps": [{"agent": "adder", "samples": 1}, {"agent": "doubler", "samples": 1}],
-                "finish": "last",
-            },
+            {"kind": "pipeline", "steps": [{"agent": "adder"}, {"agent": "doubler"}]},
         ),
         ("skill_table", MIXED, {"kind": "skill_table", "table": "kept/skill_table.json"}),
     ],

@@ -37,6 +37,10 @@ def run(**spec: Any) -> list[str]:
         ({"kind": "sequential"}, "abc"),
         ({"kind": "sequential", "order": ["b", "a"]}, "ba"),
         ({"kind": "pipeline", "steps": [{"agent": "c"}, {"agent": "a", "samples": 3}], "finish": "vote"}, "ca"),
+        (
+            {"kind": "pipeline", "steps": [{"agent": "c", "beside": [{"agent": "a", "samples": 3}]}, {"agent": "b"}]},
+            "cab",
+        ),
         ({"kind": "vote"}, "abc"),
         ({"kind": "vote", "agents": ["a", "c"], "samples": 3}, "ac"),
         ({"kind": "self_consistency", "agent": "a", "samples": 3}, "a"),

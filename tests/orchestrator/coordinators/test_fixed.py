@@ -67,6 +67,40 @@ def test_pipeline_may_show_the_newest_reply_only() -> None:
     assert stage.shown("c") == ["B"]
 
 
+def test_agents_of_one_step_do_not_see_each_other_and_the_next_sees_both() -> None:
+    stage = three()
+    result = stage.run(Pipeline([Step("a", beside=(Step("b", 3),)), Step("b"), Step("c")]))
+    assert authors(result) == ["a", "b", "b", "c"]
+    assert result.steps == 3
+    assert result.usage.calls == 6
+    assert stage.shown("b", 0) == []
+    assert stage.shown("b", 3) == ["A", "B"]
+    assert stage.shown("c") == ["A", "B", "B"]
+
+
+def test_the_step_before_is_shown_whole_where_it_asked_several() -> None:
+    stage = three()
+    stage.run(Pipeline([Step("c"), Step("a", beside=(Step("b"),)), Step("c"), Step("a")], visible=LAST))
+    assert stage.shown("a", 0) == stage.shown("b", 0) == ["C"]
+    assert stage.shown("c", 1) == ["A", "B"]
+    assert stage.shown("a", 1) == ["C"]
+
+
+def test_a_last_step_that_asks_several_ends_with_a_vote_among_its_answers() -> None:
+    unsure = Speaker("b", lambda envelope: "x" if envelope.sample == 0 else "y")
+    stage = Stage(Speaker("a", "x"), unsure, Speaker("c", "z"))
+    assert stage.run(Pipeline([Step("c"), Step("a", beside=(Step("b", 5),))])).answer == "y"
+    assert stage.run(Pipeline([Step("c"), Step("a", beside=(Step("b"),))])).answer == "x"
+
+
+def test_those_of_a_step_that_fit_the_budget_are_asked() -> None:
+    dear = Speaker("b", "B", price=(1000.0, 1000.0))
+    stage = Stage(Speaker("a", "A"), dear, Speaker("c", "C"), limits=Limits(dollars=0.001))
+    result = stage.run(Pipeline([Step("b", beside=(Step("a"),)), Step("b"), Step("a", beside=(Step("b"),))]))
+    assert authors(result) == ["a", "a"]
+    assert (result.answer, result.stop, result.steps) == ("A", "answered", 2)
+
+
 def test_steps_that_do_not_fit_the_budget_are_skipped_and_the_rest_goes_on() -> None:
     dear = Speaker("b", "B", price=(1000.0, 1000.0))
     stage = Stage(Speaker("a", "A"), dear, Speaker("c", "C"), limits=Limits(dollars=0.001))

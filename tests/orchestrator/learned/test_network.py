@@ -88,9 +88,13 @@ def probabilities(found: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("agents", [1, 2, 3, 4, 8])
-@pytest.mark.parametrize(("kind", "tolerance"), [(np.float32, 1e-6), (np.float64, 1e-12)])
-def test_the_twins_are_equal(kind: Any, tolerance: float, agents: int) -> None:
-    """To the tolerance, absolute for what is below 1 and relative above it; probabilities to half of it."""
+@pytest.mark.parametrize(("kind", "tolerance", "rounding"), [(np.float32, 1e-6, 5), (np.float64, 1e-12, 1)])
+def test_the_twins_are_equal(kind: Any, tolerance: float, rounding: float, agents: int) -> None:
+    """Probabilities to the tolerance, and all else, absolute for what is below 1 and relative above it.
+
+    rounding: how many times the tolerance what is no probability may be off. A sum of hundreds of terms is rounded
+    otherwise by every processor's own kernels, which in float32 is as much as the tolerance itself.
+    """
     for seed in range(8):
         policy = loud(names=("a", "b"), seed=seed)
         weights: dict[str, Any] = {name: weight.astype(kind) for name, weight in policy.weights.items()}
@@ -107,10 +111,10 @@ def test_the_twins_are_equal(kind: Any, tolerance: float, agents: int) -> None:
             far = found < network.FAR / 2  # logits of what is not there
             np.testing.assert_array_equal(far, twin[name] < network.FAR / 2, err_msg=name)
             kept, other = np.where(far, 0, found), np.where(far, 0, twin[name])
-            np.testing.assert_allclose(kept, other, tolerance, tolerance, err_msg=name)
+            np.testing.assert_allclose(kept, other, rounding * tolerance, rounding * tolerance, err_msg=name)
         others = probabilities(twin)
         for name, found in probabilities(numpy).items():
-            np.testing.assert_allclose(found, others[name], 0, tolerance / 2, err_msg=name)
+            np.testing.assert_allclose(found, others[name], 0, tolerance, err_msg=name)
 
 
 def test_every_weight_matters() -> None:
