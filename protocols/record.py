@@ -189,16 +189,13 @@ class Compute:
     """Test-time compute of a directive.
 
     samples: how many candidates are drawn; reduce: who picks among them ("none" needs samples == 1); max_tokens: cap
-    of each candidate, None leaves it to the model's own; temperature: None leaves it to the model's own; plan: keep
-    the current plan or renew it.
+    of each candidate, None leaves it to the model's own; temperature: None leaves it to the model's own.
     """
 
     samples: int = 1
     reduce: Reduce = "none"
     max_tokens: int | None = None
     temperature: float | None = None
-    effort: Literal["low", "medium", "high"] | None = None
-    plan: Literal["keep", "renew"] = "keep"
 
 
 ONE = Compute()

@@ -207,15 +207,7 @@ calls = st.builds(
 kinds = st.sampled_from(["task", "decision", "plan", "candidate", "reply", "tool", "human", "summary"])
 nodes = st.builds(Node, ids, some(ids), kinds, text, text, maybe(text), some(calls), usages, number, maybe(text))
 views = st.builds(View, st.sampled_from(["all", "last", "only", "none"]), ids, some(ids), maybe(ids))
-computes = st.builds(
-    Compute,
-    ids,
-    st.sampled_from(["none", "vote"]),
-    maybe(ids),
-    maybe(number),
-    maybe(st.sampled_from(["low", "medium", "high"])),
-    st.sampled_from(["keep", "renew"]),
-)
+computes = st.builds(Compute, ids, st.sampled_from(["none", "vote"]), maybe(ids), maybe(number))
 directives = st.builds(
     Directive, text, text, st.sampled_from(OBJECTIVES), text, views, st.sampled_from(DETAILS), computes, st.booleans()
 )
