@@ -11,9 +11,12 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
+from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from threading import Thread
+from typing import Any, Literal, TypeVar, cast
 from urllib.parse import quote
 
 from sqlalchemy import Engine, NullPool, create_engine, event
@@ -22,6 +25,8 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random
 
 from podium.protocols.errors import InputError, MissingExtra
+
+T = TypeVar("T")
 
 TIMEOUT = 10.0
 """Seconds that a lock, a connection or a statement is waited for, unless the URL says otherwise."""
@@ -140,3 +145,20 @@ def first_line(error: BaseException) -> str:
     """What an error says, without the statement it came from."""
     told = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
     return (str(told).strip() or type(told).__name__).split("\n")[0]
+
+
+def within(seconds: float, work: Callable[[], T]) -> T:
+    """What work returns or raises; TimeoutError where it takes longer: a frozen server obeys no timeout of its own."""
+    done = Future[T]()
+
+    def run() -> None:
+        try:
+            done.set_result(work())
+        except BaseException as error:
+            done.set_exception(error)
+
+    Thread(target=run, name="podium-journal-read", daemon=True).start()
+    try:
+        return done.result(seconds)
+    except TimeoutError as error:
+        raise TimeoutError(str(error) or f"it took more than {seconds:g} seconds") from None

@@ -23,7 +23,7 @@ from sqlalchemy import ColumnElement, Connection, Select, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from podium.orchestrator.journal import questions, reading
-from podium.orchestrator.journal.address import Address, first_line
+from podium.orchestrator.journal.address import Address, first_line, within
 from podium.orchestrator.journal.entries import End, Entry, Head, decode
 from podium.orchestrator.journal.reading import ResumeState
 from podium.orchestrator.journal.tables import Cells, cells_of, ended, listed, prepare
@@ -110,12 +110,12 @@ class Journal:
         self.url = url
         address = Address.of(url)
         try:
-            self._engine = address.engine()
-            prepare(self._engine, address.name)
+            self._engine = engine = address.engine()
+            self._deadline = PATIENCE * address.timeout
+            within(self._deadline, lambda: prepare(engine, address.name))
         except (SQLAlchemyError, ModuleNotFoundError, OSError) as error:
             raise InputError(f"journal {address.name}: cannot be opened: {first_line(error)}") from None
         self._name = address.name
-        self._deadline = PATIENCE * address.timeout
         self._writer = Writer(self._engine, self._name)
         self._tails: dict[str, Tail] = {}
         self._watches = WeakKeyDictionary[asyncio.AbstractEventLoop, _Watch]()
@@ -269,10 +269,13 @@ class Journal:
         return [Question(run, call, agent, text, bool(yes), wait) for run, call, agent, text, yes, wait in found]
 
     def _change(self, run: str, work: Callable[[Connection], T]) -> T:
-        try:
+        def change() -> T:
             with self._engine.begin() as connection:
                 return work(connection)
-        except SQLAlchemyError as error:
+
+        try:
+            return within(self._deadline, change)
+        except (SQLAlchemyError, TimeoutError) as error:
             raise self._error(run, first_line(error)) from None
 
     @property
@@ -302,10 +305,13 @@ class Journal:
         return [decode(kind, form, body) for _, kind, form, body in self._read(_of(run))]
 
     def _read(self, query: Select[*tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-        try:
+        def read() -> list[tuple[Any, ...]]:
             with self._engine.connect() as connection:
                 return [tuple(row) for row in connection.execute(query)]
-        except SQLAlchemyError as error:
+
+        try:
+            return within(self._deadline, read)
+        except (SQLAlchemyError, TimeoutError) as error:
             raise InputError(f"journal {self._name}: cannot be read: {first_line(error)}") from None
 
 

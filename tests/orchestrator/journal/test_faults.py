@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -189,21 +193,51 @@ def test_a_server_that_falls_silent_is_not_waited_for(doomed_server: Server) -> 
     journal.close()
 
 
+@contextmanager
+def held(server: Server, url: str, table: str) -> Generator[None]:
+    """Somebody else holds a whole table."""
+    hold = f"BEGIN; LOCK TABLE {table}; SELECT pg_sleep(60)"
+    command = [str(server.bin / "psql"), "-X", f"{url}?application_name=holder", "-c", hold]
+    holder = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        locks = "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND relation IS NOT NULL"
+        seen(server, url, locks, "1")
+        yield
+    finally:
+        server.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'holder'")
+        holder.wait(10)
+
+
+def seen(server: Server, url: str, query: str, pattern: str) -> str:
+    """What a query gives, once it gives that."""
+    deadline = time.monotonic() + 20
+    while not re.fullmatch(pattern, found := server.sql(query, database=url.rpartition("/")[2]).stdout.strip()):
+        assert time.monotonic() < deadline, found
+        time.sleep(0.05)
+    return found
+
+
+def test_a_server_that_falls_silent_while_it_is_read_is_not_waited_for(doomed_server: Server) -> None:
+    url = doomed_server.database("mute")
+    journal = Journal(url + "?timeout=1")
+    asyncio.run(works(journal, "before"))
+    with held(doomed_server, url, "podium_runs"), ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(journal.entries)
+        session = seen(doomed_server, url, "SELECT pid FROM pg_locks WHERE NOT granted", r"\d+")
+        os.kill(int(session), signal.SIGSTOP)
+        try:
+            with pytest.raises(InputError, match=r"mute\?timeout=1: cannot be read: it took more than 3 seconds"):
+                reading.result(10)
+        finally:
+            os.kill(int(session), signal.SIGCONT)
+    assert [line.run for line in journal.entries()] == ["before"]
+    journal.close()
+
+
 def test_a_row_that_somebody_holds_is_not_waited_for(doomed_server: Server) -> None:
     url = doomed_server.database("held")
     journal = Journal(url + "?timeout=0.3")
-    hold = "BEGIN; LOCK TABLE podium_entries; SELECT pg_sleep(60)"
-    command = [str(doomed_server.bin / "psql"), "-X", f"{url}?application_name=holder", "-c", hold]
-    holder = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + 20
-        locks = "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND relation IS NOT NULL"
-        while doomed_server.sql(locks, database="held").stdout.strip() == "0":
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+    with held(doomed_server, url, "podium_entries"):
         asyncio.run(fails(journal, "r1", "lock timeout|statement timeout"))
-    finally:
-        doomed_server.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'holder'")
-        holder.wait(10)
     asyncio.run(works(journal, "after"))
     journal.close()
