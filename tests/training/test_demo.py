@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ import pytest
 from podium.orchestrator.team_file import load_team
 from podium.protocols.errors import PolicyError
 from podium.training.checkpoint import read_checkpoint
-from podium.training.demo import FOLDER, demonstrate
+from podium.training.demo import FOLDER, ITERATIONS, demonstrate
 from podium.training.learn import Progress
+from podium.training.train_file import load_training
 from tests.training.school import training
 
 PLAIN, LEARNED = "coordinator: {kind: round_robin}", "coordinator: {kind: learned, policy: ./policy}"
@@ -48,6 +50,11 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     FOLDER.mkdir()
     training(FOLDER, iterations=6, evaluate_every=3)
     return FOLDER
+
+
+def test_the_demonstration_trains_as_its_training_file_says() -> None:
+    with as_file(files("podium.agents") / "embedded") as folder:
+        assert load_training(folder / "train.yaml").iterations == ITERATIONS
 
 
 def show(folder: Path, iterations: int = 6, *, upto: int = 99, fresh: bool = False) -> tuple[Any, list[str]]:
