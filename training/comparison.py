@@ -14,7 +14,8 @@ from podium.orchestrator.learned import LearnedCoordinator, Policy
 from podium.orchestrator.team import Team
 from podium.protocols.task import Task
 from podium.training.candidates import Chosen, Fitting, resolve
-from podium.training.evaluate import Evaluation, fitted, measure
+from podium.training.evaluate import fitted, measure
+from podium.training.evaluation import Evaluation
 
 NAMES: dict[str, str] = {
     "random": "random",

@@ -7,96 +7,27 @@ are paired and what is left is theirs.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from podium.orchestrator.coordinator import Coordinator
 from podium.orchestrator.coordinators.selector import LLMSelector
 from podium.orchestrator.learned import LearnedCoordinator
 from podium.orchestrator.team import Team
-from podium.protocols.errors import BudgetExceeded, InputError, RunError, TaskError
-from podium.protocols.events import Result
-from podium.protocols.task import Task, no_score
+from podium.protocols.errors import BudgetExceeded, InputError, RunError
+from podium.protocols.task import Task
 from podium.protocols.words import counted
 from podium.training.candidates import BESIDE, FITTED, Chosen, Fitting, resolve
+from podium.training.evaluation import Evaluation, Measured
 from podium.training.judges import TeamJudges
-from podium.training.keeping import Kept, room_for
 from podium.training.keeping import keep as write
+from podium.training.keeping import room_for
 from podium.training.purse import Allowed, Purse
-from podium.training.reports import Row, json_rows
-from podium.training.rollouts import Cap, Rollouts, Tally, score, tallied
-from podium.training.statistics import Difference, Interval, mean_interval, paired_difference, paired_ratio
-from podium.training.tasks.judge import Judges
-from podium.training.tasks.spec import load_tasks
-
-Floats = NDArray[np.float64]
-
-
-@dataclass(slots=True)
-class Measured:
-    """What one coordinator did. scores, tokens, calls, dollars, seconds: (seeds, tasks).
-
-    seconds: NaN where replies came from a cache. failed: runs that failed, whose score is 0.
-    """
-
-    scores: Floats
-    tokens: Floats
-    calls: Floats
-    dollars: Floats
-    seconds: Floats
-    reference: bool = False
-    failed: int = 0
-
-
-@dataclass(slots=True)
-class Evaluation:
-    """Coordinators on the same tasks. details: what was chosen where something was fitted, and what judges cost.
-
-    kept: what was written of fitted coordinators, to serve them. failures: of which coordinators some runs failed, also
-    while they were fitted, how many, and the first error. spent: dollars that endpoints really cost, all in all.
-    """
-
-    tasks: int
-    seeds: int
-    measured: dict[str, Measured] = field(default_factory=dict[str, Measured])
-    details: dict[str, str] = field(default_factory=dict[str, str])
-    kept: dict[str, Kept] = field(default_factory=dict[str, Kept])
-    failures: dict[str, str] = field(default_factory=dict[str, str])
-    spent: float = 0.0
-
-    @property
-    def rows(self) -> list[Row]:
-        """One row per coordinator, in the order they were measured."""
-        return [_row(name, measured, self.tasks) for name, measured in self.measured.items()]
-
-    def difference(self, first: str, second: str) -> Difference:
-        """Score of one minus score of the other, paired by task."""
-        return paired_difference(self.measured[first].scores, self.measured[second].scores)
-
-    def token_ratio(self, first: str, second: str) -> Interval:
-        """Tokens of one over tokens of the other, paired by task."""
-        return paired_ratio(self.measured[first].tokens, self.measured[second].tokens)
-
-    def to_json(self) -> str:
-        """Rows, settings, details, what was spent, what failed and what was kept as JSON."""
-        told: dict[str, object] = {
-            "tasks": self.tasks,
-            "seeds": self.seeds,
-            "rows": json.loads(json_rows(self.rows)),
-            "details": self.details,
-            "spent": self.spent,
-        }
-        if self.failures:
-            told["failures"] = self.failures
-        if self.kept:
-            told["kept"] = {name: kept.data for name, kept in self.kept.items()}
-        return json.dumps(told, indent=2)
+from podium.training.rollouts import Cap, Rollouts, Tally, tallied
+from podium.training.tasks.scored import disjoint, tasks_of
 
 
 async def measure(
@@ -123,7 +54,7 @@ async def measure(
         tick = None if done is None else (lambda name=name: done(name))
         rollouts.tally = Tally()
         results = await rollouts.run(coordinator, tasks, seeds=seeds, done=tick)
-        out.measured[name] = _measured(results, len(seeds), name in references, rollouts.tally.failed)
+        out.measured[name] = Measured.of(results, len(seeds), name in references, rollouts.tally.failed)
         if rollouts.tally.words:
             out.failures[name] = rollouts.tally.words
     return out
@@ -319,67 +250,3 @@ def _through(team: Team, purse: Purse) -> Team:
     asking = Team(team.spec, purse.models, coordinator=None if asks else coordinator)
     asking.orchestrator.pool = team.orchestrator.pool
     return asking
-
-
-def tasks_of(
-    tasks: str | Sequence[str] | Sequence[Task], limit: int | None, judges: Judges | None = None
-) -> list[Task]:
-    """Tasks from a spec, several specs, or tasks. judges: who may score them.
-
-    Raises TaskError when there are none, or one cannot be scored.
-    """
-    specs = [tasks] if isinstance(tasks, str) else [task for task in tasks if isinstance(task, str)]
-    given = [task for task in tasks if isinstance(task, Task)]
-    found = load_tasks(specs, limit=limit, judge=judges) if specs else given[:limit]
-    if not found:
-        raise TaskError("there are no tasks")
-    bare = [task for task in found if task.score is no_score]
-    if bare:
-        raise TaskError(
-            f"{len(bare)} of {counted(len(found), 'task')} cannot be scored, such as {bare[0].id} "
-            f"({bare[0].text[:60]!r}): give them a reference, or name a verifier"
-        )
-    return found
-
-
-def disjoint(first: Sequence[Task], second: Sequence[Task], one: str, other: str) -> None:
-    """Raise InputError when two sets of tasks share one; one, other: what they are called."""
-    seen = {task.messages for task in first}
-    shared = [task for task in second if task.messages in seen]
-    if shared:
-        raise InputError(
-            f"{len(shared)} of {len(second)} {other} tasks are {one} tasks too, such as {shared[0].text[:60]!r}; "
-            "add split=train and split=test to the two specs"
-        )
-
-
-def _measured(results: Sequence[Result], seeds: int, reference: bool, failed: int) -> Measured:
-    def table(values: Sequence[float]) -> Floats:
-        return np.array(values, np.float64).reshape(-1, seeds).T
-
-    return Measured(
-        table([score(result) for result in results]),
-        table([result.usage.tokens for result in results]),
-        table([result.usage.calls for result in results]),
-        table([result.usage.dollars for result in results]),
-        table([result.seconds for result in results]),
-        reference,
-        failed,
-    )
-
-
-def _row(name: str, measured: Measured, tasks: int) -> Row:
-    interval = mean_interval(measured.scores)
-    return Row(
-        name,
-        interval.mean,
-        interval.low,
-        interval.high,
-        float(measured.tokens.mean()),
-        float(measured.calls.mean()),
-        float(measured.dollars.mean()),
-        float(measured.seconds.mean()),
-        tasks,
-        measured.reference,
-        measured.failed,
-    )

@@ -26,10 +26,12 @@ from podium.orchestrator.team import Team
 from podium.orchestrator.team_file import load_team
 from podium.protocols.errors import BudgetExceeded, InputError, MissingExtra, PolicyError, RunError
 from podium.protocols.task import Task
-from podium.training.evaluate import Evaluation, disjoint, measure, tasks_of
+from podium.training.evaluate import measure
+from podium.training.evaluation import Evaluation
 from podium.training.judges import TeamJudges
 from podium.training.purse import Purse
 from podium.training.rollouts import Cap, Rollouts
+from podium.training.tasks.scored import disjoint, tasks_of
 from podium.training.train_file import TrainSpec, load_training
 
 if TYPE_CHECKING:

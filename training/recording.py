@@ -24,10 +24,10 @@ from podium.protocols.noise import seed_of
 from podium.protocols.pool import Pool, PoolAgent, PoolPrice, PoolReply, PoolTask, write_pool
 from podium.protocols.task import Task
 from podium.protocols.words import counted
-from podium.training.evaluate import tasks_of
 from podium.training.forecast import Drawn, Forecast
 from podium.training.judges import TeamJudges
 from podium.training.rollouts import Cap, Patient, Rollouts, judge_ahead, judged
+from podium.training.tasks.scored import tasks_of
 
 PROBE = 5
 """Tasks that are recorded before the forecast."""

@@ -53,8 +53,8 @@ def evaluate(
     from podium.orchestrator.team import Team
     from podium.orchestrator.team_checks import located
     from podium.protocols.errors import InputError, RunError
-    from podium.training.evaluate import Evaluation
     from podium.training.evaluate import evaluate as measure
+    from podium.training.evaluation import Evaluation
     from podium.training.reports import comparison_table
 
     if plot is not None:

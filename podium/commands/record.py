@@ -48,9 +48,9 @@ def record(
     from podium.orchestrator.team_checks import located
     from podium.orchestrator.team_file import load_team
     from podium.protocols.errors import InputError
-    from podium.training.evaluate import tasks_of
     from podium.training.judges import TeamJudges
     from podium.training.recording import arecord, replies_beside
+    from podium.training.tasks.scored import tasks_of
 
     if cap is not None and cap <= 0:
         raise InputError(f"--dollars {cap:g}: must be more than 0")

@@ -16,7 +16,9 @@ from podium.protocols.errors import InputError, ModelError, TaskError
 from podium.training.baselines import choose_pipeline
 from podium.training.candidates import Fitting, resolve
 from podium.training.comparison import NAMES, ORACLE, TRAINED, compare, verdicts
-from podium.training.evaluate import Evaluation, evaluate, tasks_of
+from podium.training.evaluate import evaluate
+from podium.training.evaluation import Evaluation
+from podium.training.tasks.scored import tasks_of
 from tests.orchestrator.teams import team as team_of
 from tests.training.school import models, question, school, task
 
