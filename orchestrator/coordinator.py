@@ -127,6 +127,13 @@ def plurality(nodes: Sequence[Node]) -> Node:
     return next(node for node in nodes if node.answer is not None and votes[node.answer] == most)
 
 
+def elected(name: str, state: RunState, nodes: Sequence[Node]) -> Decision:
+    """Finish with the winner of a vote. Reasons: agree, how many of the ballots have its answer; 0 if none has any."""
+    best = plurality(nodes)
+    agree = 0 if best.answer is None else sum(node.answer == best.answer for node in nodes)
+    return decision(name, state, Finish(best.id), agree=agree, ballots=len(nodes))
+
+
 def ask(
     state: RunState,
     agents: Sequence[str],

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, Strict
+from pydantic import Field, Strict, model_validator
 
 from podium.orchestrator.yaml_file import FilePath, StrictModel
 
@@ -165,6 +165,14 @@ class PipelineStep(PipelineRequest):
 
     beside: Annotated[tuple[PipelineRequest, ...], Strict(False)] = ()
     """Others who are asked at the same moment, and do not see each other's replies."""
+
+    @model_validator(mode="after")
+    def _once(self) -> PipelineStep:
+        names = [self.agent, *(other.agent for other in self.beside)]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"{twice} is asked twice in one step; for several answers of one agent give it samples")
+        return self
 
 
 class PipelineSpec(StrictModel):

@@ -1,8 +1,8 @@
 """Why a decision was taken, in words, from the scalars that its coordinator left in `Decision.reasons`.
 
 The known names: p(NAME) and p(finish), success(NAME), tokens(NAME), gap(NAME), right(node K), likelier(PICK HEAD WORD)
-from a learned policy; skill, expected, stop, go_on from a skill table; invalid, repaired, nearest, turn from a
-selector. A coordinator without reasons follows a schedule, which is then what is said.
+from a learned policy; skill, expected, stop, go_on from a skill table; agree, ballots from a vote; invalid, repaired,
+nearest, turn from a selector. A coordinator without reasons follows a schedule, which is then what is said.
 
 What a learned policy drew after its first pick (what each agent is shown, what it is asked for, how many samples; who
 is asked beside it; which reply is the answer) is told from `Decision.factors`, each with its probability.
@@ -88,6 +88,8 @@ def why(decision: Decision, nodes: Sequence[Node]) -> list[str]:
         return [_table(reasons)]
     if decision.calls or "invalid" in reasons:
         return [_selected(reasons)]
+    if "agree" in reasons:
+        return [_vote(round(reasons["agree"]), round(reasons["ballots"]))]
     if decision.policy == "random" and decision.factors:
         return [f"Drawn at random, with probability {percent(exp(decision.log_prob))}."]
     if decision.policy == "llm_selector":
@@ -227,6 +229,14 @@ def _table(reasons: Mapping[str, float]) -> str:
         more = f"{percent(reasons['go_on'])} after asking on" if reasons["go_on"] >= 0 else "no record of asking on"
         return f"For tasks of {skill} the newest reply was right {percent(reasons['stop'])} of the time; {more}."
     return f"The best record at tasks of {skill}: expected {percent(reasons.get('expected', 0.0))} right."
+
+
+def _vote(agree: int, ballots: int) -> str:
+    if not agree:
+        return f"None of {counted(ballots, 'answer')} could be compared with another; the newest was taken."
+    if agree == 1 and ballots > 1:
+        return f"No two of {ballots} answers agree; the earliest was taken."
+    return f"The most frequent answer: {agree} of {ballots} agree."
 
 
 def _selected(reasons: Mapping[str, float]) -> str:

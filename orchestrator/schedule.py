@@ -27,14 +27,13 @@ __all__ = ["Request", "others", "schedule"]
 class Request:
     """One directive of a schedule.
 
-    since: the first step whose replies its agent is shown; newest: of those, it is shown so many of the newest that it
-    may see, all where it is 0.
+    since: the first step whose replies its agent is shown; newest: of those, it is shown the newest that it may see.
     """
 
     agent: str
     samples: int = 1
     since: int = 0
-    newest: int = 0
+    newest: bool = False
 
 
 def schedule(coordinator: CoordinatorSpec, agents: Sequence[str]) -> list[list[Request]] | None:
@@ -54,12 +53,7 @@ def schedule(coordinator: CoordinatorSpec, agents: Sequence[str]) -> list[list[R
         case VoteSpec():
             return [[Request(name, coordinator.samples) for name in coordinator.agents or agents]]
         case PipelineSpec():
-            steps = [(step, *step.beside) for step in coordinator.steps]
-            newest = [0, *map(len, steps)] if coordinator.shown == "last" else [0] * len(steps)
-            return [
-                [Request(each.agent, each.samples, newest=last) for each in step]
-                for step, last in zip(steps, newest, strict=False)
-            ]
+            return _pipeline(coordinator)
         case DebateSpec():
             names = coordinator.agents or others(agents, coordinator.aggregator)
             steps = [[Request(name) for name in names] for _ in range(coordinator.rounds)]
@@ -80,3 +74,13 @@ def others(agents: Sequence[str], aggregator: str | None) -> Sequence[str]:
 
 def _last(aggregator: str | None, steps: int) -> list[list[Request]]:
     return [] if aggregator is None else [[Request(aggregator, since=steps - 1)]]
+
+
+def _pipeline(coordinator: PipelineSpec) -> list[list[Request]]:
+    """The steps of a list. Where the last is shown, that is the newest reply, or the step before if it asks several."""
+    out: list[list[Request]] = []
+    for step in coordinator.steps:
+        last = coordinator.shown == "last"
+        since, newest = (len(out) - 1, False) if last and out and len(out[-1]) > 1 else (0, last)
+        out.append([Request(each.agent, each.samples, since, newest) for each in (step, *step.beside)])
+    return out

@@ -252,7 +252,7 @@ class _Count:
             for request in step:
                 authors = [earlier.agent for past in steps[request.since : number] for earlier in past]
                 replies = [self.reply(name) for name in authors if self.topology.may_see(request.agent, name)]
-                shown = sum(sorted(replies)[-request.newest :])  # all of them where it is 0
+                shown = max(replies, default=0) if request.newest else sum(replies)
                 once = self.request(request.agent, shown)
                 drawn = Use(*(request.samples * amount for amount in (once.calls, once.tokens, once.dollars)))
                 by_agent[request.agent] = by_agent.get(request.agent, NOTHING) + drawn

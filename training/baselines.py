@@ -42,6 +42,9 @@ Route = tuple[Step, ...]
 """Steps in order."""
 Asked = tuple[tuple[str, ...], ...]
 """The agents of each step, in order."""
+FEW = 4
+"""Agents of a route up to which each has a number of samples of its own: with each further one there are as many times
+more to try as there are numbers."""
 THOROUGH = 2
 """Steps up to which the oracle tries every route: with each further one they are as many times more as there are steps
 to choose from."""
@@ -134,17 +137,16 @@ async def choose_pipeline(
 
     All sequences of agents up to max_len compete with one sample each. Where width allows several agents in one step,
     the `kept` best of them compete with all that have one agent more beside a step, again until nothing better is found
-    or every step is full. Then the `kept` best, with every number of samples at every step and either view, every agent
-    alone, and a vote over all. first: tasks of the first rung; with few, a mixture of skills makes the halving a matter
-    of luck.
+    or every step is full. Then the `kept` best, with every number of samples of every agent (of every step, where a
+    route asks more than FEW) and either view, every agent alone, and a vote over all. first: tasks of the first rung;
+    with few, a mixture of skills makes the halving a matter of luck.
     """
     halve = partial(_halve, run_many, tasks=tasks, seeds=seeds, first=first, kept=kept)
     finalists, figures = await _finalists(halve, agents, max_len, width, kept)
     specs: dict[str, CoordinatorSpec] = {}
     for route in [*finalists, *(((agent,),) for agent in agents)]:
-        views = SHOWN.items() if len(route) > 1 else [("", "all")]
-        for (word, shown), counts in product(views, product(samples, repeat=len(route))):
-            steps = _steps(route, counts)
+        for counts, word in product(_counts(route, samples), SHOWN if len(route) > 1 else ("",)):
+            steps, shown = _steps(route, counts), SHOWN[word]
             specs[_label(steps) + word] = PipelineSpec(kind="pipeline", steps=tuple(map(_said, steps)), shown=shown)
     for count in samples:
         label = "vote of all" if count == 1 else f"vote of all x{count}"
@@ -307,12 +309,19 @@ async def _halve(
 
 
 def _steps(route: Asked, counts: Sequence[int] = ()) -> Route:
-    """The steps that ask these agents. counts: samples of each agent, by step; one where nothing is said."""
-    counts = counts or [1] * len(route)
-    return tuple(
-        Step(names[0], count, tuple(Step(name, count) for name in names[1:]))
-        for names, count in zip(route, counts, strict=True)
-    )
+    """The steps that ask these agents. counts: samples of each, in order; one where nothing is said."""
+    left = iter(counts or [1] * sum(map(len, route)))
+    asked = ([Step(name, next(left)) for name in names] for names in route)
+    return tuple(Step(first.agent, first.samples, tuple(others)) for first, *others in asked)
+
+
+def _counts(route: Asked, samples: Sequence[int]) -> Iterator[tuple[int, ...]]:
+    """All numbers of samples that the agents of a route may draw; of many agents, those of a step draw the same."""
+    if sum(map(len, route)) <= FEW:
+        yield from product(samples, repeat=sum(map(len, route)))
+        return
+    for counts in product(samples, repeat=len(route)):
+        yield tuple(count for names, count in zip(route, counts, strict=True) for _ in names)
 
 
 def _wider(route: Asked, agents: Sequence[str], width: int) -> Iterator[Asked]:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from podium.orchestrator.coordinator import RunState, Stateless, ask, decision, plurality
-from podium.orchestrator.coordinators.steps import fits, fitting
-from podium.protocols.record import ALL, NOTHING, Decision, Finish, Node, View
+from podium.orchestrator.coordinator import RunState, Stateless, ask, decision, elected
+from podium.orchestrator.coordinators.steps import fits, fitting, newest_round
+from podium.protocols.record import ALL, NOTHING, Decision, Node, View
 
-__all__ = ["Debate", "MixtureOfAgents", "newest_round"]
+__all__ = ["Debate", "MixtureOfAgents"]
 
 
 class Debate(Stateless):
@@ -70,26 +70,10 @@ class MixtureOfAgents(Stateless):
         return _close(self.name, state, self.aggregator)
 
 
-def newest_round(state: RunState) -> list[Node]:
-    """The replies to the newest directives, in the order of the directives."""
-    replies: list[Node] = []
-    asked: str | None = None
-    for node in reversed(state.nodes):
-        if node.directive is None:
-            break
-        decided = node.directive.rpartition(".")[0]
-        if asked is not None and decided != asked:
-            break
-        asked = decided
-        if node.kind == "reply":
-            replies.append(node)
-    return replies[::-1]
-
-
 def _close(name: str, state: RunState, aggregator: str | None) -> Decision:
     last = newest_round(state)
     if aggregator is None or not fits(state, aggregator):
-        return decision(name, state, Finish(plurality(last).id))
+        return elected(name, state, last)
     return decision(name, state, ask(state, (aggregator,), objective="aggregate", visible=_only(last), answer=True))
 
 

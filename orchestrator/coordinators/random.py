@@ -10,13 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import log
+from typing import TypeVar
 
 from podium.orchestrator.coordinator import RunState, Stateless, directive_id, latest
 from podium.orchestrator.coordinators.steps import SAMPLE_OPTIONS, compute_of
 from podium.protocols.noise import gumbel
-from podium.protocols.record import ALL, Action, Decision, Directive, Factor, View
+from podium.protocols.record import ALL, Action, Decision, Detail, Directive, Factor, Objective, View
 
 __all__ = ["Random"]
+
+T = TypeVar("T")
 
 FINISH = ""
 """What finishing, or asking nobody else in this step, is called where an agent's name goes into the noise; no agent has
@@ -26,9 +29,9 @@ an empty name."""
 class Random(Stateless):
     """Asks agents drawn at random, with a random number of samples, and finishes at random.
 
-    max_steps: steps of a run at most. finish_probability: of ending after each step. samples, views: the options; where
-    there is one view, it is no choice. width: agents that are asked at once, at most; after each of them all others and
-    stopping are equally likely.
+    max_steps: steps of a run at most. finish_probability: of ending after each step. samples, views, objectives,
+    details: the options; one alone is no choice, samples apart. width: agents that are asked at once, at most; after
+    each of them all others and stopping are equally likely.
     """
 
     name = "random"
@@ -40,12 +43,16 @@ class Random(Stateless):
         samples: Sequence[int] = SAMPLE_OPTIONS,
         *,
         views: Sequence[View] = (ALL,),
+        objectives: Sequence[Objective] = ("propose",),
+        details: Sequence[Detail] = ("normal",),
         width: int = 1,
     ) -> None:
         self.max_steps = max_steps
         self.finish_probability = finish_probability
         self.samples = tuple(samples)
         self.views = tuple(views)
+        self.objectives = tuple(objectives)
+        self.details = tuple(details)
         self.width = width
 
     def decide(self, states: Sequence[RunState]) -> list[Decision]:
@@ -97,15 +104,24 @@ class Random(Stateless):
     def _directive(self, state: RunState, pick: int, name: str, factors: list[Factor], *, answer: bool) -> Directive:
         """What an agent is told. factors: what was drawn is added to them."""
 
-        def even(head: str, options: int) -> int:
-            scores = [gumbel(state.seed, state.step, name, head, option) for option in range(options)]
+        def even(head: str, options: Sequence[T]) -> T:
+            scores = [gumbel(state.seed, state.step, name, head, option) for option in range(len(options))]
             choice = scores.index(max(scores))
-            factors.append(Factor(head, choice, log(1.0 / options), (True,) * options))
-            return choice
+            factors.append(Factor(head, choice, log(1.0 / len(options)), (True,) * len(options)))
+            return options[choice]
 
-        compute = compute_of(self.samples[even("samples", len(self.samples))])
-        view = self.views[even("context", len(self.views)) if len(self.views) > 1 else 0]
-        return Directive(directive_id(state, pick), name, visible=view, compute=compute, answer=answer)
+        def chosen(head: str, options: Sequence[T]) -> T:
+            return even(head, options) if len(options) > 1 else options[0]
+
+        return Directive(
+            directive_id(state, pick),
+            name,
+            compute=compute_of(even("samples", self.samples)),
+            visible=chosen("context", self.views),
+            objective=chosen("objective", self.objectives),
+            detail=chosen("detail", self.details),
+            answer=answer,
+        )
 
     def _pointer(self, state: RunState) -> dict[str, float]:
         """The probability of each agent, by name, and of finishing; 0 for what is not allowed."""

@@ -2,9 +2,9 @@
 
 A step names an agent and how many samples it draws, and others that are asked at the same moment and do not see each
 other. Fixed schedules, routers and oracles differ only in where their list comes from; walking it is one idea and lives
-here. The memory of a run is its place in the list, so deciding costs the same at step 200 as at step 2. Agents that no
-longer fit the budget are left out, and so is a step of which none fits. The reply to the last step is the run's answer,
-and no further decision is needed to end the run; where several reply, the most frequent of their answers is.
+here. The memory of a run is its place in the list, so deciding costs the same at step 200 as at step 2. Agents whose
+request no longer fits the budget are left out, and so is a step of which none fits. The reply to the last step is the
+run's answer, and no further decision is needed to end the run; where several reply, their most frequent answer is.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from podium.orchestrator.coordinator import RunState, decision, directive_id, plurality
-from podium.protocols.record import ALL, ONE, Compute, Decision, Directive, Finish, Kind, Node, View
+from podium.orchestrator.coordinator import RunState, decision, directive_id, elected
+from podium.protocols.record import ALL, ONE, Compute, Decision, Directive, Finish, Node, View
 
 __all__ = [
     "SAMPLE_OPTIONS",
@@ -28,6 +28,7 @@ __all__ = [
     "fits",
     "fitting",
     "follow",
+    "newest_round",
 ]
 
 SAMPLE_OPTIONS = (1, 3, 5)
@@ -101,9 +102,9 @@ def follow(
 
     visible: what a step is shown. The last reply means all replies of the step before, where that asked several.
     """
-    at, decided = place
+    at = place[0]
     if visible.kind == "last" and at and steps[at - 1].beside:
-        visible = View("last", len(_answering(state, decided, "reply")))
+        visible = View("only", only=tuple(node.id for node in newest_round(state)))
     for ahead in range(at, len(steps)):
         asked = [each for each in steps[ahead].requests if fits(state, each.agent)]
         if asked:
@@ -111,11 +112,10 @@ def follow(
             return decision(name, state, _directives(state, asked, visible, ends))
     if at == 0:  # nobody has spoken: ask all the same, and the engine says what the budget lacks
         return decision(name, state, _directives(state, steps[0].requests, visible, False))
-    if ending == "vote":
-        return decision(name, state, Finish(plurality(state.replies).id))
-    last = _answering(state, decided, "reply")
-    drawn = last if len(last) == 1 else ballots(_answering(state, decided, "reply", "candidate"))
-    return decision(name, state, Finish(plurality(drawn).id))
+    last = state.replies if ending == "vote" else newest_round(state)
+    if len(last) == 1:
+        return decision(name, state, Finish(last[0].id))
+    return elected(name, state, last if ending == "vote" else ballots(newest_round(state, drawn=True)))
 
 
 def ballots(nodes: Sequence[Node]) -> list[Node]:
@@ -126,13 +126,18 @@ def ballots(nodes: Sequence[Node]) -> list[Node]:
     ]
 
 
-def _answering(state: RunState, decided: str, *kinds: Kind) -> list[Node]:
-    """The nodes of these kinds that answer a decision, oldest first: they are the newest of their kinds."""
+def newest_round(state: RunState, *, drawn: bool = False) -> list[Node]:
+    """The replies to the newest directives, in the order of the directives. drawn: and the candidates of each."""
     found: list[Node] = []
+    asked: str | None = None
     for node in reversed(state.nodes):
-        if node.kind in kinds:
-            if node.directive is None or node.directive.rpartition(".")[0] != decided:
-                break
+        if node.directive is None:
+            break
+        decided = node.directive.rpartition(".")[0]
+        if asked is not None and decided != asked:
+            break
+        asked = decided
+        if node.kind == "reply" or (drawn and node.kind == "candidate"):
             found.append(node)
     return found[::-1]
 

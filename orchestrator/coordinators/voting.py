@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from podium.orchestrator.coordinator import RunState, Stateless, ask, decision, plurality
+from podium.orchestrator.coordinator import RunState, Stateless, ask, decision, elected
 from podium.orchestrator.coordinators.steps import ballots, compute_of, fitting
-from podium.protocols.record import NOTHING, Decision, Finish
+from podium.protocols.record import NOTHING, Decision
 
 __all__ = ["ParallelVote", "SelfConsistency"]
 
@@ -33,7 +33,7 @@ class ParallelVote(Stateless):
 
     def _decide(self, state: RunState) -> Decision:
         if state.step:
-            return decision(self.name, state, Finish(plurality(ballots(state.nodes)).id))
+            return elected(self.name, state, ballots(state.nodes))
         agents = fitting(state, self.agents) or self.agents
         return decision(self.name, state, ask(state, agents, visible=NOTHING, compute=self._compute))
 

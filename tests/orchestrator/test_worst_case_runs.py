@@ -78,8 +78,10 @@ def coordinator(kind: str, names: list[str], random: Random) -> dict[str, Any]:
     one, some = random.choice(names), random.sample(names, random.randint(1, len(names)))
     number = random.randint(1, 4)
 
-    def request(**more: Any) -> dict[str, Any]:
-        return {"agent": random.choice(names), "samples": random.randint(1, 3), **more}
+    def step() -> dict[str, Any]:
+        asked = random.sample(names, random.randint(1, len(names)) if random.random() < 0.4 else 1)
+        first, *others = ({"agent": name, "samples": random.randint(1, 3)} for name in asked)
+        return {**first, "beside": others}
 
     settings: dict[str, dict[str, Any]] = {
         "single": {"agent": one},
@@ -90,7 +92,7 @@ def coordinator(kind: str, names: list[str], random: Random) -> dict[str, Any]:
         "debate": {"agents": some, "rounds": number, "aggregator": random.choice((None, one))},
         "moa": {"agents": some, "layers": number, "aggregator": one},
         "pipeline": {
-            "steps": [request(beside=[request() for _ in range(random.choice((0, 0, 1, 2)))]) for _ in range(number)],
+            "steps": [step() for _ in range(number)],
             "finish": random.choice(("last", "vote")),
             "shown": random.choice(("all", "last")),
         },

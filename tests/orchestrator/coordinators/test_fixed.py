@@ -10,6 +10,8 @@ import pytest
 from podium.orchestrator.budget import Limits
 from podium.orchestrator.coordinator import RunState
 from podium.orchestrator.coordinators import Pipeline, RoundRobin, Sequential, Single, Step
+from podium.orchestrator.decision_words import why
+from podium.orchestrator.topology import Topology, TopologySpec
 from podium.protocols.errors import BudgetExceeded, CoordinatorError
 from podium.protocols.record import LAST, Decision
 from tests.orchestrator.stage import Speaker, Stage, authors
@@ -86,10 +88,19 @@ def test_the_step_before_is_shown_whole_where_it_asked_several() -> None:
     assert stage.shown("a", 1) == ["C"]
 
 
+def test_what_the_topology_holds_back_of_the_step_before_is_not_made_up_for() -> None:
+    stage = three()
+    stage.topology = Topology(TopologySpec(edges=(("a", "c"), ("a", "b"), ("b", "a"))), stage.names)
+    stage.run(Pipeline([Step("a"), Step("a", beside=(Step("b"),)), Step("c")], visible=LAST))
+    assert stage.shown("c") == ["A"]
+
+
 def test_a_last_step_that_asks_several_ends_with_a_vote_among_its_answers() -> None:
     unsure = Speaker("b", lambda envelope: "x" if envelope.sample == 0 else "y")
     stage = Stage(Speaker("a", "x"), unsure, Speaker("c", "z"))
-    assert stage.run(Pipeline([Step("c"), Step("a", beside=(Step("b", 5),))])).answer == "y"
+    result = stage.run(Pipeline([Step("c"), Step("a", beside=(Step("b", 5),))]))
+    assert result.answer == "y"
+    assert why(result.decisions[-1], result.nodes) == ["The most frequent answer: 4 of 6 agree."]
     assert stage.run(Pipeline([Step("c"), Step("a", beside=(Step("b"),))])).answer == "x"
 
 

@@ -28,6 +28,18 @@ def story(result: Result) -> list[object]:
     ]
 
 
+def test_objectives_and_details_are_drawn_where_there_are_several() -> None:
+    open_to = Random(objectives=("propose", "critique"), details=("short", "full"), finish_probability=0.0)
+    drawn = {
+        (directive.objective, directive.detail)
+        for seed in range(20)
+        for each in stage().run(open_to, settings=Settings(seed=seed)).decisions
+        if not isinstance(each.action, Finish)
+        for directive in each.action
+    }
+    assert drawn == {(objective, detail) for objective in ("propose", "critique") for detail in ("short", "full")}
+
+
 def test_permuting_the_agents_permutes_nothing() -> None:
     for seed in range(40):
         settings = Settings(seed=seed)

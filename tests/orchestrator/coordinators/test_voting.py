@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from podium.orchestrator.budget import Limits
 from podium.orchestrator.coordinators import ParallelVote, SelfConsistency
+from podium.orchestrator.decision_words import why
 from podium.protocols.task import Message, Task
 from tests.orchestrator.stage import Speaker, Stage, authors
 
@@ -26,13 +27,19 @@ def test_the_earliest_wins_a_tie_whoever_is_faster() -> None:
 def test_answers_are_compared_by_what_the_task_extracts() -> None:
     task = Task("t", (Message("user", "?"),), answer=lambda text: text.split()[-1] if text else None)
     stage = Stage(Speaker("a", "it is 7"), Speaker("b", "surely 8"), Speaker("c", "I say 8"))
-    assert stage.run(ParallelVote(stage.names), task).answer == "surely 8"
+    result = stage.run(ParallelVote(stage.names), task)
+    assert result.answer == "surely 8"
+    assert why(result.decisions[-1], result.nodes) == ["The most frequent answer: 2 of 3 agree."]
 
 
 def test_replies_without_an_answer_do_not_vote() -> None:
     task = Task("t", (Message("user", "?"),), answer=lambda text: text if text.isdigit() else None)
     stage = Stage(Speaker("a", "hm"), Speaker("b", "hm"), Speaker("c", "3"))
     assert stage.run(ParallelVote(stage.names), task).answer == "3"
+    mute = Stage(Speaker("a", "hm"), Speaker("b", "hm"), Speaker("c", "ha"))
+    result = mute.run(ParallelVote(mute.names), task)
+    told = "None of 3 answers could be compared with another; the newest was taken."
+    assert (result.answer, why(result.decisions[-1], result.nodes)) == ("ha", [told])
 
 
 def test_every_sample_is_a_ballot() -> None:
@@ -57,6 +64,7 @@ def test_a_budget_for_some_of_the_voters_takes_the_first() -> None:
     result = stage.run(ParallelVote(stage.names))
     assert authors(result) == ["a", "b"]
     assert result.answer == "1"
+    assert why(result.decisions[-1], result.nodes) == ["No two of 2 answers agree; the earliest was taken."]
     assert result.refused == 1
 
 
