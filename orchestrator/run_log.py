@@ -1,8 +1,9 @@
 """A run's way into its journal: what happened waits here until the next thing is about to happen.
 
 So a reply and the decision that follows it share one transaction, and nothing is done on the strength of a decision
-that is not durable. What comes in while a step is under way (calls that are completed, tools that are about to run and
-must not run twice) goes to the journal at once.
+that is not durable. Where the decision takes calls of a model, the reply does not wait for it. What comes in while a
+step is under way (calls that are completed, tools that are about to run and must not run twice) goes to the journal at
+once.
 """
 
 from __future__ import annotations
@@ -40,6 +41,13 @@ class RunLog:
         """Have all that waits written. Raises JournalError when it, or what came before it, was not."""
         waiting, self._waiting = self._waiting, []
         await self._append(waiting)
+
+    def flush(self) -> None:
+        """Have what waits written now, since what comes next takes its time; the next commit says if it cannot be."""
+        waiting, self._waiting = self._waiting, []
+        if waiting:
+            with suppress(JournalError):
+                self._append(waiting)
 
     def completed(self, directive: str, sample: int, call: Call) -> None:
         """A call of a request that goes on, or whose step does; if it cannot be written, the next commit says so."""

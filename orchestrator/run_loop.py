@@ -157,6 +157,8 @@ class Run:
                     decision = await decider.decide(state)
                 else:
                     made = coordinator.decide((state,))
+                    if log and not isinstance(made, list):
+                        log.flush()
                     decision = (made if isinstance(made, list) else await made)[0]
             except Exception as error:
                 raise self.record.blame("decide", error) from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from podium.agents.agent import Agent
 from podium.agents.model import Prompt
 from podium.agents.scripted import Reply, ScriptedModel
 from podium.agents.tools import Tool
-from podium.orchestrator.coordinator import Coordinator
+from podium.orchestrator.coordinator import Coordinator, RunState, Stateless, ask, decision, latest
 from podium.orchestrator.journal import Begun, Completed, End, Entry, Head, Journal
 from podium.orchestrator.learned import LearnedCoordinator
 from podium.orchestrator.learned.options import Options
@@ -25,7 +25,7 @@ from podium.protocols.errors import InputError
 from podium.protocols.events import Result
 from podium.protocols.record import Call, Decision, Generation, Node, Sampling, ToolCall, Usage
 from podium.protocols.task import Message, Task
-from tests.orchestrator.teams import PRICE, team
+from tests.orchestrator.teams import PRICE, scripted, team
 
 TEAMS: dict[str, dict[str, Any]] = {
     "sequential": {},
@@ -301,3 +301,35 @@ def test_decisions_are_written_before_they_are_carried_out(tmp_path: Path) -> No
         first.run("how much?")
     kinds = [[type(entry) for entry in entries] for entries in noted.transactions]
     assert kinds == [[Head, Node, Decision], [Node, Decision], [Node, Decision], [Node, End]]
+
+
+class Asking(Stateless):
+    """A coordinator that takes its time, as one does that asks a model, and looks what is written meanwhile."""
+
+    name = "asking"
+
+    def __init__(self, journal: Journal) -> None:
+        self.journal = journal
+        self.written: list[int] = []
+
+    def decide(self, states: Sequence[RunState]) -> Awaitable[list[Decision]]:
+        return self._decide(states[0])
+
+    async def _decide(self, state: RunState) -> list[Decision]:
+        if not state.step:
+            return [decision(self.name, state, ask(state, ["ann"]))]
+        for _ in range(200):
+            self.written.append(len(self.journal.load(state.run).nodes))
+            if self.written[-1] == len(state.nodes):
+                break
+            await asyncio.sleep(0.01)
+        return [decision(self.name, state, latest(state))]
+
+
+def test_a_reply_is_written_before_a_coordinator_that_takes_its_time_has_decided(tmp_path: Path) -> None:
+    journal = Journal(f"sqlite:///{tmp_path}/runs.db")
+    asking = Asking(journal)
+    with team({"ann": scripted("42")}, coordinator=asking, journal=journal) as desk:
+        result = desk.run("task")
+    assert (result.answer, asking.written[-1]) == ("42", 2)
+    assert journal.load(result.run).nodes == result.nodes
