@@ -6,8 +6,8 @@ environment. It dies with the process that started it. The code is the first pro
 first process would be left to the machine's init as a zombie, and not every container has an init that reaps.
 
 Resource limits alone do not stop a fork bomb where the caller is root, so a system call filter (seccomp) allows one
-process with threads, and no sockets, memory files, shared memory or tracing, none of which the limits count or the
-namespaces contain. The number of empty files is limited by the clock alone.
+process with threads, and no sockets but pairs of its own, memory files, shared memory, message queues or tracing, none
+of which the limits count or the namespaces contain. The number of empty files and links is limited by the clock alone.
 
 Source: bwrap(1); seccomp(2); system call numbers from the kernel's unistd tables.
 """
@@ -49,13 +49,15 @@ X32 = 0x40000000
 """x86_64 has a second table of calls from here on, which the filter would not know."""
 REFUSED = {
     "x86_64": {
-        "fork": 57, "vfork": 58, "socket": 41, "shmget": 29, "memfd_create": 319, "memfd_secret": 447,
+        "fork": 57, "vfork": 58, "socket": 41, "shmget": 29, "msgget": 68, "semget": 64, "mq_open": 240,
+        "memfd_create": 319, "memfd_secret": 447,
         "unshare": 272, "setns": 308, "ptrace": 101, "process_vm_readv": 310, "process_vm_writev": 311,
         "keyctl": 250, "add_key": 248, "request_key": 249, "bpf": 321, "perf_event_open": 298,
         "userfaultfd": 323, "io_uring_setup": 425,
     },
     "aarch64": {
-        "socket": 198, "shmget": 194, "memfd_create": 279, "memfd_secret": 447,
+        "socket": 198, "shmget": 194, "msgget": 186, "semget": 190, "mq_open": 180,
+        "memfd_create": 279, "memfd_secret": 447,
         "unshare": 97, "setns": 268, "ptrace": 117, "process_vm_readv": 270, "process_vm_writev": 271,
         "keyctl": 219, "add_key": 217, "request_key": 218, "bpf": 280, "perf_event_open": 241,
         "userfaultfd": 282, "io_uring_setup": 425,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
+import platform
 import socket
 import subprocess
 import sys
@@ -391,3 +393,11 @@ def test_the_model_is_told_the_limits() -> None:
     assert "no network" not in Python(unsafe=True).description
     assert "sandbox" not in Python(unsafe=True).description
     assert BUILTIN["python"].longest_output > python_tool.FIRST + python_tool.LAST + 500
+
+
+@sandboxed
+@pytest.mark.parametrize("call", ["shmget", "msgget", "semget", "mq_open"])
+def test_memory_that_the_limits_do_not_count_is_refused(call: str) -> None:
+    number = sandbox.REFUSED[platform.machine()][call]
+    library = "import ctypes\nlibrary = ctypes.CDLL(None, use_errno=True)\n"
+    assert run(f"{library}library.syscall({number}, 0, 0, 0, 0)\nctypes.get_errno()") == ToolResult(str(errno.EPERM))
