@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import signal
 import sqlite3
 import subprocess
@@ -223,13 +224,41 @@ def test_a_task_with_half_a_character_is_refused(ask: str | list[Message]) -> No
         ("hi", {"seed": "5"}, "seed: expected a whole number, found '5'"),
         ("hi", {"mode": "greddy"}, "mode: expected sample or greedy, found 'greddy'"),
         ("hi", {"preference": "much"}, "preference: expected a number"),
+        ("hi", {"preference": 0}, "preference: expected a finite number of dollars, more than 0, found 0"),
+        ("hi", {"preference": -1}, "more than 0, found -1"),
+        ("hi", {"preference": math.nan}, "more than 0, found nan"),
+        ("hi", {"preference": math.inf}, "more than 0, found inf"),
         ("hi", {"limits": {"tokens": 5}}, "limits: expected numbers, as in Limits"),
         ("hi", {"limits": Limits(tokens="5")}, "limits: expected numbers, as in Limits"),  # pyright: ignore[reportArgumentType]
+        ("hi", {"limits": Limits(calls=0)}, "limits: calls: expected a whole number, at least 1, found 0"),
+        ("hi", {"limits": Limits(calls=-2)}, "limits: calls: expected a whole number, at least 1, found -2"),
+        ("hi", {"limits": Limits(tokens=10.5)}, "limits: tokens: expected a whole number, at least 1, found 10.5"),
+        ("hi", {"limits": Limits(repeats=math.nan)}, "limits: repeats: expected a whole number, at least 1, found nan"),
+        ("hi", {"limits": Limits(seconds=0)}, "limits: seconds: expected more than 0, found 0"),
+        ("hi", {"limits": Limits(dollars=math.nan)}, "limits: dollars: expected more than 0, found nan"),
     ],
 )
-def test_arguments_of_another_kind_are_refused(ask: Any, settings: dict[str, Any], words: str) -> None:
-    with team({"ann": scripted("yes")}) as desk, pytest.raises(InputError, match=words):
-        desk.run(ask, **settings)
+def test_arguments_that_make_no_sense_are_refused(ask: Any, settings: dict[str, Any], words: str) -> None:
+    async def streamed() -> None:
+        async for _ in desk.astream(ask, **settings):
+            pass
+
+    desk = team({"ann": scripted("yes")})
+    with desk:
+        for begin in (
+            lambda: desk.run(ask, **settings),
+            lambda: desk.wait(desk.arun(ask, **settings)),
+            lambda: list(desk.stream(ask, **settings)),
+            lambda: desk.wait(streamed()),
+        ):
+            with pytest.raises(InputError, match=words):
+                begin()
+
+
+def test_what_is_just_allowed_is_not_refused() -> None:
+    limits = Limits(tokens=1000.0, calls=1, seconds=5, dollars=1e-6, repeats=math.inf)
+    with team({"ann": scripted("yes")}, "single", agent="ann") as desk:
+        assert desk.run("hi", preference=1, limits=limits).answer == "yes"
 
 
 def test_a_name_is_no_coordinator(file: Path) -> None:

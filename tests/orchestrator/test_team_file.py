@@ -92,6 +92,13 @@ BROKEN: list[tuple[str, str, int, tuple[str, ...]]] = [
     (COORDINATOR, "coordinator: {kind: vote, samples: 1000000000}", 18, ("expected at most 1000",)),
     (COORDINATOR, "coordinator:", 18, ("coordinator: expected a mapping: {kind: debate | ", "found nothing")),
     ("kind: star", "kind: ster", 17, ("topology.kind", "allowed: star, chain, full", 'did you mean "star"?')),
+    ("kind: star", "kind: edges", 17, ("topology.kind: edges is no kind (star, chain, full)", "it stands alone")),
+    (
+        STAR,
+        "topology: {kind: edges, edges: [[coder, checker]]}",
+        17,
+        ("topology.kind: edges is no kind", "topology: {edges: [["),
+    ),
     (STAR, "topology: {}", 17, ("topology: give either kind", "or edges")),
     (STAR, "topology: {kind: star, edges: [[coder, checker]]}", 17, ("one of the two",)),
     (STAR, "topology: {edges: [[coder, cheker]]}", 17, ("topology.edges.0.1", 'did you mean "checker"?')),

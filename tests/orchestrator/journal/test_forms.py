@@ -45,11 +45,16 @@ RUNS = [from_json(line) for line in (OLD / "runs-1.jsonl").read_bytes().splitlin
 """What `rows-1.sql` holds, except that its first row is of before seeds were kept."""
 
 
-def old_journal(folder: Path) -> str:
+def old_journal(folder: Path, form: int = 1) -> str:
     with sqlite3.connect(folder / "old.db") as made:
-        made.executescript((OLD / "rows-1.sql").read_text())
+        made.executescript((OLD / f"rows-{form}.sql").read_text())
     made.close()
     return f"sqlite:///{folder}/old.db"
+
+
+def asked(made: Decision) -> tuple[Directive, ...]:
+    assert not isinstance(made.action, Finish)
+    return made.action
 
 
 def table_names(folder: Path) -> set[str]:
@@ -67,6 +72,24 @@ def test_runs_kept_as_one_row_each_are_all_there(tmp_path: Path) -> None:
             (run.run, run.usage.tokens, run.stop) for run in reversed(RUNS)
         ]
     assert table_names(tmp_path) == {"podium_entries", "podium_journal", "podium_questions", "podium_runs"}
+
+
+@pytest.mark.parametrize("form", [2, 3])
+def test_runs_that_each_later_form_wrote_are_read_and_go_on(form: int, tmp_path: Path) -> None:
+    """A chain, a vote, a debate, a random run, and the chain again, cut off before its first reply."""
+    journal = Journal(old_journal(tmp_path, form))
+    kept = {line.run: journal.load(line.run) for line in journal.entries()}
+    policies = {run.decisions[0].policy: run for run in kept.values() if run.stop == "answered"}
+    assert set(policies) == {"sequential", "vote", "debate", "random"}
+    for run in policies.values():
+        assert run.answer == run.nodes[run.node].content
+        assert run.usage == Usage.total(node.usage for node in run.nodes)
+    assert kept["cut"].stop == "unfinished"
+    before = journal.resume_state("cut")
+    assert (before.head.seed, before.decisions, before.nodes) == (3, kept["cut"].decisions, kept["cut"].nodes)
+    assert [directive.agent for directive in asked(before.decisions[0])] == ["ann"]
+    journal.go_on(before)
+    assert journal.questions() == []
 
 
 def test_a_journal_without_questions_takes_them_when_it_is_opened(tmp_path: Path) -> None:
