@@ -20,10 +20,10 @@ import inspect
 import json
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
@@ -38,8 +38,12 @@ from podium.protocols.record import ToolResult
 
 __all__ = ["BUILTIN", "Tool", "clock", "load_file", "load_module", "load_tool"]
 
+T = TypeVar("T")
+
 TIMEOUT = 30.0
 """Seconds a tool may take, where its maker says nothing else."""
+LEAVING = 1.0
+"""Seconds that a coroutine has to end once it is cancelled; then it is left behind."""
 LONGEST_OUTPUT = 8000
 """Characters of a result that a model is shown: about 2,000 tokens."""
 
@@ -111,7 +115,8 @@ class Tool:
         only for who watches it.
 
         A synchronous function runs in a thread of its own. Python cannot end a thread, so one that outlives its
-        timeout is left behind; it cannot keep the process alive.
+        timeout is left behind; it cannot keep the process alive. So is a coroutine that does not end when it is
+        cancelled. One that never awaits holds the event loop, and all that runs in it, for as long as it takes.
         """
         checked = self._checked(arguments)
         if isinstance(checked, ToolResult):
@@ -122,13 +127,7 @@ class Tool:
             return ToolResult(f"{said}; the last time: {self.breaker.why}\nGo on without it.", failed=True)
         named = {key.removeprefix("field_"): getattr(checked, key) for key in type(checked).model_fields}
         try:
-            async with asyncio.timeout(self.timeout):
-                if inspect.iscoroutinefunction(self.function):
-                    result = await self.function(**named)
-                else:
-                    result = await _in_thread(self.name, lambda: self.function(**named))
-                    if inspect.isawaitable(result):
-                        result = await result
+            result = await _within(self.timeout, self._result(named))
         except TimeoutError:
             said = f"{self.name} gave no result within {self.timeout:g} seconds."
             self.breaker.failed(said)
@@ -144,6 +143,13 @@ class Tool:
         if isinstance(result, ToolResult):
             return ToolResult(self._short(result.text), failed=result.failed)
         return ToolResult(self._short(_as_text(result)))
+
+    async def _result(self, named: Mapping[str, Any]) -> Any:
+        """What the function returns. Raises what it raises."""
+        if inspect.iscoroutinefunction(self.function):
+            return await self.function(**named)
+        result = await _in_thread(self.name, lambda: self.function(**named))
+        return await result if inspect.isawaitable(result) else result
 
     def wrong(self, arguments: str) -> ToolResult | None:
         """What the model is told of arguments that the function does not take; None: it takes them."""
@@ -267,6 +273,29 @@ def load_file(path: Path) -> Any:
         del sys.modules[unique]
         raise
     return module
+
+
+async def _within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
+    """What work returns or raises. TimeoutError after so many seconds, whatever it does about being cancelled."""
+    task = asyncio.ensure_future(work)
+    try:
+        done, _ = await asyncio.wait({task}, timeout=seconds)
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task}, timeout=LEAVING)
+            task.add_done_callback(_looked_at)
+    if not done:
+        raise TimeoutError
+    if task.cancelled():
+        raise RuntimeError("it was cancelled")
+    return task.result()
+
+
+def _looked_at(task: asyncio.Task[Any]) -> None:
+    """What a task ended with is of no interest; unasked, the event loop would complain of an error in it."""
+    if not task.cancelled():
+        task.exception()
 
 
 async def _in_thread(name: str, work: Callable[[], Any]) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import subprocess
 import sys
@@ -108,6 +109,36 @@ def test_a_hanging_tool_does_not_keep_the_process_alive() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False)
     assert "hang gave no result" in done.stdout
+
+
+def test_a_coroutine_that_does_not_end_when_it_is_cancelled_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("podium.agents.tools.LEAVING", 0.1)
+    over = False
+
+    async def stubborn() -> None:
+        while not over:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(60)
+
+    async def main() -> None:
+        nonlocal over
+        late = await Tool.from_function(stubborn, timeout=0.1).call("{}")
+        assert late == ToolResult("stubborn gave no result within 0.1 seconds.", failed=True)
+        given_up = asyncio.ensure_future(Tool.from_function(stubborn, timeout=60.0).call("{}"))
+        await asyncio.sleep(0.05)
+        given_up.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(given_up, 5)
+        over = True  # asyncio.run cancels them once more, and waits for them
+
+    asyncio.run(main())
+
+
+def test_a_coroutine_that_is_cancelled_by_somebody_else_has_failed() -> None:
+    async def gone() -> None:
+        raise asyncio.CancelledError
+
+    assert call(Tool.from_function(gone, name="gone")).text == "gone failed: RuntimeError: it was cancelled"
 
 
 def test_long_results_are_cut() -> None:
