@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import cast
@@ -14,6 +15,9 @@ __all__ = ["Ask", "check_settings", "task_of"]
 
 Ask = str | Task | Sequence[Message]
 """What a team may be asked: a text, a conversation, or a task with a scorer."""
+
+COUNTS = ("tokens", "calls", "repeats")
+"""Limits that are numbers of things. An infinite limit does not limit."""
 
 
 def task_of(ask: object) -> Task:
@@ -46,7 +50,7 @@ def _text(text: str) -> str:
 
 
 def check_settings(seed: object, mode: object, preference: object, limits: object) -> None:
-    """Raise InputError where a setting of a run is of another kind."""
+    """Raise InputError where a setting of a run is of another kind, or none that a run could keep to."""
     if seed is not None and not isinstance(seed, int):
         raise InputError(f"seed: expected a whole number, found {seed!r}")
     if mode not in (None, "sample", "greedy"):
@@ -56,3 +60,10 @@ def check_settings(seed: object, mode: object, preference: object, limits: objec
     given = asdict(limits) if isinstance(limits, Limits) else {"": limits}
     if limits is not None and not all(isinstance(value, int | float) for value in given.values()):
         raise InputError(f"limits: expected numbers, as in Limits(tokens=5000, calls=8), found {limits!r}")
+    if isinstance(preference, int | float) and not 0 < preference < math.inf:
+        raise InputError(f"preference: expected a finite number of dollars, more than 0, found {preference!r}")
+    for name, value in cast(dict[str, float], given if limits else {}).items():
+        if name in COUNTS and not (value >= 1 and (value == math.inf or value == int(value))):
+            raise InputError(f"limits: {name}: expected a whole number, at least 1, found {value!r}")
+        if not value > 0:
+            raise InputError(f"limits: {name}: expected more than 0, found {value!r}")

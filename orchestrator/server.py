@@ -2,7 +2,8 @@
 
 Each team is served as a model under its name. `podium.protocols.openai_api` says which part of the API is spoken,
 `server_request` what its fields may hold, `server_replies` which error has which status, `server_stream` how an answer
-is streamed, `server_people` how people are asked, `server_body` what is read at all. A client that hangs up cancels its
+is streamed, `server_people` how people are asked, `server_body` what is read at all, `server_connection` how long a
+client is waited for, `server_resume` how runs go on that an earlier process left. A client that hangs up cancels its
 run. The app closes its teams when it stops. Where a team's telemetry says `metrics: prometheus` there is /metrics too,
 and a traced run joins the trace that its request names.
 
@@ -40,14 +41,16 @@ try:
     from starlette.requests import ClientDisconnect, Request
     from starlette.responses import JSONResponse, Response, StreamingResponse
     from starlette.routing import Route
-    from starlette.types import Receive, Scope, Send
+    from starlette.types import Message, Receive, Scope, Send
 
     from podium.orchestrator.server_body import read_body
+    from podium.orchestrator.server_connection import UNREAD_SECONDS, Connection
     from podium.orchestrator.server_people import question_routes
+    from podium.orchestrator.server_resume import Resuming
 except ModuleNotFoundError as error:
     raise MissingExtra("serving", "serve", error.name or "starlette") from None
 
-__all__ = ["MAX_BODY", "listen", "make_app", "serve", "serve_app"]
+__all__ = ["MAX_BODY", "config_of", "listen", "make_app", "serve", "serve_app"]
 
 LOG = logging.getLogger("podium.server")
 T = TypeVar("T")
@@ -64,18 +67,31 @@ CLIENT_GONE = 499
 STREAM_HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 
 
-def make_app(teams: Mapping[str, Team], *, max_body: int = MAX_BODY) -> Starlette:
-    """The app that serves teams, by the names that requests use. max_body: bytes of a request.
+def make_app(teams: Mapping[str, Team], *, max_body: int = MAX_BODY, resume: bool = False) -> Starlette:
+    """The app that serves teams, by the names that requests use.
 
-    Raises InputError when there is no team to serve.
+    max_body: bytes of a request. resume: when the app starts it goes on with all runs of the teams that have no end,
+    and with each later one when its question is answered; other processes must not be working on them.
+
+    Raises InputError when there is no team to serve, or one to resume that keeps no journal.
     """
     if not teams:
         raise InputError("there is no team to serve")
+    for name, team in teams.items():
+        if resume and team.journal is None:
+            raise InputError(
+                f"team {name} keeps no journal, and so no runs to resume: name one in its file, or give one"
+            )
     served = _Served(teams, max_body)
+    resuming = Resuming(teams) if resume else None
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[None]:
+        if resuming:
+            await resuming.begin()
         yield
+        if resuming:
+            await resuming.leave()
         for came in await asyncio.gather(*(team.aclose() for team in teams.values()), return_exceptions=True):
             if came is not None:
                 raise came
@@ -85,7 +101,7 @@ def make_app(teams: Mapping[str, Team], *, max_body: int = MAX_BODY) -> Starlett
         Route("/v1/models", served.models),
         Route("/v1/models/{model:path}", served.model),
         Route("/v1/chat/completions", served.complete, methods=["POST"]),
-        *question_routes(teams, max_body),
+        *question_routes(teams, max_body, resuming),
     ]
     if served.scrapes:
         routes.append(Route("/metrics", served.metrics))
@@ -110,10 +126,12 @@ def listen(host: str, port: int) -> socket.socket:
         raise InputError(f"cannot listen on {host}:{port}: {reason}; choose another --host or --port") from None
 
 
-def serve(*teams: Team | str | Path, host: str = "127.0.0.1", port: int = 8000) -> None:
+def serve(*teams: Team | str | Path, host: str = "127.0.0.1", port: int = 8000, resume: bool = False) -> None:
     """Serve teams to any OpenAI client, each as a model of its name, until Ctrl-C or SIGTERM; then they are closed.
 
-    teams: or their files. Raises InputError when two have one name, or the address cannot be had, else as `Team.load`.
+    teams: or their files. resume: as in `make_app`.
+
+    Raises InputError when two have one name, or the address cannot be had, else as `Team.load` and `make_app`.
     """
     served: dict[str, Team] = {}
     with listen(host, port) as listening:
@@ -122,7 +140,7 @@ def serve(*teams: Team | str | Path, host: str = "127.0.0.1", port: int = 8000) 
             if team.name in served:
                 raise InputError(f"two teams are named {team.name!r}; give one another name")
             served[team.name] = team
-        serve_app(make_app(served), on=listening)
+        serve_app(make_app(served, resume=resume), on=listening)
 
 
 def serve_app(app: Starlette, host: str = "127.0.0.1", port: int = 8000, *, on: socket.socket | None = None) -> None:
@@ -134,7 +152,7 @@ def serve_app(app: Starlette, host: str = "127.0.0.1", port: int = 8000, *, on: 
     on: a socket that listens already, instead of host and port. Raises InputError when the address cannot be had.
     """
     listening = listen(host, port) if on is None else on
-    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=GRACE, server_header=False)
+    config = config_of(app)
     # uvicorn stops on a signal and then raises it again for whoever had its handler before: for us, it is dealt with.
     before = {each: signal.signal(each, _dealt_with) for each in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -143,6 +161,13 @@ def serve_app(app: Starlette, host: str = "127.0.0.1", port: int = 8000, *, on: 
         for each, handler in before.items():
             signal.signal(each, handler)
         listening.close()
+
+
+def config_of(app: Starlette) -> uvicorn.Config:
+    """How uvicorn serves an app."""
+    return uvicorn.Config(
+        app, http=Connection, log_level="warning", timeout_graceful_shutdown=GRACE, server_header=False
+    )
 
 
 class _Server(uvicorn.Server):
@@ -246,15 +271,21 @@ class _Served:
 
 
 class _EventStream(StreamingResponse):
-    """The stream, which is closed (and the run with it) as soon as the client is gone."""
+    """The stream, which is closed (and the run with it) as soon as the client is gone, or reads nothing any more."""
 
     def __init__(self, first: str, rest: AsyncGenerator[str]) -> None:
         self._rest = rest
         super().__init__(self._all(first), media_type="text/event-stream", headers=STREAM_HEADERS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def in_time(message: Message) -> None:
+            async with asyncio.timeout(UNREAD_SECONDS):  # under our own server the connection is cut off before that
+                await send(message)
+
         try:
-            await super().__call__(scope, receive, send)
+            await super().__call__(scope, receive, in_time)
+        except TimeoutError:
+            LOG.info("a client has read nothing for %g seconds, its run is cancelled", UNREAD_SECONDS)
         finally:
             await self._rest.aclose()
 

@@ -1,7 +1,9 @@
 """What runs ask people, over HTTP.
 
 GET /v1/questions lists what waits for an answer, of all teams that are served. POST /v1/questions/RUN/QUESTION answers:
-with `{"text": ...}`, or where a tool call needs a yes with `{"approved": true or false, "text": why}`.
+with `{"text": ...}`, or where a tool call needs a yes with `{"approved": true or false, "text": why}`. Where no run of
+this server waits with the question the reply says so: `"resumed": true`, the server goes on with the run now, or
+`"resumed": false` and a hint what to do.
 """
 
 from __future__ import annotations
@@ -17,12 +19,19 @@ from starlette.routing import Route
 
 from podium.orchestrator.people import said
 from podium.orchestrator.server_body import read_body
+from podium.orchestrator.server_resume import Resuming, command
 from podium.orchestrator.team import Team
 from podium.protocols.errors import InputError, JournalError
 from podium.protocols.openai_api import RequestError
 from podium.protocols.people import Question
 
 __all__ = ["question_routes"]
+
+
+HINT = (
+    "the answer is kept, and no run of this server waits for it: a process that works on the run finds it within "
+    "seconds; where there is none, go on with: {}"
+)
 
 
 class _Answer(BaseModel):
@@ -34,8 +43,8 @@ class _Answer(BaseModel):
     approved: bool | None = None
 
 
-def question_routes(teams: Mapping[str, Team], max_body: int) -> list[Route]:
-    """The routes above. max_body: bytes of an answer."""
+def question_routes(teams: Mapping[str, Team], max_body: int, resuming: Resuming | None = None) -> list[Route]:
+    """The routes above. max_body: bytes of an answer; resuming: goes on with runs whose questions are answered."""
 
     async def waiting() -> dict[tuple[str, str], tuple[str, Question]]:
         """Each question, with the name under which its team is served."""
@@ -62,15 +71,27 @@ def question_routes(teams: Mapping[str, Team], max_body: int) -> list[Route]:
         if found is None:
             raise RequestError(f"no question {key[1]} of run {key[0]} waits for an answer", status=404)
         name, question = found
+        team = teams[name]
         yes, no = given.approved is True, given.approved is False
         word = said(question, given.text, yes=yes, no=no)
-        await asyncio.to_thread(teams[name].people.give, question, word)
-        return JSONResponse({"object": "answer", "run": key[0], "question": key[1]})
+        here = _works_on(team, question)
+        await asyncio.to_thread(team.people.give, question, word)
+        taken: dict[str, object] = {"object": "answer", "run": key[0], "question": key[1]}
+        if not here:
+            taken["resumed"] = resuming is not None and await resuming.answered(team, key[0])
+            if not taken["resumed"]:
+                taken["hint"] = HINT.format(command(team, key[0]))
+        return JSONResponse(taken)
 
     return [
         Route("/v1/questions", questions),
         Route("/v1/questions/{run}/{question:path}", answer, methods=["POST"]),
     ]
+
+
+def _works_on(team: Team, question: Question) -> bool:
+    """Whether the run that asks is under way in this process."""
+    return team.journal is None or team.journal.under_way(question.run) or team.people.waits(question)
 
 
 def _read(body: bytes) -> _Answer:

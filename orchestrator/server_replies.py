@@ -8,6 +8,7 @@ as a prompt that is too long for a model is.
 | what failed | status | code | tried again by clients |
 |---|---|---|---|
 | the request | 400 (404, 405, 413, 415) | a word each | no |
+| the request was not sent in time | 408 | request_timeout | yes |
 | the run's budget does not hold one call | 400 | budget_exceeded | no |
 | the run reached its time limit without a reply | 504 | deadline_exceeded | no |
 | the prompt of an agent does not fit its model | 400 | context_length_exceeded | no |

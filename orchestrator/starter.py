@@ -11,10 +11,14 @@ import re
 from pathlib import Path
 from typing import Literal
 
+from podium.orchestrator.yaml_problems import nearest
 from podium.protocols.errors import InputError
 from podium.protocols.pool import Pool, read_pool
 
 __all__ = ["init", "pool_team", "starter_team", "write_new"]
+
+PROVIDERS = ("scripted", "openai")
+"""Whom a starter team can talk to."""
 
 HEAD = """\
 # A Podium team: agents, the models behind them, and the coordinator that decides who speaks next.
@@ -92,8 +96,14 @@ def init(
 ) -> None:
     """Write a commented team file to start from. from_pool: a recorded pool whose agents become the team.
 
-    Raises InputError when the file is there already (unless force) or cannot be written, TaskError for a bad pool.
+    provider: scripted answers from the file itself, openai talks to an endpoint. force: replace a file that is there.
+    Raises InputError for another provider, and when the file is there already (unless force) or cannot be written,
+    TaskError for a bad pool.
     """
+    if provider not in PROVIDERS:
+        near = nearest(str(provider), PROVIDERS)
+        hint = f'; did you mean "{near}"?' if near else ""
+        raise InputError(f"provider: expected {' or '.join(PROVIDERS)}, found {provider!r}{hint}")
     file = Path(file)
     text = starter_team(file, provider) if from_pool is None else pool_team(file, Path(from_pool), read_pool(from_pool))
     write_new(file, text, force=force)
@@ -148,7 +158,8 @@ def write_new(file: Path, text: str, *, force: bool = False) -> None:
         with file.open("w" if force else "x", encoding="utf-8") as out:
             out.write(text)
     except FileExistsError:
-        raise InputError(f"{file} is there already; name another file, or add --force to replace it") from None
+        replace = "replace it with force=True, which is --force on the command line"
+        raise InputError(f"{file} is there already; name another file, or {replace}") from None
     except OSError as error:
         raise InputError(f"{file} cannot be written: {error.strerror}") from None
 

@@ -144,11 +144,12 @@ class Team:
     ) -> Result:
         """Work one task.
 
-        seed: makes the run repeatable as far as the models are. preference: dollars that a passed answer is worth.
-        limits: instead of the file's budget. emit: is called with every event as it happens.
+        seed: makes the run repeatable as far as the models are. preference: dollars that a passed answer is worth, a
+        finite number more than 0. limits: instead of the file's budget; counts from 1, seconds and dollars more than 0.
+        emit: is called with every event as it happens.
         Raises RunError (or a kind of it) when there is no answer, or when the journal cannot be written; what was
         done up to there, also when the caller cancels, is in the journal and on the error as `partial`. Raises
-        InputError for arguments of another kind.
+        InputError for arguments of another kind, or with values that make no sense.
         """
         if not (seed is mode is preference is limits is None):
             check_settings(seed, mode, preference, limits)
@@ -231,7 +232,7 @@ class Team:
         limits: Limits | None = None,
         emit: Callable[[Event], None] | None = None,
     ) -> Result:
-        """`arun` without await. Raises RuntimeError inside a running event loop: await `arun` there."""
+        """`arun` without await, raising as it does. RuntimeError inside a running event loop: await `arun` there."""
         work = self.arun(ask, seed=seed, mode=mode, preference=preference, limits=limits, emit=emit)
         loop = self._own_loop(work).get_loop()
         task = loop.create_task(work)
@@ -289,7 +290,10 @@ class Team:
         preference: float | None = None,
         limits: Limits | None = None,
     ) -> AsyncGenerator[Event]:
-        """The events of a run as they happen; the last one is `Ended`. Leaving the loop early cancels the run."""
+        """The events of a run as they happen; the last one is `Ended`. Leaving the loop early cancels the run.
+
+        Raises as `arun` does: InputError before the first event, RunError (or a kind of it) after the last one.
+        """
         events: asyncio.Queue[Event | None] = asyncio.Queue()
         work = asyncio.ensure_future(
             self.arun(ask, seed=seed, mode=mode, preference=preference, limits=limits, emit=events.put_nowait)
@@ -315,7 +319,7 @@ class Team:
     ) -> Generator[Event]:
         """`astream` without await. The run goes on only while the next event is waited for, so do not be long.
 
-        Raises RuntimeError inside a running event loop: iterate over `astream` there.
+        Raises as `astream` does, and RuntimeError inside a running event loop: iterate over `astream` there.
         """
         events = self.astream(ask, seed=seed, mode=mode, preference=preference, limits=limits)
         try:

@@ -51,13 +51,27 @@ def plan(team: TeamSpec | str | Path, *, task_tokens: int | None = None) -> Wors
     """The most that one run of a team can use, worked out without calling anything.
 
     team: its file, or what `Team.spec` holds. task_tokens: length of the task, 500 if unsaid.
+
+    Raises TeamFileError with every problem of the file, TaskError for a recorded pool that cannot be read, and
+    InputError for a length that is no whole number from 1.
     """
     from podium.orchestrator.team_file import TeamSpec, load_team
-    from podium.orchestrator.worst_case import TASK_TOKENS, worst_case
+    from podium.orchestrator.worst_case import worst_case
 
+    tokens = _length(task_tokens)
     spec = team if isinstance(team, TeamSpec) else load_team(team)
-    tokens = TASK_TOKENS if task_tokens is None else task_tokens
     return worst_case(spec, task_tokens=tokens, prices=recorded_prices(spec))
+
+
+def _length(given: object) -> int:
+    """Tokens of the task that a plan assumes. Raises InputError for what is no length."""
+    from podium.orchestrator.worst_case import TASK_TOKENS
+
+    if given is None:
+        return TASK_TOKENS
+    if not isinstance(given, int) or given < 1:
+        raise InputError(f"task_tokens: expected a whole number, at least 1, found {given!r}")
+    return given
 
 
 def problems_beyond(file: Path) -> Check:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import Field, PrivateAttr, Strict, StringConstraints, model_validator
+from pydantic import Field, PrivateAttr, Strict, StringConstraints, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from podium.agents.request_fields import SET_BY_PODIUM
@@ -114,6 +114,15 @@ class TopologySpec(StrictModel):
     edges: Annotated[tuple[Edge, ...], Strict(False)] | None = None
     """Pairs [u, v]: v may be shown u's messages. Instead of kind. An agent always sees its own messages."""
 
+    @field_validator("kind", mode="before")
+    @classmethod
+    def _no_kind(cls, value: object) -> object:
+        if value == "edges":
+            raise ValueError(
+                "edges is no kind (star, chain, full): it stands alone, as in topology: {edges: [[planner, solver]]}"
+            )
+        return value
+
     @model_validator(mode="after")
     def _one_of_two(self) -> TopologySpec:
         if (self.kind is None) == (self.edges is None):
@@ -148,7 +157,7 @@ class RetrySpec(StrictModel):
     longest: Seconds = 30.0
     """Longest wait in seconds; an endpoint that asks for more is given up for the next model of the chain."""
     open_after: Count = 5
-    """After so many failures in a row an endpoint is not asked for a while: calls fail at once, or go to a fallback."""
+    """After so many failures in a row a model at an endpoint is not asked for a while: calls fail at once, or go to a fallback."""
     open_seconds: Seconds = 30.0
     """How long that is."""
 

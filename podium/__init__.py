@@ -25,12 +25,14 @@ if TYPE_CHECKING:
     from podium.orchestrator.team_checks import Checked, plan, validate
     from podium.orchestrator.team_file import TeamSpec
     from podium.orchestrator.team_schema import team_schema
+    from podium.orchestrator.worst_case import WorstCase
     from podium.protocols.events import Added, Decided, Ended, Event, Piece, Result, Started
     from podium.protocols.task import Message, Task, Verdict
-    from podium.training.demo import demo
+    from podium.training.demo import Shown, demo
     from podium.training.evaluate import aevaluate, evaluate
-    from podium.training.learn import atrain, train
-    from podium.training.recording import arecord, record
+    from podium.training.evaluation import Evaluation
+    from podium.training.learn import Trained, atrain, train
+    from podium.training.recording import Recorded, arecord, record
     from podium.training.tasks.spec import load_tasks
 
 __version__ = VERSION
@@ -40,18 +42,23 @@ _HOMES = {
     "Checked": "podium.orchestrator.team_checks",
     "Decided": "podium.protocols.events",
     "Ended": "podium.protocols.events",
+    "Evaluation": "podium.training.evaluation",
     "Event": "podium.protocols.events",
     "Journal": "podium.orchestrator.journal",
     "Limits": "podium.orchestrator.budget",
     "Message": "podium.protocols.task",
     "Piece": "podium.protocols.events",
+    "Recorded": "podium.training.recording",
     "Result": "podium.protocols.events",
+    "Shown": "podium.training.demo",
     "Started": "podium.protocols.events",
     "Story": "podium.orchestrator.narrate",
     "Task": "podium.protocols.task",
     "Team": "podium.orchestrator.team",
     "TeamSpec": "podium.orchestrator.team_file",
+    "Trained": "podium.training.learn",
     "Verdict": "podium.protocols.task",
+    "WorstCase": "podium.orchestrator.worst_case",
     "aevaluate": "podium.training.evaluate",
     "arecord": "podium.training.recording",
     "atrain": "podium.training.learn",
@@ -74,18 +81,23 @@ __all__ = [
     "Checked",
     "Decided",
     "Ended",
+    "Evaluation",
     "Event",
     "Journal",
     "Limits",
     "Message",
     "Piece",
+    "Recorded",
     "Result",
+    "Shown",
     "Started",
     "Story",
     "Task",
     "Team",
     "TeamSpec",
+    "Trained",
     "Verdict",
+    "WorstCase",
     "__version__",
     "aevaluate",
     "arecord",

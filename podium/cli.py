@@ -4,21 +4,27 @@ Every command is a thin layer over the Python API. What a command needs is impor
 --help` answers at once. Exit codes: 0, it worked; 1, the work failed (RunError); 2, the input is wrong (InputError, or
 arguments that make no sense). An error is told on standard error in plain lines; `--debug` adds the traceback. Ctrl-C
 counts as work that failed.
+
+With `--json` an error is an object on standard output as well, {"error": TEXT, "kind": NAME}, of a file also with the
+list of its "problems". Where a command has printed an object of its own before it fails, that is all.
 """
 
 from __future__ import annotations
 
 import errno
+import json
 import os
 import sys
 import traceback
-from typing import Any
+from collections.abc import Generator
+from contextlib import contextmanager, nullcontext, redirect_stdout
+from typing import Any, TextIO, cast
 
 import typer
 from typer.core import TyperGroup
 
 from podium.commands import demo, eval, init, plan, record, run, runs, schema, serve, show, train, validate
-from podium.protocols.errors import InputError, PodiumError
+from podium.protocols.errors import InputError, PodiumError, RunCancelled, TeamFileError
 from podium.version import VERSION
 
 __all__ = ["app", "main"]
@@ -29,6 +35,11 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Why output cannot be written. A closed pipe ends a command quietly: typer sees to that."""
 
 
+STOPPED = "stopped by Ctrl-C"
+PREFIX = "Value error, "
+"""What typer's own reader of arguments puts before some errors."""
+
+
 class PodiumGroup(TyperGroup):
     """The group of all commands: turns errors raised on purpose into plain lines and exit codes."""
 
@@ -36,13 +47,15 @@ class PodiumGroup(TyperGroup):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Take `--debug` wherever it stands, so that it can be added to the end of a line that failed."""
         end = args.index("--") if "--" in args else len(args)
+        ctx.meta["podium.json"] = "--json" in args[:end]
         ctx.meta["podium.debug"] = "--debug" in args[:end]
         return super().parse_args(ctx, [*(arg for arg in args[:end] if arg != "--debug"), *args[end:]])
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
         try:
-            return super().invoke(ctx)
+            with _one_object() if ctx.meta["podium.json"] else nullcontext():
+                return self._invoked(ctx)
         except PodiumError as error:
             if ctx.meta["podium.debug"]:
                 traceback.print_exc(file=sys.stderr)
@@ -50,8 +63,58 @@ class PodiumGroup(TyperGroup):
                 typer.echo(str(error), err=True)
             raise typer.Exit(WRONG_INPUT if isinstance(error, InputError) else FAILED) from error
         except KeyboardInterrupt:
-            typer.echo("stopped by Ctrl-C", err=True)
+            typer.echo(STOPPED, err=True)
             raise typer.Exit(FAILED) from None
+
+    def _invoked(self, ctx: Any) -> Any:
+        """Run the command, and tell wrong arguments in their own words."""
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            error.message = error.message.removeprefix(PREFIX)
+            raise
+
+
+class Heard:
+    """Standard output, and whether anything was written to it."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self.used = False
+
+    def write(self, text: str) -> int:
+        """Write a text, and remember that."""
+        self.used = True
+        return self._out.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._out, name)
+
+
+@contextmanager
+def _one_object() -> Generator[None]:
+    """An error inside is printed as JSON, unless the command has printed something by then."""
+    out = Heard(sys.stdout)
+    try:
+        with redirect_stdout(cast(TextIO, out)):
+            yield
+    except (Exception, KeyboardInterrupt) as error:
+        told = _as_object(error)
+        if told and not out.used:
+            typer.echo(json.dumps(told, indent=2))
+        raise
+
+
+def _as_object(error: BaseException) -> dict[str, Any]:
+    """What a program is told of an error; nothing where it is a defect, or no error but the end."""
+    if isinstance(error, KeyboardInterrupt):
+        return {"error": STOPPED, "kind": RunCancelled.__name__}
+    if isinstance(error, PodiumError):
+        told = {"error": str(error), "kind": type(error).__name__}
+        return {**told, "problems": error.problems} if isinstance(error, TeamFileError) else told
+    if of_typer := getattr(error, "format_message", None):  # its class has another home in every version
+        return {"error": of_typer(), "kind": InputError.__name__}
+    return {}
 
 
 app = typer.Typer(

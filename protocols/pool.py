@@ -145,6 +145,8 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
             data = gzip.decompress(data)
     except FileNotFoundError:
         raise TaskError(f"{path}: there is no such pool") from None
+    except IsADirectoryError:
+        raise TaskError(f"{path}: this is a folder; name the file of the pool") from None
     except (OSError, EOFError) as error:
         raise TaskError(f"{path}: cannot read the pool: {error}") from None
     for number, line in enumerate(data.split(b"\n"), start=1):

@@ -2,44 +2,43 @@
 
     own                             the coordinator of the team file
     round_robin, vote?samples=3     a kind of the team file, with its settings
-    learned:policies/desk           a trained policy
+    learned:policies/desk           a trained policy, also with ?preference=0.002 (dollars one passed answer is worth)
+                                    and mode=sample (or greedy), as the team file's coordinator has them
     best_single, best_pipeline      chosen on the fitting tasks; so are best_self_consistency and skill_table
     untrained                       the learned coordinator before training
     random                          no preferences; beside a learned coordinator it chooses from what that one may
     router                          hand-written, told the type of each embedded task
     oracle                          knows what passes; a ceiling, no competitor
 
-Lists are written with commas (`vote?agents=a,b`), the steps of a pipeline as `pipeline?steps=a,b*3`, agents that are
-asked at the same moment as `a+b`.
+Several settings have & between them, lists commas (`vote?agents=a,b&samples=3`); the steps of a pipeline are written as
+`pipeline?steps=a,b*3`, agents that are asked at the same moment as `a+b`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
-from urllib.parse import unquote
-
-from pydantic import TypeAdapter, ValidationError
+from typing import Any, Literal, NamedTuple
 
 from podium.orchestrator.coordinator import Coordinator
-from podium.orchestrator.coordinator_spec import CoordinatorSpec, SelfConsistencySpec, SkillTableSpec
+from podium.orchestrator.coordinator_spec import CoordinatorSpec, LearnedSpec, SelfConsistencySpec, SkillTableSpec
 from podium.orchestrator.coordinators import build_coordinator
 from podium.orchestrator.coordinators.random import Random
 from podium.orchestrator.coordinators.routed import Routed
 from podium.orchestrator.coordinators.steps import SAMPLE_OPTIONS, Step
 from podium.orchestrator.coordinators.voting import SelfConsistency
-from podium.orchestrator.learned import LearnedCoordinator, Policy, load_policy
+from podium.orchestrator.learned import LearnedCoordinator, Policy
 from podium.orchestrator.learned.options import VIEWS, Options
 from podium.orchestrator.team import Team
+from podium.orchestrator.yaml_problems import Problem, nearest, say
 from podium.protocols.errors import InputError, TaskError
 from podium.protocols.task import Message, Task
 from podium.protocols.words import counted
 from podium.training.baselines import Choice, best_single, choose_pipeline, find_oracle
+from podium.training.candidate_names import SHAPES, spec_of
 from podium.training.rollouts import Rollouts, Scored
 from podium.training.skill_fit import fit_skill_table
 from podium.training.tasks.embedded_routes import ROUTES
-from podium.training.tasks.spec import nearest
 
 LONGEST = 3
 """Steps of a fitted baseline, at most: the search among pipelines grows with this power of the number of agents."""
@@ -49,8 +48,18 @@ BESIDE = ("random", "untrained", "oracle")
 """Those that have the action space of the learned coordinator beside them, so that one has to be known first."""
 KINDS = ("single", "round_robin", "sequential", "pipeline", "vote", "self_consistency", "debate", "moa", "random")
 ASKING = ("llm_selector", "learned")
+SHAPED = (*BESIDE, "best_pipeline", "skill_table")
+"""Those that take something of a learned coordinator beside them."""
 
-_spec: TypeAdapter[CoordinatorSpec] = TypeAdapter(CoordinatorSpec)
+
+class Knobs(NamedTuple):
+    """How the runs of a coordinator are run, as its team file would. preference: None leaves it to a policy's card."""
+
+    mode: Literal["sample", "greedy"] = "greedy"
+    preference: float | None = None
+
+
+PLAIN = Knobs()
 
 
 @dataclass(slots=True)
@@ -60,7 +69,7 @@ class Fitting:
     tested: the tasks of the comparison, which only the oracle and the router look at. tokens: per task, that
     self-consistency may use; preference: dollars one passed answer is worth, for coordinators that weigh cost;
     steps, samples, width: the action space, a learned coordinator's where one is compared; max_steps: as steps, where
-    the search is not bounded by LONGEST; policy: that learned coordinator's.
+    the search is not bounded by LONGEST; policy, mode: that learned coordinator's.
     """
 
     team: Team
@@ -75,26 +84,33 @@ class Fitting:
     width: int = 1
     found: dict[str, Any] = field(default_factory=dict[str, Any])
     policy: Policy | None = None
+    mode: Literal["sample", "greedy"] = "greedy"
 
-    def beside(self, policy: Policy) -> None:
-        """Fit with the action space of a learned coordinator that is compared too, up to LONGEST steps."""
+    def beside(self, policy: Policy, knobs: Knobs = PLAIN) -> None:
+        """Fit with the action space of a learned coordinator that is compared too, up to LONGEST steps.
+
+        knobs: how that one is run; its preference goes before what the policy was trained for.
+        """
         self.policy, options = policy, policy.card.options
         self.max_steps, self.samples, self.width = options.max_steps, options.samples, options.width
         self.steps = min(options.max_steps, LONGEST)
-        self.preference = policy.card.preference
+        self.mode, self.preference = knobs
+        if self.preference is None:
+            self.preference = policy.card.preference
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
     """A coordinator for a comparison. detail: what was chosen, in words; reference: it is no competitor.
 
-    spec: of what was chosen or fitted, as a team file says it, but for the file of a table.
+    spec: of what was chosen or fitted, as a team file says it, but for the file of a table. knobs: how it is run.
     """
 
     coordinator: Coordinator
     detail: str = ""
     reference: bool = False
     spec: CoordinatorSpec | None = None
+    knobs: Knobs = PLAIN
 
 
 async def resolve(name: str, fitting: Fitting, details: dict[str, str] | None = None) -> Chosen:
@@ -103,62 +119,35 @@ async def resolve(name: str, fitting: Fitting, details: dict[str, str] | None = 
     Raises InputError for a name or setting that does not exist, or fitting tasks that are missing.
     """
     word, _, settings = name.partition("?")
-    word, colon, rest = word.partition(":")
-    if word == "learned" and colon:
-        chosen = Chosen(LearnedCoordinator(load_policy(rest)))
-    elif word in _MADE and not settings:
+    word, colon, folder = word.partition(":")
+    if word in _MADE and not colon and not settings:
         chosen = await _MADE[word](fitting)
-    elif (word in KINDS or word in ASKING) and not colon:
-        chosen = Chosen(_of_kind(name, word, settings, fitting.team))
+    elif word in SHAPES and word in (*KINDS, *ASKING) and (not colon or (word == "learned" and folder)):
+        chosen = _of_kind(name, word, folder, settings, fitting.team)
+    elif word in _MADE and not colon:
+        raise InputError(f"coordinator {name}: {word} takes no settings; write {word} alone")
+    elif word == "learned":
+        raise InputError(f"coordinator {name}: it needs the folder of a policy: write learned:FOLDER")
     else:
-        known = (*OTHERS, *FITTED, *KINDS, *ASKING)
-        raise InputError(f"{name!r} is no coordinator; there are: {', '.join(known)}{nearest(word, known)}")
+        raise InputError(_unknown(name, word, fitting.team))
     if details is not None and chosen.detail:
         details[name] = chosen.detail
     return chosen
 
 
-def _of_kind(name: str, word: str, settings: str, team: Team) -> Coordinator:
-    data: dict[str, Any] = {"kind": word}
-    for pair in filter(None, settings.split("&")):
-        key, equals, value = pair.partition("=")
-        if not equals:
-            raise InputError(f"{name}: {pair!r} is not key=value")
-        text = unquote(value)
-        number = text.replace(".", "", 1).isdigit()
-        data[key] = (int(text) if text.isdigit() else float(text)) if number else text
-        if key in {"agents", "order"}:
-            data[key] = text.split(",")
-        if key == "steps":
-            data[key] = [_step(step) for step in text.split(",")]
-    try:
-        spec = _spec.validate_python(data)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"] if part != word)
-        if first["type"] == "missing":
-            how = "learned:FOLDER" if word == "learned" else f"{word}?{where}=..."
-            raise InputError(f"coordinator {name}: it needs {where}: write {how}") from None
-        raise InputError(f"coordinator {name}: {where}: {first['msg'].lower()}") from None
-    agents = tuple(team.agents)
-    lists = [data.get(key, ()) for key in ("agents", "order")]
-    single = [data[key] for key in ("agent", "aggregator") if key in data]
-    steps = [each["agent"] for step in data.get("steps", ()) for each in (step, *step["beside"])]
-    for agent in (*lists[0], *lists[1], *single, *steps):
-        if agent not in agents:
-            raise InputError(
-                f"coordinator {name}: no agent {agent!r}; there are: {', '.join(agents)}{nearest(str(agent), agents)}"
-            )
-    return build_coordinator(spec, agents, team.models)
+def _unknown(name: str, word: str, team: Team) -> str:
+    """What is said of a name that no coordinator has."""
+    known = (*OTHERS, *FITTED, *KINDS, *ASKING)
+    near = nearest(word, known)
+    said = say(Problem((), f"{name!r} is no coordinator", ", ".join(known), near, show=False), {})
+    return f"{said}; {word} is an agent: to measure it, write single?agent={word}" if word in team.agents else said
 
 
-def _step(text: str) -> dict[str, Any]:
-    """A step of a pipeline, `a*3+b`, as a team file has it."""
-    first, *others = (
-        {"agent": agent, "samples": int(count) if count.isdigit() else count or 1}
-        for agent, _, count in (each.partition("*") for each in text.split("+"))
-    )
-    return {**first, "beside": others}
+def _of_kind(name: str, word: str, folder: str, settings: str, team: Team) -> Chosen:
+    """A kind of the team file."""
+    spec = spec_of(name, word, folder, settings, team)
+    knobs = Knobs(spec.mode, spec.preference) if isinstance(spec, LearnedSpec) else PLAIN
+    return Chosen(build_coordinator(spec, tuple(team.agents), team.models), knobs=knobs)
 
 
 def _tasks(fitting: Fitting, what: str) -> Sequence[Task]:
@@ -172,7 +161,8 @@ def _runs(fitting: Fitting, scored: Scored = "answer") -> Rollouts:
 
 
 async def _own(fitting: Fitting) -> Chosen:
-    return Chosen(fitting.team.orchestrator.coordinator, fitting.team.spec.coordinator.kind)
+    team = fitting.team.orchestrator
+    return Chosen(team.coordinator, fitting.team.spec.coordinator.kind, knobs=Knobs(team.mode, team.preference))
 
 
 async def _untrained(fitting: Fitting) -> Chosen:
@@ -182,8 +172,8 @@ async def _untrained(fitting: Fitting) -> Chosen:
     else:
         card = policy.card
         fresh = Policy.fresh(card.options, card.identities, words=policy.words, scale=card.scale)
-        fresh.card.preference = card.preference
-    return Chosen(LearnedCoordinator(fresh, "untrained"))
+        fresh.card.preference = fitting.preference
+    return Chosen(LearnedCoordinator(fresh, "untrained"), knobs=Knobs(fitting.mode))
 
 
 async def _random(fitting: Fitting) -> Chosen:
@@ -191,7 +181,15 @@ async def _random(fitting: Fitting) -> Chosen:
         return Chosen(Random())
     options = fitting.policy.card.options
     views = tuple(VIEWS[context] for context in options.context)
-    return Chosen(Random(options.max_steps, samples=options.samples, views=views, width=options.width))
+    drawn = Random(
+        options.max_steps,
+        samples=options.samples,
+        views=views,
+        objectives=options.objectives,
+        details=options.details,
+        width=options.width,
+    )
+    return Chosen(drawn)
 
 
 async def _best_single(fitting: Fitting) -> Chosen:
@@ -259,6 +257,7 @@ async def _oracle(fitting: Fitting) -> Chosen:
     if found.solved < 1:
         longer = f" and {counted(found.longer, 'longer one')}" if found.longer else ""
         detail += f"; for the others it tried all routes of up to {counted(found.steps, 'step')}{longer}"
+        detail += ", one agent after another" if fitting.width > 1 else ""
     return Chosen(found.oracle, detail, reference=True)
 
 

@@ -73,7 +73,13 @@ def demo(
     fit_tasks: int = FIT_TASKS,
     fresh: bool = False,
 ) -> Shown | None:
-    """`demonstrate` without await, and without telling how it goes."""
+    """`demonstrate` without await, and without telling how it goes; None when Ctrl-C stopped the training.
+
+    test_tasks: held-out tasks of the comparison; fit_tasks: training tasks that fitted baselines choose on.
+    Raises as `train` and `evaluate` do: InputError (or a kind of it), such as PolicyError for an earlier training that
+    cannot go on and MissingExtra where the packages for training are not installed, and RunError (or a kind of it) when
+    all runs fail.
+    """
     return asyncio.run(
         demonstrate(Path(folder), iterations=iterations, test_tasks=test_tasks, fit_tasks=fit_tasks, fresh=fresh)
     )

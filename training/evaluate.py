@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import cast
 
 import numpy as np
@@ -16,11 +17,12 @@ import numpy as np
 from podium.orchestrator.coordinator import Coordinator
 from podium.orchestrator.coordinators.selector import LLMSelector
 from podium.orchestrator.learned import LearnedCoordinator
+from podium.orchestrator.learned.options import Options
 from podium.orchestrator.team import Team
 from podium.protocols.errors import BudgetExceeded, InputError, RunError
 from podium.protocols.task import Task
 from podium.protocols.words import counted
-from podium.training.candidates import BESIDE, FITTED, Chosen, Fitting, resolve
+from podium.training.candidates import BESIDE, FITTED, SHAPED, Chosen, Fitting, Knobs, resolve
 from podium.training.evaluation import Evaluation, Measured
 from podium.training.judges import TeamJudges
 from podium.training.keeping import keep as write
@@ -38,19 +40,22 @@ async def measure(
     *,
     into: Evaluation | None = None,
     references: Sequence[str] = (),
+    knobs: Mapping[str, Knobs] = MappingProxyType({}),
     concurrency: int = 512,
     cap: Cap | None = None,
     done: Callable[[str], None] | None = None,
 ) -> Evaluation:
     """Run each coordinator on all tasks with all seeds.
 
-    into: add to this evaluation (of the same tasks and seeds). references: names that are no competitors. done: is
-    called with the coordinator's name after each run. Raises what the runs raise when all of one coordinator fail, and
-    BudgetExceeded when the cap refuses a call.
+    into: add to this evaluation (of the same tasks and seeds). references: names that are no competitors. knobs: how
+    those are run that are not run as the team is. done: is called with the coordinator's name after each run. Raises
+    what the runs raise when all of one coordinator fail, and BudgetExceeded when the cap refuses a call.
     """
     out = into or Evaluation(len(tasks), len(seeds))
     rollouts = Rollouts(team.orchestrator, concurrency=concurrency, cap=cap)
+    own = Knobs(team.orchestrator.mode, team.orchestrator.preference)
     for name, coordinator in coordinators.items():
+        rollouts.team.mode, rollouts.team.preference = knobs.get(name, own)
         tick = None if done is None else (lambda name=name: done(name))
         rollouts.tally = Tally()
         results = await rollouts.run(coordinator, tasks, seeds=seeds, done=tick)
@@ -106,9 +111,9 @@ def evaluate(
 
     team: a team or its file. tasks: a SPEC such as "jsonl:tasks.jsonl?verifier=numeric&split=test", or tasks.
     coordinators: names, see `candidates.resolve`. seeds: how many times each task is run. fit: tasks that coordinators
-    which are chosen or fitted learn from; never the same as `tasks`; beside a learned coordinator they have its action
-    space, and self-consistency the tokens of one that is named before it. keep: a folder for what was fitted, with the
-    line of a team file that serves each.
+    which are chosen or fitted learn from; never the same as `tasks`; beside learned coordinators they have the action
+    space and the preference of the first, and self-consistency the tokens of one that is named before it. keep: a
+    folder for what was fitted, with the line of a team file that serves each.
 
     dollars: most that endpoints may cost, fitting and judges included; no call starts that could exceed it. cache: a
     file of endpoints' replies; what is in it is not asked again, and has no seconds. Without it, equal requests are
@@ -176,10 +181,8 @@ async def aevaluate(
     try:
         # What can be wrong about a name is said before anything is run.
         ready = {name: await fitted(name, fitting, out) for name in coordinators if name not in later}
-        learned = {name: each.coordinator for name, each in ready.items()}
-        for each in learned.values():
-            if isinstance(each, LearnedCoordinator):
-                fitting.beside(each.policy)
+        learned = {name: each for name, each in ready.items() if isinstance(each.coordinator, LearnedCoordinator)}
+        _beside_first(learned, fitting, coordinators, out)
         if folder:
             room_for(folder)
         for name in coordinators:
@@ -198,11 +201,12 @@ async def aevaluate(
             with purse.apart():
                 await measure(
                     asking, {name: chosen.coordinator}, held_out, range(seeds), into=out,
-                    references=(name,) if chosen.reference else (), cap=purse.cap, done=done,
+                    references=(name,) if chosen.reference else (), knobs={name: chosen.knobs}, cap=purse.cap,
+                    done=done,
                 )  # fmt: skip
             if purse.keeps and purse.hits > hits:
                 out.measured[name].seconds.fill(np.nan)
-            if isinstance(learned.get(name), LearnedCoordinator):
+            if name in learned:
                 fitting.tokens = float(out.measured[name].tokens.mean())
     except RunError as error:
         if purse.refusal and isinstance(error, BudgetExceeded):
@@ -224,6 +228,23 @@ async def aevaluate(
     return out
 
 
+def _beside_first(
+    learned: Mapping[str, Chosen], fitting: Fitting, coordinators: Sequence[str], out: Evaluation
+) -> None:
+    """Fit beside the first learned coordinator; where others have another action space or preference, tell."""
+    ways: list[tuple[Options, float | None]] = []
+    for chosen in reversed(list(learned.values())):
+        policy = cast(LearnedCoordinator, chosen.coordinator).policy
+        fitting.beside(policy, chosen.knobs)
+        ways.append((policy.card.options, fitting.preference))
+    followers = [name for name in coordinators if name in SHAPED]
+    if followers and any(way != ways[-1] for way in ways):
+        first = next(iter(learned))
+        out.details["baselines"] = (
+            f"{', '.join(followers)} took action space and preference from {first}, the learned one named first"
+        )
+
+
 def _sensible(
     coordinators: Sequence[str], seeds: int, limit: int | None, dollars: float | None, folder: Path | None
 ) -> None:
@@ -232,6 +253,9 @@ def _sensible(
         raise InputError(f"coordinators: expected a list of names, such as ['own', 'vote'], found {coordinators!r}")
     if not coordinators:
         raise InputError("no coordinator is named; `own` is the team file's")
+    for place, name in enumerate(coordinators):
+        if name in coordinators[:place]:
+            raise InputError(f"coordinator {name}: it is named twice; name it once, it has one row")
     for word, count in (("seeds", seeds), ("limit", 1 if limit is None else limit)):
         if not isinstance(cast(object, count), int) or count < 1:
             raise InputError(f"{word}: expected a whole number from 1 on, found {count!r}")

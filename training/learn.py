@@ -89,9 +89,10 @@ def train(
     where `iterations` grew since. watch: is called after each iteration. Ctrl-C ends the training after saving what it
     has.
 
-    Raises InputError (or a kind of it) for what is wrong in the file, the team or the tasks, BudgetExceeded when the
-    dollar cap does not hold the next call, RunError when every run of an iteration fails or a gradient is not finite.
-    What was learned until then is saved.
+    Raises InputError (or a kind of it) for what is wrong in the file, the team or the tasks: TeamFileError, TaskError,
+    PolicyError for a checkpoint that cannot go on, MissingExtra. Raises BudgetExceeded when the dollar cap does not
+    hold the next call, RunError when every run of an iteration fails or a gradient is not finite. What was learned
+    until then is saved.
     """
     return asyncio.run(atrain(spec, fresh=fresh, extend=extend, watch=watch))
 
@@ -99,7 +100,10 @@ def train(
 async def atrain(
     spec: TrainSpec | str | Path, *, fresh: bool = False, extend: bool = False, watch: Watch | None = None
 ) -> Trained:
-    """`train`, to be awaited. Cancelling it saves a checkpoint first."""
+    """`train`, to be awaited. Cancelling it saves a checkpoint first, and what is returned is not finished.
+
+    Raises as `train` does: InputError (or a kind of it), BudgetExceeded, RunError (or a kind of it).
+    """
     spec = spec if isinstance(spec, TrainSpec) else load_training(spec)
     _needs_torch()
     from podium.training.checkpoint import forget_checkpoint, read_checkpoint, restore, save_checkpoint

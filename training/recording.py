@@ -68,7 +68,10 @@ def record(
     judges: TeamJudges | None = None,
     done: Callable[[int, float, float | None], None] | None = None,
 ) -> Recorded:
-    """`arecord` without await. team: or its file. Raises RuntimeError inside a running event loop."""
+    """`arecord` without await, raising as it does. team: or its file, which may raise as `Team.load` does.
+
+    Raises RuntimeError inside a running event loop: await `arecord` there.
+    """
     loaded = team if isinstance(team, Team) else Team.load(team)
     try:
         work = arecord(loaded, tasks, output, samples=samples, dollars=dollars, judges=judges, done=done)
@@ -97,9 +100,11 @@ async def arecord(
     to cost now, or None while no reply tells). A task that some agent could not answer is left out; begun again, only
     what `replies_beside(output)` lacks is asked.
 
-    Raises InputError when there is no such folder to write to, BudgetExceeded when the cap does not hold a single task,
-    and an agent's error when it failed at all tasks of a batch (what was recorded is written).
+    Raises InputError when there is no such folder to write to, or for samples and dollars that make no sense, TaskError
+    for tasks that cannot be scored, BudgetExceeded when the cap does not hold a single task, and an agent's error when
+    it failed at all tasks of a batch (what was recorded is written).
     """
+    _check(samples, dollars)
     output = Path(output)
     if not output.parent.is_dir():
         raise InputError(f"{output}: there is no folder {output.parent}; make it first, or choose another output")
@@ -159,10 +164,10 @@ async def arecord(
     except RunError as error:
         error.run = ""
         if error is cap.refusal:
-            error.message += "; raise --dollars"
+            error.message += "; raise dollars"
         written = f"{counted(len(rows), 'task')} written to {output}"
         error.kept = written if rows else "no task has all its replies"
-        error.kept += "; replies that came are kept, so the same command goes on from here"
+        error.kept += "; replies that came are kept, so the same recording goes on from here"
         raise
     finally:
         judges.close()
@@ -171,6 +176,14 @@ async def arecord(
         if rows:
             write_pool(pool, output)
     return Recorded(pool, not why, cap.spent, why)
+
+
+def _check(samples: object, dollars: object) -> None:
+    """Raise InputError for numbers that no recording could keep to."""
+    if not isinstance(samples, int) or samples < 1:
+        raise InputError(f"samples: expected a whole number, at least 1, found {samples!r}")
+    if dollars is not None and not (isinstance(dollars, int | float) and 0 < dollars < math.inf):
+        raise InputError(f"dollars: expected a finite number, more than 0, found {dollars!r}")
 
 
 async def _kept(
@@ -257,8 +270,7 @@ def _missing(count: int, recorded: int, failures: Sequence[tuple[Task, RunError]
     if cap.refusal:
         return (
             f"the cap of ${cap.limit:.4f} held {recorded} of {counted(count, 'task')}: ${cap.spent:.4f} are "
-            "spent, and the next call might pass it; for the others begin again with new --dollars, nothing is paid "
-            "twice"
+            "spent, and the next call might pass it; for the others begin again with new dollars, nothing is paid twice"
         )
     if not failures:
         return ""

@@ -20,6 +20,10 @@ from podium.protocols.words import counted
 LEVEL_PERCENT = 95
 CHEAP_TASK = 0.1
 """Dollars. Below this, a column of dollars per task is mostly zeros."""
+NARROW_NAME = 8
+"""Characters of a name that stay on one line, however narrow the terminal is."""
+AROUND = 3
+"""Characters of a column's padding and border."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +100,17 @@ def caption(rows: Sequence[Row], *, marked: bool = True) -> str:
 def comparison_table(rows: Sequence[Row], *, title: str | None = None, styled: bool = True) -> Table:
     """The rows as a rich table, best values bold, reference rows dim. Print it with `rich.print`.
 
-    styled: False for a pipe or a file, which show no bold.
+    styled: False for a pipe or a file, which show no bold. Long names fold where there is no room, figures never do:
+    `least_width` says how wide they are.
     """
     shown = columns(rows)
     best = [column.best(rows) for column in shown]
     table = Table(title=title, title_justify="left", caption=caption(rows, marked=styled), caption_justify="left")
-    table.add_column("coordinator", no_wrap=True)
+    table.add_column("coordinator", min_width=NARROW_NAME, overflow="fold")
     for column in shown:
-        table.add_column(column.heading, justify="right", no_wrap=True)
+        heading = column.heading.replace(" / ", "\n/ ")
+        width = max(len(line) for line in (*heading.split("\n"), *(column.show(row) for row in rows)))
+        table.add_column(heading, justify="right", width=width)
     for row in rows:
         cells = [column.show(row) for column in shown]
         marked = [
@@ -112,6 +119,11 @@ def comparison_table(rows: Sequence[Row], *, title: str | None = None, styled: b
         ]
         table.add_row(Text(row.name), *marked, style="dim" if row.reference else "")
     return table
+
+
+def least_width(table: Table) -> int:
+    """Characters of a terminal's line that the table takes at least: its figures whole, and its names folded."""
+    return sum((column.width or column.min_width or 0) + AROUND for column in table.columns) + 1
 
 
 def markdown_table(rows: Sequence[Row]) -> str:

@@ -11,13 +11,16 @@ Paths start from the folder of the file, those of task files too.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, cast
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from podium.orchestrator.learned.options import Options
 from podium.orchestrator.yaml_file import FilePath, StrictModel, Words, load_model
+from podium.orchestrator.yaml_problems import Problem
 from podium.training.credit import Credit
 from podium.training.tasks.spec import JOINT
 
@@ -26,7 +29,13 @@ FILES = ("jsonl", "recorded")
 """Task sources that read a file."""
 
 
-class LossSpec(StrictModel):
+class _Finite(StrictModel):
+    """A part of a training file: no number in it is infinite."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+
+class LossSpec(_Finite):
     """Weights of the losses."""
 
     clip_low: float = Field(default=0.2, gt=0)
@@ -41,7 +50,7 @@ class LossSpec(StrictModel):
     """Weight of the value's squared error."""
 
 
-class TasksSpec(StrictModel):
+class TasksSpec(_Finite):
     """Where the tasks come from, as `podium eval --tasks` takes them."""
 
     train: Specs
@@ -52,12 +61,12 @@ class TasksSpec(StrictModel):
     """Share of the training tasks that is not learned from but chooses which policy is kept."""
 
 
-class PreferenceSpec(StrictModel):
+class PreferenceSpec(_Finite):
     """The price knob in training: dollars that one passed answer is worth."""
 
-    low: float = Field(gt=0, allow_inf_nan=False)
+    low: float = Field(gt=0)
     """The least generous value."""
-    high: float = Field(gt=0, allow_inf_nan=False)
+    high: float = Field(gt=0)
     """The most generous value; each group of runs gets one in between, drawn evenly on a log scale."""
 
     @model_validator(mode="after")
@@ -67,7 +76,7 @@ class PreferenceSpec(StrictModel):
         return self
 
 
-class TrainSpec(StrictModel):
+class TrainSpec(_Finite):
     """One training of a coordinator."""
 
     team: FilePath
@@ -78,7 +87,7 @@ class TrainSpec(StrictModel):
     """Folder for the policy, its checkpoints, metrics and plots."""
     options: Options = Options()
     """What the policy may choose from."""
-    preference: Annotated[float, Field(gt=0, allow_inf_nan=False)] | PreferenceSpec | None = None
+    preference: Annotated[float, Field(gt=0)] | PreferenceSpec | None = None
     """Dollars that one passed answer is worth: a number or a range; left out: forty times a typical reply's cost."""
     iterations: int = Field(default=80, ge=1)
     """Updates from fresh runs."""
@@ -123,7 +132,7 @@ class TrainSpec(StrictModel):
 
 def load_training(path: str | Path) -> TrainSpec:
     """Read a training file. Raises TeamFileError with every problem found."""
-    spec, folder = load_model(path, TrainSpec), Path(path).parent
+    spec, folder = load_model(path, TrainSpec, check=_infinite_credit), Path(path).parent
     tasks = spec.tasks.model_copy(
         update={
             "train": _placed(spec.tasks.train, folder),
@@ -131,6 +140,19 @@ def load_training(path: str | Path) -> TrainSpec:
         }
     )
     return spec.model_copy(update={"source": Path(path), "tasks": tasks})
+
+
+def _infinite_credit(data: Mapping[str, Any]) -> Iterator[Problem]:
+    """Numbers of the credit that are infinite or none: no gradient would come of them."""
+    left: list[tuple[tuple[str | int, ...], object]] = [(("credit",), data.get("credit"))]
+    while left:
+        where, value = left.pop()
+        if isinstance(value, float) and not math.isfinite(value):
+            yield Problem(where, "expected a finite number")
+        elif isinstance(value, Mapping):
+            left += [((*where, key), each) for key, each in cast(Mapping[str, object], value).items()]
+        elif isinstance(value, list):
+            left += [((*where, index), each) for index, each in enumerate(cast(list[object], value))]
 
 
 def _placed(specs: Specs, folder: Path) -> Specs:

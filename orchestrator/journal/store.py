@@ -225,9 +225,17 @@ class Journal:
         self._not_under_way(state.head.run)
         self._tails[state.head.run] = Tail(state.place)
 
-    def _not_under_way(self, run: str) -> None:
+    def under_way(self, run: str) -> bool:
+        """Whether this process works on a run, as far as is known: what an earlier entry made fail is not."""
         tail = self._tails.get(run)
-        if tail is not None and tail.error is None:
+        return tail is not None and tail.error is None
+
+    def leave(self, run: str) -> None:
+        """Nothing more is written of a run, not even its end: it can be resumed. `append` raises JournalError then."""
+        self._tails.pop(run, None)
+
+    def _not_under_way(self, run: str) -> None:
+        if self.under_way(run):
             raise InputError(f"run {run} is under way in this process")
 
     def entries(self, most: int = 20, unfinished: bool = False) -> list[Listed]:
@@ -236,6 +244,14 @@ class Journal:
         if unfinished:
             query = query.where(run_rows.c.stop == "unfinished")
         return [Listed(*row) for row in self._read(query)]
+
+    def unfinished(self, team: str) -> list[Head]:
+        """The heads of a team's runs that have no end, the oldest first. Raises InputError when they cannot be read."""
+        columns = entry_rows.c
+        query = select(columns.kind, columns.form, columns.body).join(run_rows, run_rows.c.run == columns.run)
+        theirs = query.where(columns.place == 0, run_rows.c.team == team, run_rows.c.stop == "unfinished")
+        found = [decode(*row) for row in self._read(theirs.order_by(run_rows.c.started))]
+        return [head for head in found if isinstance(head, Head)]
 
     def export(self, run: str) -> bytes:
         """A run's entries as JSON lines: run, place, kind, form, and the entry itself. Raises as `load`."""

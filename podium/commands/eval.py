@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -27,8 +29,15 @@ def evaluate(
         typer.Option("--tasks", metavar="SPEC", help="Tasks: SOURCE:NAME?key=value, such as jsonl:FILE?split=test."),
     ],
     coordinators: Annotated[
-        str, typer.Option("--coordinators", help="Names with commas between: own, best_pipeline, learned:FOLDER, ...")
-    ] = "own",
+        list[str] | None,
+        typer.Option(
+            "--coordinators",
+            metavar="NAMES",
+            show_default="own",
+            help="Names with commas between, or the option again: own, best_pipeline, "
+            "vote?samples=3&agents=a,b, pipeline?steps=a+b*3,c, learned:FOLDER?preference=1.",
+        ),
+    ] = None,
     fit: Annotated[
         str | None, typer.Option("--fit", metavar="SPEC", help="Tasks that fitted and chosen coordinators learn from.")
     ] = None,
@@ -55,7 +64,7 @@ def evaluate(
     from podium.protocols.errors import InputError, RunError
     from podium.training.evaluate import evaluate as measure
     from podium.training.evaluation import Evaluation
-    from podium.training.reports import comparison_table
+    from podium.training.reports import comparison_table, least_width
 
     if plot is not None:
         if plot.suffix.lower() != ".png":
@@ -65,10 +74,10 @@ def evaluate(
         raise InputError(f"--dollars {dollars:g}: must be more than 0")
     if cache is not None:
         folder_for(cache, "--cache")
-    names = [name.strip() for name in _split(coordinators) if name.strip()]
     failure: RunError | KeyboardInterrupt | None = None
     with located(file):
         team = Team.load(file)
+    names = _split(["own"] if coordinators is None else coordinators, team.agents)
     with team, Counting("running", live=sys.stderr.isatty()) as counting:
         try:
             found = measure(
@@ -99,7 +108,9 @@ def evaluate(
     else:
         out = console()
         if found.rows:
-            out.print(comparison_table(found.rows, styled=out.is_terminal))
+            table = comparison_table(found.rows, styled=out.is_terminal)
+            out.width = max(out.width, least_width(table))  # a line that is too long can be read, a figure cut cannot
+            out.print(table)
         for name, detail in found.details.items():
             out.print(f"{name}: {detail}", markup=False, soft_wrap=True)
         for name, kept in found.kept.items():
@@ -121,16 +132,28 @@ def evaluate(
         raise failure
 
 
-def _split(text: str) -> list[str]:
-    """Names at commas, but a comma inside `?key=a,b` belongs to the value when what follows is no name."""
+def _split(texts: Iterable[str], agents: Collection[str]) -> list[str]:
+    """Names at commas; in a list of agents (`vote?agents=a,b`) a comma goes on with the list where an agent follows.
+
+    A word that no coordinator has goes on as well, so that the list can say what is wrong with it. One that an agent
+    and a coordinator have is taken for the agent, which is told on standard error.
+    """
+    from podium.training.candidate_names import LISTS
     from podium.training.candidates import ASKING, FITTED, KINDS, OTHERS
 
-    starts = (*OTHERS, *FITTED, *KINDS, *ASKING)
     out: list[str] = []
-    for part in text.split(","):
-        word = part.strip().split("?")[0].split(":")[0]
-        if out and "?" in out[-1] and word not in starts:
-            out[-1] += f",{part}"
-        else:
-            out.append(part)
-    return out
+    for text in texts:
+        listing = False
+        for part in map(str.strip, text.split(",")):
+            head = re.split(r"[*+&]", part)[0]
+            known = part in (*OTHERS, *FITTED, *KINDS, *ASKING)
+            if listing and not ("?" in head or ":" in head or (known and part not in agents)):
+                out[-1] += f",{part}"
+                if known:
+                    told = f"{part} is taken for the agent; the coordinator of this name needs an option of its own"
+                    typer.echo(f"{out[-1]}: {told}: --coordinators {part}", err=True)
+            else:
+                out.append(part)
+            setting = out[-1].partition("?")[2].rpartition("&")[2]
+            listing = setting.partition("=")[0] in LISTS
+    return [name for name in out if name]

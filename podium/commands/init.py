@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 import typer
 
-__all__ = ["Provider", "register"]
-
-
-class Provider(StrEnum):
-    """Which model the starter team talks to."""
-
-    scripted = "scripted"
-    openai = "openai"
+__all__ = ["register"]
 
 
 def register(app: typer.Typer) -> None:
@@ -29,12 +21,15 @@ def init(
         Path | None, typer.Option("--from-pool", help="A recorded pool whose agents become the team.")
     ] = None,
     provider: Annotated[
-        Provider, typer.Option(help="scripted runs at once, without a key; openai talks to an endpoint.")
-    ] = Provider.scripted,
+        str,
+        typer.Option(
+            metavar="[scripted|openai]", help="scripted runs at once, without a key; openai talks to an endpoint."
+        ),
+    ] = "scripted",
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
 ) -> None:
     """Write a commented team file to start from."""
     from podium.orchestrator.starter import init as write
 
-    write(file, from_pool=from_pool, provider=provider.value, force=force)
+    write(file, from_pool=from_pool, provider=cast(Any, provider), force=force)  # it says which there are
     typer.echo(f"wrote {file}; next: podium plan {file}")

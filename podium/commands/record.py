@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -47,13 +48,13 @@ def record(
     from podium.orchestrator.team import Team
     from podium.orchestrator.team_checks import located
     from podium.orchestrator.team_file import load_team
-    from podium.protocols.errors import InputError
+    from podium.protocols.errors import InputError, RunCancelled
     from podium.training.judges import TeamJudges
     from podium.training.recording import arecord, replies_beside
     from podium.training.tasks.scored import tasks_of
 
-    if cap is not None and cap <= 0:
-        raise InputError(f"--dollars {cap:g}: must be more than 0")
+    if cap is not None and not 0 < cap < math.inf:
+        raise InputError(f"--dollars {cap:g}: must be a finite number, more than 0")
     spec = load_team(file).model_copy(update={"journal": None})
     judges = TeamJudges(spec)
     asked = tasks_of(tasks, limit, judges)
@@ -84,8 +85,8 @@ def record(
             work = arecord(team, asked, output, samples=samples, dollars=cap, judges=judges, done=show)
             found = team.wait(work)
         except KeyboardInterrupt:
-            typer.echo("stopped by Ctrl-C; replies that came are kept, so the same command goes on from here", err=True)
-            raise typer.Exit(1) from None
+            kept_so_far = "replies that came are kept, so the same command goes on from here"
+            raise RunCancelled(f"stopped by Ctrl-C; {kept_so_far}") from None
     if live:
         typer.echo("", err=True)
     if as_json:

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from podium.commands import run as running
+from podium.commands import runs_resume
 from podium.commands.folders import folder_for
 from podium.commands.show import Full, Most, Url, listing, opened, telling
 from podium.commands.terminal import WIDTH, for_terminal, harmless
@@ -54,13 +55,28 @@ def show(
 @runs.command()
 def resume(
     file: Annotated[Path, typer.Argument(help="The team file, as it was when the run began.")],
-    run: Run,
+    run: Annotated[str | None, typer.Argument(help="The run's id, or the beginning of it.")] = None,
+    all_of_them: Annotated[
+        bool,
+        typer.Option(
+            "--all",
+            help="All unfinished runs of this team and file, one after another, the oldest first. "
+            "No other process may be working on them: a run that it has under way looks unfinished, too.",
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print answer, usage, steps and run id as JSON.")] = False,
     stream: Annotated[bool, typer.Option("--stream", help="Print the answer while it is being written.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the answer and nothing else.")] = False,
 ) -> None:
     """Go on with a run whose process died. No completed call is made again; the time between does not count."""
-    running.resume(file, run, as_json=as_json, stream=stream, quiet=quiet)
+    if (run is None) != all_of_them:
+        raise InputError("say which run: its id, or --all for all unfinished ones")
+    if run is not None:
+        running.resume(file, run, as_json=as_json, stream=stream, quiet=quiet)
+    elif stream:
+        raise InputError("--all prints a line for each run; leave out --stream")
+    elif not runs_resume.resume_all(file, as_json=as_json, quiet=quiet):
+        raise typer.Exit(1)
 
 
 @runs.command()

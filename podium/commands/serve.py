@@ -37,12 +37,21 @@ def serve(
     trace: Trace = None,
     metrics: Annotated[bool, typer.Option("--metrics", help="Figures for Prometheus at /metrics.")] = False,
     logs: Annotated[Form | None, typer.Option(help="Log what happens in runs, in this form.")] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Go on with the teams' unfinished runs, at the start and when a question of one is answered. "
+            "No other process may be working on them: a run that it has under way looks unfinished, too.",
+        ),
+    ] = False,
 ) -> None:
     """Serve teams to any OpenAI client, until Ctrl-C."""
     from podium.orchestrator.server import listen, make_app, serve_app
 
     asked = {"traces": trace, "metrics": "prometheus" if metrics else None, "logs": logs.value if logs else None}
     teams = _teams(files, journal, asked)
+    app = make_app(teams, resume=resume)
     with listen(host, port) as listening:
         address = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
         typer.echo(
@@ -51,7 +60,7 @@ def serve(
         begin_logs([team.spec for team in teams.values()])
         gc.freeze()
         gc.set_threshold(GARBAGE)
-        serve_app(make_app(teams), on=listening)
+        serve_app(app, on=listening)
     typer.echo("stopped")
 
 

@@ -23,7 +23,7 @@ from podium.agents.endpoint import EndpointModel
 from podium.agents.scripted import ScriptedModel
 from podium.orchestrator import server_replies
 from podium.orchestrator.budget import Limits
-from podium.orchestrator.server import listen, make_app
+from podium.orchestrator.server import config_of, listen, make_app
 from podium.orchestrator.server_replies import failure, tightened
 from podium.orchestrator.server_stream import Cut, answer_events
 from podium.orchestrator.team import Team
@@ -39,7 +39,7 @@ def serving(teams: Mapping[str, Team], **options: Any) -> Generator[str]:
     """A server in a thread; its address."""
     with listen("127.0.0.1", 0) as listening:
         port = listening.getsockname()[1]
-        server = uvicorn.Server(uvicorn.Config(make_app(teams, **options), log_level="warning"))
+        server = uvicorn.Server(config_of(make_app(teams, **options)))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         try:

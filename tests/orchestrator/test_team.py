@@ -256,7 +256,7 @@ def test_arguments_that_make_no_sense_are_refused(ask: Any, settings: dict[str, 
 
 
 def test_what_is_just_allowed_is_not_refused() -> None:
-    limits = Limits(tokens=1000.0, calls=1, seconds=5, dollars=1e-6, repeats=math.inf)
+    limits = Limits(tokens=5000.0, calls=1, seconds=5, dollars=0.5, repeats=math.inf)
     with team({"ann": scripted("yes")}, "single", agent="ann") as desk:
         assert desk.run("hi", preference=1, limits=limits).answer == "yes"
 

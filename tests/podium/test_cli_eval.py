@@ -23,6 +23,8 @@ from tests.training.paid_school import CALL, School, open_school, paid_team, que
 RUNNER = CliRunner()
 ALONE = "single?agent=adder,single?agent=timer"
 COUNT = 20
+NAMED = "vote?agents=a,router&samples=2"
+ALSO = ("vote?agents=a", "vote?agents=vote")
 
 
 def podium(*arguments: object) -> Any:
@@ -186,6 +188,81 @@ def test_a_cap_holds_while_fitting_and_for_who_selects(tmp_path: Path, school: S
     assert done.exit_code == 0, done.stderr
     assert any(each["model"] == "chief" for each in school.requests)
     assert json.loads(done.stdout)["spent"] == pytest.approx(CALL * len(school.requests))
+
+
+NAMESAKES = """
+name: namesakes
+models:
+  one: {provider: scripted, replies: ["1"]}
+agents:
+  a: {role: solver, model: one}
+  vote: {role: solver, model: one}
+  router: {role: solver, model: one}
+coordinator: {kind: single, agent: a}
+"""
+TAKEN = "{}: {} is taken for the agent; the coordinator of this name needs an option of its own: --coordinators {}"
+
+
+@pytest.mark.parametrize(
+    ("named", "expected", "told"),
+    [
+        (["vote?agents=a,router"], ["vote?agents=a,router"], "router"),
+        (["pipeline?steps=a,vote"], ["pipeline?steps=a,vote"], "vote"),
+        (["pipeline?steps=a,vote*3+a&finish=vote,own"], ["pipeline?steps=a,vote*3+a&finish=vote", "own"], ""),
+        (["pipeline?steps=a", "vote"], ["pipeline?steps=a", "vote"], ""),
+        (["own, vote", "vote?agents=a,router&samples=2,debate"], ["own", "vote", NAMED, "debate"], ""),
+        (["vote?samples=2,vote,vote?agents=a,vote?agents=vote"], ["vote?samples=2", "vote", *ALSO], ""),
+    ],
+)
+def test_a_comma_goes_on_with_a_list_of_agents(
+    tmp_path: Path, named: list[str], expected: list[str], told: str
+) -> None:
+    (tmp_path / "team.yaml").write_text(NAMESAKES)
+    (tmp_path / "tasks.jsonl").write_text('{"prompt": "What is 1?", "reference": "1"}\n')
+    asked = ["eval", tmp_path / "team.yaml", "--tasks", f"jsonl:{tmp_path}/tasks.jsonl?verifier=exact", "--json"]
+    done = podium(*asked, *(each for names in named for each in ("--coordinators", names)))
+    assert done.exit_code == 0, done.output
+    assert [row["name"] for row in json.loads(done.stdout)["rows"]] == expected
+    said = [line for line in done.stderr.splitlines() if not line.startswith("running")]
+    assert said == ([TAKEN.format(expected[0], told, told)] if told else [])
+
+
+def test_what_no_coordinator_has_is_said_once(tmp_path: Path) -> None:
+    (tmp_path / "team.yaml").write_text(NAMESAKES)
+    (tmp_path / "tasks.jsonl").write_text('{"prompt": "What is 1?", "reference": "1"}\n')
+    for named, words in (
+        (
+            "vote?agents=a,ruoter",
+            'coordinator vote?agents=a,ruoter: agents.1: there is no agent of this name; found "ru',
+        ),
+        ("vote?samples=3,debtae", "'debtae' is no coordinator; allowed: own, "),
+        ("own,vote,own", "coordinator own: it is named twice; name it once, it has one row"),
+        ("learned:nowhere?preferenc=1", 'coordinator learned:nowhere?preferenc=1: unknown key "preferenc"; allowed: '),
+    ):
+        spec = f"jsonl:{tmp_path}/tasks.jsonl?verifier=exact"
+        done = podium("eval", tmp_path / "team.yaml", "--tasks", spec, "--coordinators", named)
+        assert (done.exit_code, done.stdout) == (2, "")
+        assert len(done.stderr.splitlines()) == 1
+        assert done.stderr.startswith(words)
+
+
+def test_a_long_name_cuts_no_figure(tmp_path: Path) -> None:
+    (tmp_path / "team.yaml").write_text(NAMESAKES)
+    (tmp_path / "tasks.jsonl").write_text('{"prompt": "What is 1?", "reference": "1"}\n')
+    name = "pipeline?steps=a+vote*3+router*2,a*2+router,router&finish=vote&shown=last"
+    asked = ("eval", tmp_path / "team.yaml", "--tasks", f"jsonl:{tmp_path}/tasks.jsonl?verifier=exact")
+    done = podium(*asked, "--coordinators", f"own,{name}")
+    assert done.exit_code == 0, done.output
+    assert "…" not in done.stdout
+    assert done.stdout.count("100.0 % [100.0, 100.0]") == 2
+    assert "10.00" in done.stdout
+    cells = [line.split("│")[1].strip() for line in done.stdout.splitlines() if line.startswith("│")]
+    assert "".join(cells) == f"own{name}"
+
+
+def test_the_help_of_eval_shows_how_names_are_written() -> None:
+    said = " ".join(podium("eval", "--help").output.replace("│", " ").split())
+    assert all(each in said for each in ("vote?samples=3", "steps=a+b*3,c", "learned:FOLDER?preference=1"))
 
 
 def test_a_coordinator_given_in_python_leads(tmp_path: Path, school: School) -> None:

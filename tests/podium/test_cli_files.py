@@ -275,6 +275,62 @@ def test_plan_of_a_broken_file_exits_with_two(team: Path) -> None:
     assert f"{team}:1: " in done.stderr
 
 
+@pytest.mark.parametrize(
+    "command",
+    [("run", "{}", "x"), ("plan", "{}"), ("train", "{}"), ("record", "{}", "--tasks", "embedded:", "-o", "pool.jsonl")],
+    ids=lambda command: command[0],
+)
+def test_a_wrong_file_is_an_object_where_json_is_asked_for(team: Path, command: tuple[str, ...]) -> None:
+    team.write_text(TEAM.replace("calls: 5", "cals: 5").replace("role: solver", "role: sovler"))
+    given = [each.format(team) for each in command]
+    plain, done = RUNNER.invoke(app, given), RUNNER.invoke(app, [*given, "--json"])
+    assert (plain.exit_code, plain.stdout) == (2, "")
+    assert (done.exit_code, done.stderr) == (2, plain.stderr)
+    told = json.loads(done.stdout)
+    assert told == {"error": plain.stderr.strip(), "kind": "TeamFileError", "problems": plain.stderr.splitlines()}
+    assert all(line.startswith(f"{team}:") for line in told["problems"])
+
+
+def test_wrong_arguments_are_an_object_where_json_is_asked_for(team: Path) -> None:
+    done = RUNNER.invoke(app, ["plan", str(team), "--task-tokens", "0", "--json"])
+    told = json.loads(done.stdout)
+    assert (done.exit_code, told["kind"]) == (2, "InputError")
+    assert "--task-tokens" in told["error"]
+    debugged = RUNNER.invoke(app, ["plan", "nowhere.yaml", "--json", "--debug"])
+    assert json.loads(debugged.stdout)["problems"] == ["nowhere.yaml: there is no such file"]
+    assert "Traceback" in debugged.stderr
+
+
+@pytest.mark.parametrize(
+    ("raised", "printed", "told"),
+    [
+        (RunError("it broke", run="r1"), "", {"error": "run r1: it broke", "kind": "RunError"}),
+        (KeyboardInterrupt(), "", {"error": "stopped by Ctrl-C", "kind": "RunCancelled"}),
+        (RunError("it broke"), '{"rows": []}', {"rows": []}),
+        (KeyboardInterrupt(), '{"rows": []}', {"rows": []}),
+    ],
+)
+def test_a_failure_is_one_object_where_json_is_asked_for(
+    raised: BaseException, printed: str, told: dict[str, Any]
+) -> None:
+    made = typer.Typer(cls=PodiumGroup)
+
+    @made.callback()
+    def _group() -> None:  # pyright: ignore[reportUnusedFunction]
+        pass
+
+    @made.command()
+    def work(as_json: bool = typer.Option(False, "--json")) -> None:  # pyright: ignore[reportUnusedFunction]
+        if printed and as_json:
+            typer.echo(printed)
+        raise raised
+
+    done = RUNNER.invoke(made, ["work", "--json"])
+    assert (done.exit_code, json.loads(done.stdout)) == (1, told)
+    plain = RUNNER.invoke(made, ["work"])
+    assert (plain.exit_code, plain.stdout, plain.stderr) == (1, "", done.stderr)
+
+
 def test_schema_is_json() -> None:
     done = RUNNER.invoke(app, ["schema"])
     assert done.exit_code == 0
@@ -337,6 +393,23 @@ def _pool(path: Path, names: list[str]) -> Path:
     )
     write_pool(pool, path)
     return path
+
+
+def test_init_tells_a_wrong_provider_or_pool_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for arguments, words in (
+        (("--provider", "foo"), "provider: expected scripted or openai, found 'foo'\n"),
+        (("--provider", "opnai"), "provider: expected scripted or openai, found 'opnai'; did you mean \"openai\"?\n"),
+        (("--from-pool", ""), ".: this is a folder; name the file of the pool\n"),
+    ):
+        done = RUNNER.invoke(app, ["init", *arguments])
+        assert (done.exit_code, done.stdout, done.stderr) == (2, "", words)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_wrong_choice_is_told_without_the_readers_prefix(team: Path) -> None:
+    done = RUNNER.invoke(app, ["run", str(team), "x", "--mode", "wild"])
+    assert (done.exit_code, "Value error" in done.stderr) == (2, False)
 
 
 def test_init_from_a_pool_gives_one_agent_per_pool_agent(tmp_path: Path) -> None:

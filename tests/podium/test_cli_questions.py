@@ -227,6 +227,74 @@ def test_a_server_that_stops_leaves_its_questions_open() -> None:
     assert podium("runs", "resume", "team.yaml", question["run"]).stdout == "make it 14\n"
 
 
+def test_who_resumes_all_runs_waits_for_nobody() -> None:
+    first = started("run", "team.yaml", "how much?")
+    question = waiting()
+    first.send_signal(signal.SIGKILL)
+    first.communicate(timeout=30)
+    run = question["run"]
+    for _ in range(2):
+        done = podium("runs", "resume", "team.yaml", "--all")
+        then = f"podium runs answer {run} ..., and then podium runs resume team.yaml {run}"
+        assert (done.returncode, done.stdout) == (0, f"run {run}: waits for a person: {then}\n"), done.stderr
+    assert podium("runs", "answer", run, "make it 14").returncode == 0
+    done = podium("runs", "resume", "team.yaml", "--all")
+    assert (done.returncode, done.stdout.endswith(": make it 14\n")) == (0, True), done.stderr
+
+
+def test_all_runs_that_are_being_resumed_can_be_stopped() -> None:
+    url = "sqlite:///.podium/runs.db"
+    first = started("run", "team.yaml", "how much?")
+    run = waiting()["run"]
+    first.send_signal(signal.SIGKILL)
+    first.communicate(timeout=30)
+    slow = "import asyncio, sys\nfrom podium.agents.human import HumanModel\nfrom podium.cli import main\n"
+    slow += "async def hang(self, prompt, sampling):\n    print('hangs', file=sys.stderr, flush=True)\n"
+    slow += "    await asyncio.sleep(60)\n    yield ''\nHumanModel.generate = hang\n"
+    slow += "sys.argv = ['podium', 'runs', 'resume', 'team.yaml', '--all']\nmain()"
+    going = subprocess.Popen([sys.executable, "-c", slow], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert going.stderr is not None
+    while "hangs" not in (line := going.stderr.readline()):
+        assert line
+    going.send_signal(signal.SIGINT)
+    _, err = going.communicate(timeout=30)
+    assert (going.returncode, f"run {run}: stopped by Ctrl-C (it can be resumed)" in err) == (1, True), err
+    listed = json.loads(podium("runs", "list", "--unfinished", "--json", "--journal", url).stdout)
+    assert [each["run"] for each in listed] == [run]
+
+
+def test_a_server_that_resumes_goes_on_when_it_is_answered() -> None:
+    first = started("run", "team.yaml", "how much?")
+    question = waiting()
+    first.send_signal(signal.SIGKILL)
+    first.communicate(timeout=30)
+    url = f"sqlite:///{Path('.podium').resolve()}/runs.db"
+    server = started("serve", "team.yaml", "--port", "0", "--journal", url, "--resume")
+    assert server.stdout is not None
+    address = server.stdout.readline().split(" at ")[1].split("/v1")[0]
+    there, told = f"{address}/v1/questions/{question['run']}/{question['id']}", None
+    end = time.monotonic() + 30
+    while told is None and time.monotonic() < end:
+        try:
+            told = httpx.post(there, json={"text": "make it 14"}, timeout=30)
+        except httpx.ConnectError:
+            time.sleep(0.05)
+    assert told is not None
+    assert told.status_code == 200, told.text
+    while podium("runs", "list", "--unfinished").stdout != "every run has ended\n":
+        assert time.monotonic() < end
+    server.send_signal(signal.SIGTERM)
+    _, err = server.communicate(timeout=30)
+    assert server.returncode == 0, err
+    assert f"desk: run {question['run']} goes on" in err
+    assert f"desk: run {question['run']} answered, 2 steps" in err
+
+
+def test_a_server_without_a_journal_has_nothing_to_resume() -> None:
+    server = podium("serve", "team.yaml", "--port", "0", "--resume")
+    assert (server.returncode, "team desk keeps no journal, and so no runs to resume" in server.stderr) == (2, True)
+
+
 def test_a_command_that_answers_can_be_pasted() -> None:
     question = Question("r1", "c1; reboot", "ann", "?", approval=True)
     assert in_words(question) == "run r1, question c1; reboot, approve or refuse:\n?"

@@ -198,7 +198,12 @@ def test_wrong_input_is_said_and_starts_nothing(here: Path, args: tuple[str, ...
     done = podium("run", *args)
     assert done.exit_code == 2
     assert words in done.stderr
-    assert done.stdout == ""
+    told = podium("run", *args, *(() if "--json" in args else ("--json",)))
+    assert (told.exit_code, told.stderr) == (2, done.stderr)
+    error = json.loads(told.stdout)
+    assert words in error["error"]
+    assert error["kind"] in ("InputError", "TeamFileError")
+    assert done.stdout == (told.stdout if "--json" in args else "")
     assert not (here / ".podium").exists()
 
 

@@ -11,8 +11,11 @@ import pytest
 from typer.testing import CliRunner
 
 from podium.cli import app
+from podium.orchestrator.engine import Orchestrator
 from podium.orchestrator.journal import Journal
 from podium.orchestrator.run_log import RunLog
+from podium.protocols.errors import ModelUnreachable
+from podium.protocols.events import Result
 from podium.protocols.people import Question
 from tests.orchestrator.journal.runs import beginning, ending, step
 
@@ -138,9 +141,13 @@ coordinator: {kind: sequential}
 """
 
 
-def cut_off(monkeypatch: pytest.MonkeyPatch) -> str:
+SURE = TEAM.replace('["a plan", "it is 42"]', '["it is 42"]')
+"""The same, whose replies do not depend on how many there were before."""
+
+
+def cut_off(monkeypatch: pytest.MonkeyPatch, team: str = TEAM) -> str:
     """A run whose process died before it could write its last reply; its id."""
-    Path("team.yaml").write_text(TEAM)
+    Path("team.yaml").write_text(team)
 
     async def nothing(*_: object) -> None:
         pass
@@ -174,3 +181,60 @@ def test_there_is_nothing_to_resume_where_nothing_is_kept(tmp_path: Path, monkey
     done = podium("resume", "team.yaml", "abc")
     assert (done.exit_code, "no runs are kept in" in done.stderr) == (2, True)
     assert not Path(".podium").exists()
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, run: str) -> None:
+    """Have a run fail when it is resumed."""
+    before = Orchestrator.run
+
+    async def fails(self: Orchestrator, *args: Any, id: str, **options: Any) -> Result:
+        if id == run:
+            raise ModelUnreachable("nobody there", run=run)
+        return await before(self, *args, id=id, **options)
+
+    monkeypatch.setattr(Orchestrator, "run", fails)
+
+
+def test_all_runs_of_a_team_are_resumed_the_oldest_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(".podium/runs.db").unlink()
+    changed = cut_off(monkeypatch)
+    other = cut_off(monkeypatch, SURE.replace("name: desk", "name: other"))
+    runs = [cut_off(monkeypatch, SURE) for _ in range(3)]
+    failing(monkeypatch, runs[1])
+    done = podium("resume", "team.yaml", "--all")
+    spent = "answered by bob, 2 steps, 2 calls, 102 tokens"
+    first, second, third = done.stdout.splitlines()
+    assert (first, third) == (f"run {runs[0]}: {spent}: it is 42", f"run {runs[2]}: {spent}: it is 42")
+    assert second.startswith(f"run {runs[1]}: nobody there")
+    assert done.exit_code == 1
+    assert f"run {changed} is left: team.yaml was changed since it began" in done.stderr
+    left = json.loads(podium("list", "--unfinished", "--json").stdout)
+    assert {run["run"] for run in left} == {changed, other, runs[1]}
+
+
+def test_what_is_resumed_is_told_to_a_program_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(".podium/runs.db").unlink()
+    runs = [cut_off(monkeypatch, SURE) for _ in range(2)]
+    with monkeypatch.context() as patch:
+        failing(patch, runs[1])
+        done = podium("resume", "team.yaml", "--all", "--json")
+    first, second = json.loads(done.stdout)
+    assert (first, done.exit_code) == ({"run": runs[0], "stop": "answered", "answer": "it is 42"}, 1)
+    assert (second["run"], second["stop"], second["kind"]) == (runs[1], "failed", "ModelUnreachable")
+    assert podium("resume", "team.yaml", "--all", "--quiet").exit_code == 0
+    again = podium("resume", "team.yaml", "--all")
+    assert (again.exit_code, again.stdout, again.stderr) == (0, "", "no run of team desk is to be resumed\n")
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        ((), "say which run: its id, or --all"),
+        (("abc", "--all"), "say which run: its id, or --all"),
+        (("--all", "--stream"), "leave out --stream"),
+    ],
+)
+def test_one_run_is_resumed_or_all_are(args: tuple[str, ...], words: str) -> None:
+    Path("team.yaml").write_text(TEAM)
+    done = podium("resume", "team.yaml", *args)
+    assert (done.exit_code, words in done.stderr) == (2, True)

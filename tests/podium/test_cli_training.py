@@ -132,7 +132,7 @@ def test_eval_in_a_pipe_says_what_it_does_and_keeps_what_it_measured(tmp_path: P
         .replace("agents:", "  dead: {provider: openai, base_url: 'http://127.0.0.1:9/v1', model: q}\nagents:")
         .replace("timer: {role: solver, model: past", "timer: {role: solver, model: dead")
     )
-    asked = ("eval", team, "--tasks", spec, "--coordinators", f"single?agent=adder,single?agent=timer,{names}")
+    asked = ("eval", team, "--tasks", spec, "--coordinators", f"single?agent=adder,single?agent=timer,vote")
     failed = podium(*asked, "--limit", 3)
     assert failed.exit_code == 1
     assert "single?agent=adder │" in failed.stdout
@@ -166,10 +166,13 @@ def test_record(tmp_path: Path) -> None:
     assert podium(*asked, "--force").exit_code == 0
     capped = podium(*asked, "--force", "--dollars", 0.00001)
     assert capped.exit_code == 1
-    assert "raise --dollars" in capped.stderr
+    assert "raise dollars" in capped.stderr
     assert "would cost" not in capped.stderr  # nothing came that would tell
     assert "0 of 6 tasks, spent $0\n" in capped.stderr
-    assert podium(*asked, "--force", "--dollars", 0).exit_code == 2
+    for amount in (0, -1, "nan", "inf"):
+        refused = podium(*asked, "--force", "--dollars", amount)
+        words = f"--dollars {amount}: must be a finite number, more than 0\n"
+        assert (refused.exit_code, refused.stderr) == (2, words)
 
 
 def test_record_as_json(tmp_path: Path) -> None:
@@ -248,8 +251,11 @@ def test_training_that_fails_exits_with_one(tmp_path: Path) -> None:
         (("train", "{}/nowhere.yaml"), "there is no such file"),
         (("train", "{}/broken.yaml"), 'did you mean "iterations"'),
         (("train", "{}/empty.yaml"), "empty.jsonl"),
+        (("train", "{}/endless.yaml"), "endless.yaml:1: dollars: expected a finite number; found inf\n"),
         (("eval", "{}/nowhere.yaml", "--tasks", "recorded:{}/pool.jsonl"), "there is no such file"),
         (("eval", "{}/team.yaml", "--tasks", "recorded:{}/nothing.jsonl"), "no such pool"),
+        (("eval", "{}/team.yaml", "--tasks", "recorded:"), "recorded: names no pool; write recorded:POOL.jsonl\n"),
+        (("eval", "{}/team.yaml", "--tasks", "recorded:{}"), "this is a folder; name the file of the pool\n"),
         (("eval", "{}/team.yaml", "--tasks", "nonsense"), "is not a task source"),
         (("eval", "{}/team.yaml", "--tasks", "jsonl:{}/empty.jsonl"), "empty.jsonl"),
         (
@@ -272,6 +278,7 @@ def test_training_that_fails_exits_with_one(tmp_path: Path) -> None:
 )
 def test_wrong_input_exits_with_two(tmp_path: Path, arguments: tuple[str, ...], words: str) -> None:
     training(tmp_path, iteratoins=3).rename(tmp_path / "broken.yaml")
+    (tmp_path / "endless.yaml").write_text(training(tmp_path, dollars=1.5).read_text().replace("1.5", ".inf"))
     training(tmp_path, tasks={"train": "jsonl:empty.jsonl"}).rename(tmp_path / "empty.yaml")
     (tmp_path / "empty.jsonl").write_text("")
     (tmp_path / "bare.jsonl").write_text(json.dumps({"prompt": question(1)[0]}) + "\n")

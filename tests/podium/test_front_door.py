@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import signal
 import socket
 import threading
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -55,7 +57,7 @@ def test_every_public_name_is_there() -> None:
 def test_init_validate_and_plan(tmp_path: Path) -> None:
     made = tmp_path / "team.yaml"
     podium.init(made)
-    with pytest.raises(InputError, match="there already"):
+    with pytest.raises(InputError, match="there already; name another file, or replace it with force=True, which is -"):
         podium.init(made)
     found = podium.validate(made)
     assert (found.missing, found.warnings, list(found.team.agents)) == ([], [], ["planner", "solver", "checker"])
@@ -65,6 +67,44 @@ def test_init_validate_and_plan(tmp_path: Path) -> None:
     with pytest.raises(TeamFileError) as error:
         podium.validate(made)
     assert len(error.value.problems) > 2
+
+
+@pytest.mark.parametrize(
+    ("provider", "words"),
+    [
+        ("zz", "^provider: expected scripted or openai, found 'zz'$"),
+        ("opnai", "found 'opnai'; did you mean \"openai\"\\?$"),
+        (5, "found 5$"),
+    ],
+)
+def test_init_names_the_providers_there_are(tmp_path: Path, provider: Any, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        podium.init(tmp_path / "q.yaml", provider=provider)
+    assert not (tmp_path / "q.yaml").exists()
+
+
+@pytest.mark.parametrize("tokens", [0, -500, "x", 1.5])
+def test_plan_takes_a_length_from_one(file: Path, tokens: Any) -> None:
+    with pytest.raises(InputError, match=f"^task_tokens: expected a whole number, at least 1, found {tokens!r}$"):
+        podium.plan(file, task_tokens=tokens)
+
+
+def test_what_calls_return_has_a_public_name(file: Path) -> None:
+    assert isinstance(podium.plan(file), podium.WorstCase)
+    assert podium.Evaluation.__name__ == "Evaluation"
+    for call, returned in ((podium.train, "Trained"), (podium.record, "Recorded"), (podium.demo, "Shown | None")):
+        assert call.__annotations__["return"] == returned
+        assert returned.split()[0] in podium.__all__
+
+
+@pytest.mark.parametrize("name", ["plan", "atrain", "demo", "record", "init"])
+def test_public_calls_say_what_they_raise(name: str) -> None:
+    assert "Raises" in getattr(podium, name).__doc__
+
+
+def test_streams_say_what_they_raise() -> None:
+    for each in (podium.Team.arun, podium.Team.astream, podium.Team.stream):
+        assert "Raises" in (each.__doc__ or "")
 
 
 def test_a_run_is_kept_and_told(file: Path) -> None:
@@ -82,6 +122,8 @@ def test_record_reads_its_tasks_itself(file: Path) -> None:
     (file.parent / "tasks.jsonl").write_text('{"prompt": "What is 17 + 25?", "reference": "42"}\n')
     pool = file.parent / "desk.jsonl"
     spec = f"jsonl:{file.parent}/tasks.jsonl?verifier=numeric"
+    with pytest.raises(InputError, match="dollars: expected a finite number"):
+        podium.record(file, spec, str(pool), dollars=math.nan)
     found = podium.record(file, spec, str(pool), dollars=0.01)
     assert found.complete
     assert pool.exists()

@@ -137,6 +137,10 @@ def test_all_names_the_lazy_names_in_order() -> None:
         assert getattr(podium, name) is getattr(sys.modules[home], name)
 
 
+def test_types_that_calls_return_are_public() -> None:
+    assert {"Checked", "Evaluation", "Recorded", "Result", "Shown", "Story", "Trained", "WorstCase"} < {*podium.__all__}
+
+
 def test_an_unknown_name_is_told_with_the_known_ones() -> None:
     with pytest.raises(AttributeError, match="no attribute 'Teem'; it has: Added, "):
         _ = podium.Teem  # pyright: ignore[reportAttributeAccessIssue]

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+from podium.orchestrator.coordinators.fixed import Pipeline
 from podium.orchestrator.coordinators.random import Random
+from podium.orchestrator.coordinators.steps import Step
+from podium.orchestrator.coordinators.voting import ParallelVote
 from podium.orchestrator.learned import LearnedCoordinator, Policy, save_policy
 from podium.orchestrator.learned.options import Options
 from podium.orchestrator.team import Team
 from podium.protocols.record import ALL, LAST, NOTHING
-from podium.training.candidates import Fitting, resolve
+from podium.training.candidates import Fitting, Knobs, resolve
 from podium.training.evaluate import evaluate
 from tests.training.school import school
 
@@ -30,6 +33,37 @@ def test_untrained_is_the_policy_beside_it_before_its_training(tmp_path: Path) -
     assert (alone.policy.card.options, alone.policy.identities) == (Options(), ("adder", "timer"))
     assert beside.policy.card == policy.card.model_copy(update={"version": 0})
     assert beside.name == "untrained"
+
+
+def test_untrained_is_run_as_the_policy_beside_it(tmp_path: Path) -> None:
+    policy = Policy.fresh(OPTIONS, ("adder", "timer"))
+    policy.card.preference = 0.25
+    with Team.load(school(tmp_path)) as team:
+        fitting = Fitting(team, None)
+        fitting.beside(policy, Knobs("sample", 0.002))
+        chosen = asyncio.run(resolve("untrained", fitting))
+    assert isinstance(chosen.coordinator, LearnedCoordinator)
+    assert (chosen.coordinator.policy.card.preference, chosen.knobs) == (0.002, Knobs("sample"))
+    assert fitting.preference == 0.002
+
+
+def test_settings_are_read_as_a_team_file_has_them(tmp_path: Path) -> None:
+    with Team.load(school(tmp_path)) as team:
+        made = [
+            asyncio.run(resolve(name, Fitting(team, None))).coordinator
+            for name in (
+                "vote?agents=adder, timer&samples=3",
+                "vote?agents=adder%2Ctimer",
+                "pipeline?steps=adder*3+timer",
+            )
+        ]
+    listed, encoded, pipeline = made
+    assert isinstance(listed, ParallelVote)
+    assert isinstance(encoded, ParallelVote)
+    assert isinstance(pipeline, Pipeline)
+    assert listed.agents == ("adder", "timer")
+    assert encoded.agents == ("adder", "timer")
+    assert list(pipeline.steps) == [Step("adder", 3, (Step("timer"),))]
 
 
 def test_random_may_do_what_the_policy_beside_it_may(tmp_path: Path) -> None:

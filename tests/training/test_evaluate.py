@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from podium.orchestrator.learned import Policy, save_policy
+from podium.orchestrator.learned import LearnedCoordinator, Policy, save_policy
 from podium.orchestrator.learned.options import Options
 from podium.orchestrator.team import Team
 from podium.protocols.errors import InputError, ModelError, TaskError
@@ -18,11 +18,14 @@ from podium.training.candidates import Fitting, resolve
 from podium.training.comparison import NAMES, ORACLE, TRAINED, compare, verdicts
 from podium.training.evaluate import evaluate
 from podium.training.evaluation import Evaluation
+from podium.training.skill_fit import fit_skill_table
 from podium.training.tasks.scored import tasks_of
 from tests.orchestrator.teams import team as team_of
 from tests.training.school import models, question, school, task
 
 ALL = "recorded:{}/pool.jsonl"
+NO_AGENT = "there is no agent of this name"
+AGENTS = "allowed: adder, timer"
 
 
 @pytest.fixture
@@ -82,6 +85,71 @@ def test_the_oracle_has_the_action_space_of_the_policy_beside_it(tmp_path: Path,
     assert found.details["oracle"] == f"solves 0% with 9 runs; for the others it tried {tried}"
 
 
+def test_the_learned_coordinator_named_first_shapes_the_baselines(
+    tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weighed: list[float] = []
+
+    def spied(*given: Any, **settings: Any) -> Any:
+        weighed.append(settings["cost_weight"])
+        return fit_skill_table(*given, **settings)
+
+    monkeypatch.setattr("podium.training.candidates.fit_skill_table", spied)
+    for folder, steps in (("short", 1), ("long", 3)):
+        policy = Policy.fresh(Options(context=("task",), max_steps=steps), ("adder", "timer"))
+        policy.card.preference = 0.5
+        save_policy(policy, tmp_path / folder)
+    short, long = (f"learned:{tmp_path}/{folder}" for folder in ("short", "long"))
+    spec = ALL.format(tmp_path)
+    told = "took action space and preference from {}, the learned one named first"
+
+    def both(*names: str) -> Evaluation:
+        return evaluate(file, f"{spec}?split=test", names, fit=f"{spec}?split=train")
+
+    found = both(f"{short}?preference=0.002", "random", long, "skill_table")
+    assert found.rows[1].calls == 1
+    assert found.details["baselines"] == "random, skill_table " + told.format(f"{short}?preference=0.002")
+    found = both(long, "random", short, "skill_table")
+    assert found.rows[1].calls > 1
+    assert found.details["baselines"] == "random, skill_table " + told.format(long)
+    assert "baselines" not in both(long, f"{long}?mode=sample", "random").details
+    assert "baselines" not in both(long, short, "vote").details
+    school(tmp_path, coordinator=f"{{kind: learned, policy: {tmp_path}/short, preference: 0.004}}")
+    both("own", "skill_table")
+    assert weighed == pytest.approx([1 / 0.002, 1 / 0.5, 1 / 0.004])
+
+
+@pytest.mark.parametrize("own", ["random", "learned, policy: {}/policy, preference: 0.25, mode: sample"])
+def test_a_learned_coordinator_is_run_as_its_name_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: str
+) -> None:
+    policy = Policy.fresh(Options(context=("task",), max_steps=1), ("adder", "timer"))
+    save_policy(policy, tmp_path / "policy")
+    school(tmp_path, coordinator=f"{{kind: {own.format(tmp_path)}}}")
+    seen: set[tuple[str, float | None]] = set()
+    decide = LearnedCoordinator.decide
+
+    def spied(self: LearnedCoordinator, states: Any) -> Any:
+        seen.update((state.mode, state.preference) for state in states)
+        return decide(self, states)
+
+    monkeypatch.setattr(LearnedCoordinator, "decide", spied)
+    plain, folder = f"learned:{tmp_path}/policy", f"{tmp_path}/policy"
+    for name, expected in (
+        (plain, ("greedy", None)),
+        (f"{plain}?preference=2e-3&mode=sample", ("sample", 0.002)),
+        (f"{plain}?mode=sample", ("sample", None)),
+        (f"learned?policy={folder}&preference=1", ("greedy", 1)),
+        ("own", ("sample", 0.25)),
+    ):
+        if name == "own" and own == "random":
+            continue
+        seen.clear()
+        found = evaluate(tmp_path / "team.yaml", ALL.format(tmp_path), [name], limit=2)
+        assert [row.name for row in found.rows] == [name]
+        assert seen == {expected}
+
+
 def test_fitted_candidates(tmp_path: Path, file: Path) -> None:
     spec = ALL.format(tmp_path)
     found = evaluate(
@@ -100,27 +168,52 @@ def test_fitted_candidates(tmp_path: Path, file: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("best_singel", "did you mean 'best_single'"),
-        ("votes", "did you mean 'vote'"),
-        ("vote?sampels=3", "sampels: extra inputs"),
-        ("vote?samples", "'samples' is not key=value"),
-        ("vote?samples=0", "samples: "),
-        ("vote?agents=adder,tiemr", "no agent 'tiemr'; there are: adder, timer; did you mean 'timer'"),
-        ("single?agent=nobody", "no agent 'nobody'"),
-        ("single", "it needs agent: write single?agent=..."),
-        ("pipeline?steps=nobody*3", "no agent 'nobody'"),
-        ("pipeline?steps=adder+tiemr*3,timer", "no agent 'tiemr'"),
-        ("pipeline?steps=adder*x", "steps.0.samples: input should be a valid integer"),
+        ("best_singel", 'did you mean "best_single"'),
+        ("votes", 'did you mean "vote"'),
+        ("own:x", "'own:x' is no coordinator"),
+        ("adder", "adder is an agent: to measure it, write single?agent=adder"),
+        ("vote?sampels=3", ': unknown key "sampels"; allowed: agents, samples; did you mean "samples"?'),
+        ("vote?kind=single", ': unknown key "kind"; allowed: agents, samples'),
+        ("vote?samples", ": 'samples' is not key=value"),
+        ("vote?samples=", ": 'samples=' is not key=value"),
+        ("vote?samples=0", ": samples: expected at least 1; found 0"),
+        ("vote?samples=-1", ": samples: expected at least 1; found -1"),
+        ("vote?samples=1.5", ": samples: expected a whole number; found 1.5"),
+        ("vote?samples=many", ': samples: expected a whole number; found "many"'),
+        ("vote?agents=adder,", ': agents.1: must not be empty; found ""'),
+        ("vote?agents=adder,tiemr", f': agents.1: {NO_AGENT}; found "tiemr"; {AGENTS}; did you mean "timer"?'),
+        ("single?agent=nobody", f': agent: {NO_AGENT}; found "nobody"; {AGENTS}'),
+        ("single?agent=adder&agent=timer", ": agent is given twice; give it once"),
+        ("vote?agents=adder&agents=timer", ": agents is given twice; give it once, with commas between"),
+        ("single", ": it needs agent: write single?agent=NAME; there are: adder, timer"),
+        ("pipeline", ": it needs steps: write pipeline?steps=a+b*3,c"),
+        ("pipeline?steps=nobody*3", f': steps.0.agent: {NO_AGENT}; found "nobody"'),
+        ("pipeline?steps=adder+tiemr*3,timer", f': steps.0.beside.0.agent: {NO_AGENT}; found "tiemr"'),
+        ("pipeline?steps=adder*x", ": steps: 'adder*x' is not AGENT or AGENT*SAMPLES; write steps=a+b*3,c: "),
+        ("pipeline?steps=timer,adder*", ": steps: 'adder*' is not AGENT or AGENT*SAMPLES; write steps=a+b*3,c: "),
+        ("pipeline?steps=adder*0", ": steps.0.samples: expected at least 1; found 0; write steps=a+b*3,c: "),
+        ("pipeline?steps=adder&finish=lst", 'found "lst"; allowed: last, vote; did you mean "last"?'),
+        ("llm_selector", ": it needs model: write llm_selector?model=NAME; there are: past"),
+        ("llm_selector?model=pasd", ': model: there is no model of this name; found "pasd"; allowed: past'),
         ("best_pipeline", "say which with --fit"),
         ("router", "no route for"),
+        ("learned", ": it needs policy: write learned:FOLDER"),
+        ("learned:", ": it needs the folder of a policy: write learned:FOLDER"),
         ("learned:nowhere", "no policy here"),
-        ("own?x=1", "is no coordinator"),
+        ("learned:x?preference=0", ": preference: expected more than 0; found 0"),
+        ("learned:x?preference=inf", ": preference: expected a finite number; found inf"),
+        ("learned:x?mode=sampel", ': mode: not one of the choices; found "sampel"; allowed: greedy, sample; did you'),
+        ("learned:x?preferense=1", ': unknown key "preferense"; allowed: preference, mode; did you mean "preference"?'),
+        ("learned:x?policy=y", ': unknown key "policy"; allowed: preference, mode'),
+        ("own?x=1", ": own takes no settings; write own alone"),
     ],
 )
 def test_names_that_mean_nothing(file: Path, name: str, words: str) -> None:
     with Team.load(file) as team, pytest.raises(InputError) as caught:
         asyncio.run(resolve(name, Fitting(team, None, [task(1)])))
     assert words in str(caught.value)
+    if words.startswith(": "):
+        assert str(caught.value).startswith(f"coordinator {name}: ")
 
 
 def test_input_that_makes_no_sense(tmp_path: Path, file: Path) -> None:
@@ -129,6 +222,8 @@ def test_input_that_makes_no_sense(tmp_path: Path, file: Path) -> None:
         evaluate(file, spec, [])
     with pytest.raises(InputError, match="coordinators: expected a list of names"):
         evaluate(file, spec, "own")
+    with pytest.raises(InputError, match="coordinator vote: it is named twice; name it once"):
+        evaluate(file, spec, ["vote", "own", "vote"])
     with pytest.raises(InputError, match="seeds: expected a whole number from 1 on, found 0"):
         evaluate(file, spec, seeds=0)
     with pytest.raises(InputError, match="limit: expected a whole number from 1 on, found -1"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -72,11 +73,37 @@ def test_recording_keeps_to_its_cap(tmp_path: Path) -> None:
     assert rest.complete
     assert part.dollars + rest.dollars == pytest.approx(whole)
     assert recorded(tmp_path / "all", 60, dollars=whole * 1.5).complete  # though not all fit at once at their worst
-    with pytest.raises(BudgetExceeded, match=r"does not hold this call.*raise --dollars.*no task has all its replies"):
+    with pytest.raises(BudgetExceeded, match=r"does not hold this call.*raise dollars.*no task has all its replies"):
         recorded(tmp_path / "none", dollars=1e-9)
     assert not (tmp_path / "none" / "made.jsonl.gz").exists()
     with pytest.raises(InputError, match="there is no folder"):
         recorded(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"dollars": -1}, "^dollars: expected a finite number, more than 0, found -1$"),
+        ({"dollars": math.nan}, "more than 0, found nan"),
+        ({"dollars": math.inf}, "more than 0, found inf"),
+        ({"dollars": "1"}, "more than 0, found '1'"),
+        ({"samples": 0}, "^samples: expected a whole number, at least 1, found 0$"),
+        ({"samples": 1.5}, "at least 1, found 1.5"),
+    ],
+)
+def test_numbers_that_make_no_sense_are_refused(tmp_path: Path, given: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        recorded(tmp_path, **given)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_cap_is_told_in_words_of_python(tmp_path: Path) -> None:
+    whole = recorded(tmp_path, 60).dollars
+    for each in tmp_path.iterdir():
+        each.unlink()
+    part = recorded(tmp_path, 60, dollars=whole * 0.6)
+    assert "begin again with new dollars" in part.why
+    assert "--" not in part.why
 
 
 def test_what_failed_is_told_and_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

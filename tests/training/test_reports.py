@@ -19,7 +19,7 @@ from rich.console import Console
 from podium.protocols.errors import InputError
 from podium.training.labels import place_labels
 from podium.training.plots import cost_quality, read_metrics, training_curves
-from podium.training.reports import Row, comparison_table, json_rows, markdown_table
+from podium.training.reports import Row, comparison_table, json_rows, least_width, markdown_table
 
 ROWS = [
     Row("random", 0.412, 0.383, 0.441, 1890, 4.2, 0.0019, 3.1, 1319),
@@ -80,6 +80,24 @@ def test_failed_runs_are_told_where_there_are_some() -> None:
 def test_rich_table_shows_every_row() -> None:
     text = rendered(ROWS)
     assert all(part in text for part in ("Held-out tasks", "random", "a|b", "87.1 % [85.3, 88.9]", "1,890", "10"))
+
+
+@pytest.mark.parametrize("width", [40, 80, 100, 120])
+def test_long_names_fold_and_figures_stay_whole(width: int) -> None:
+    name = "pipeline?steps=gpt-4-1106+mixtral-8x7b*3,gpt-4-1106&finish=vote"
+    rows = [replace(ROWS[0], name=name), Row("own", 1.0, 1.0, 1.0, 123456, 12.8, 0.0135, 1202.0, 1319)]
+    table = comparison_table(rows, styled=False)
+    console = Console(width=max(width, least_width(table)), record=True, file=io.StringIO())
+    console.print(table)
+    lines = console.export_text().splitlines()
+    assert least_width(table) < 80
+    assert max(map(len, lines)) <= console.width
+    text = "\n".join(lines)
+    figures = ("41.2 % [38.3, 44.1]", "100.0 % [100.0, 100.0]", "123,456", "12.80", "1.90", "13.50", "1,202.00")
+    assert all(figure in text for figure in figures)
+    assert "…" not in text
+    cells = [line.split("│")[1].strip() for line in lines if line.startswith("│")]
+    assert "".join(cells) == f"{name}own"
 
 
 def test_bold_is_spoken_of_only_where_it_is_seen() -> None:

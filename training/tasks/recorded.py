@@ -80,6 +80,8 @@ def recorded_tasks(spec: Spec) -> list[Task]:
     threshold: from which recorded score a reply counts as correct. Raises TaskError.
     """
     check_options(spec, ("threshold",))
+    if not spec.name:
+        raise TaskError(f"{spec.text} names no pool; write recorded:POOL.jsonl")
     try:
         threshold = float(spec.options.get("threshold", THRESHOLD))
     except ValueError:

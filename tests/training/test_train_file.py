@@ -1,0 +1,55 @@
+"""The training file: numbers that no training can be run with are refused when it is read, with their line."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from podium.protocols.errors import TeamFileError
+from podium.training.train_file import LossSpec, load_training
+from tests.training.school import training
+
+
+def written(folder: Path, **settings: Any) -> Path:
+    """A training file with these settings, one a line."""
+    file = training(folder)
+    file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | settings))
+    return file
+
+
+@pytest.mark.parametrize(
+    ("settings", "field"),
+    [
+        ({"learning_rate": math.inf}, "learning_rate"),
+        ({"weight_decay": math.inf}, "weight_decay"),
+        ({"gradient_norm": math.inf}, "gradient_norm"),
+        ({"dollars": math.inf}, "dollars"),
+        ({"loss": {"entropy": math.inf}}, "loss.entropy"),
+        ({"loss": {"clip_high": math.inf}}, "loss.clip_high"),
+        ({"preference": {"low": 1e-6, "high": math.inf}}, "preference.high"),
+        ({"credit": {"streams": [{"channel": "outcome", "weight": math.inf}]}}, "credit.streams.0.weight"),
+        ({"credit": {"streams": [{"weight": {"first": 0.0, "last": -math.inf}}]}}, "credit.streams.0.weight.last"),
+    ],
+)
+def test_an_infinite_number_is_refused_with_its_line(tmp_path: Path, settings: dict[str, Any], field: str) -> None:
+    file = written(tmp_path, **settings)
+    key = field.rpartition(".")[2]
+    line = next(n for n, text in enumerate(file.read_text().splitlines(), 1) if f"{key}:" in text and ".inf" in text)
+    with pytest.raises(TeamFileError) as caught:
+        load_training(file)
+    sign = "-" if "last" in field else ""
+    assert caught.value.problems == [f"{file}:{line}: {field}: expected a finite number; found {sign}inf"]
+
+
+def test_a_number_that_is_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TeamFileError, match="learning_rate: expected a finite number; found nan"):
+        load_training(written(tmp_path, learning_rate=math.nan))
+
+
+def test_the_same_holds_in_python() -> None:
+    with pytest.raises(ValueError, match="finite"):
+        LossSpec(entropy=math.inf)
