@@ -3,11 +3,13 @@
 It is immutable and keeps nothing between requests: all state of a run lives in the run, so one agent serves any
 number of runs at once. It works one envelope into one reply: render what it is allowed to see, call the model, run
 the tools the model asks for, and call again until the model answers in words. Each completed call is sent back as it
-happens; no call is started that the envelope's lease does not hold.
+happens; no call is started that the envelope's lease does not hold. One that is cancelled after its first piece counts,
+too, with an estimate of what it used.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,17 +17,20 @@ from functools import partial
 from heapq import nlargest
 
 from podium.agents.documents import DocumentIndex
-from podium.agents.model import Model, Prompt, ToolSchema
+from podium.agents.model import Model, Prompt, ToolSchema, usage_of
 from podium.agents.roles import ROLES, instruction
 from podium.agents.tools import Tool
 from podium.protocols.bus import Card, Delta, Envelope, Send
 from podium.protocols.errors import BudgetExceeded, ModelError, NobodyAnswered, ToolError
 from podium.protocols.people import Question
-from podium.protocols.record import Begun, Call, Generation, Sampling, ToolCall, ToolResult
+from podium.protocols.record import Begun, Call, Generation, Sampling, ToolCall, ToolResult, Usage
 from podium.protocols.task import Message
 
 PASSAGES = 4
 """How many passages of its documents a retriever reads for one directive."""
+
+BROKEN_OFF = "stopped in the middle of its answer"
+"""Why a call that was cancelled after its first piece has no result."""
 
 
 class Agent:
@@ -118,20 +123,29 @@ class Agent:
     ) -> Generation:
         """One call of the model, sent when it is complete, and taken off the lease."""
         generation: Generation | None = None
+        came = 0  # characters
         model = self._chain[envelope.rung]
         prompt, sampling = self._asked(model, call_id, envelope, history, schemas)
         try:
             async for item in model.generate(prompt, sampling):
                 if isinstance(item, Generation):
                     generation = item
-                elif envelope.stream:
-                    send(Delta(item))
+                else:
+                    came += len(item)
+                    if envelope.stream:
+                        send(Delta(item))
+            if generation is None:
+                raise ModelError("the model ended without an answer")
         except ModelError as error:
             error.run, error.agent = error.run or envelope.run, error.agent or self.card.name
             error.model = model.name
             raise
-        if generation is None:
-            raise ModelError("the model ended without an answer", run=envelope.run, agent=self.card.name)
+        except asyncio.CancelledError:
+            if came:
+                nothing = Generation("", _estimated(model, prompt, came), sampling, "cancelled")
+                number = envelope.attempt
+                send(Call(f"{call_id}.stopped.{number}", model.name, nothing, number, BROKEN_OFF))
+            raise
         if generation.tool_calls and not self._tools:
             name, agent = generation.tool_calls[0].name, self.card.name
             wrong = ModelError(f"asked for the tool {name!r}, and was given none", run=envelope.run, agent=agent)
@@ -250,6 +264,11 @@ def _told_apart(calls: Sequence[ToolCall]) -> tuple[ToolCall, ...]:
         taken.add(name)
         out.append(replace(call, id=name))
     return tuple(out)
+
+
+def _estimated(model: Model, prompt: Prompt, came: int) -> Usage:
+    """What a call used that broke off after so many characters."""
+    return usage_of(model.price, prompt.estimate, int(came / model.chars_per_token) + 1)
 
 
 def _characters(message: Message) -> int:

@@ -7,9 +7,12 @@ endpoint is a stranger, so everything it sends is checked here and ends as one o
 - ModelGarbage: something answers, and it is not a chat completion (a web page, broken JSON, half a stream);
 - ModelError: the endpoint refuses, in its own words (wrong key, unknown model, too many requests).
 
-Usage is what the endpoint reports. Where it reports none, tokens are estimated from the text, once with a warning in
-the log, and counted in `estimated_calls`. vLLM returns token ids and log-probs as its sampler used them
-(`return_token_ids`, vLLM 0.10.2 and later), which is what training needs.
+Usage is what the endpoint reports. Where it reports none, or what cannot be (fewer than none, parts of a token, more
+than 2**53), tokens are estimated from the text, once with a warning in the log, and counted in `estimated_calls`. What
+an attempt that failed used stands on its error, by the rule of `podium.orchestrator.budget`.
+
+vLLM returns token ids and log-probs as its sampler used them (`return_token_ids`, vLLM 0.10.2 and later), which is what
+training needs.
 """
 
 from __future__ import annotations
@@ -21,19 +24,20 @@ import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import openai
 from openai.types.chat import ChatCompletionChunk
 
-from podium.agents.answer import SHOWN, Answer, NotAnAnswerError
+from podium.agents.answer import SHOWN, Answer, BrokenOffError, NotAnAnswerError, at_most, counts
 from podium.agents.model import FREE, Price, Prompt, usage_of
 from podium.agents.rendering import merged
 from podium.agents.request_fields import SET_BY_PODIUM
 from podium.agents.too_long import too_long
 from podium.protocols.errors import InputError, ModelError, ModelGarbage, ModelUnreachable, PromptTooLong
-from podium.protocols.record import Generation, Sampling, StopReason, ToolCall
+from podium.protocols.record import NO_USAGE, Generation, Sampling, StopReason, ToolCall, Usage
 
 __all__ = ["EndpointModel"]
 
@@ -42,6 +46,9 @@ CHARS_PER_TOKEN = 3.0
 """Careful guess for English and code with today's vocabularies (3.5 to 4.5 measured in the wild)."""
 LOG_PROBS = re.compile(r"log[ _-]?prob", re.I)
 """What a refusal that is about log-probs speaks of."""
+LATE = (TimeoutError, openai.APITimeoutError)
+NEVER_SENT = ("ConnectTimeout", "PoolTimeout")
+"""What the causes are called that nothing was sent in time."""
 FINISHES: dict[str, StopReason] = {"stop": "stop", "length": "length", "tool_calls": "tool", "function_call": "tool"}
 
 
@@ -105,18 +112,21 @@ class EndpointModel:
         """Stream the completion. Raises ModelUnreachable, ModelGarbage or ModelError; closing it hangs up."""
         started = time.perf_counter()
         request = self._request(prompt, sampling)
-        answer = Answer()
+        answer = Answer(sampling.max_tokens)
         response: Any = None
         try:
             async with asyncio.timeout(self._wait(started)):
                 create: Callable[..., Awaitable[Any]] = self._connected().chat.completions.with_raw_response.create
                 response = await create(**request)
                 chunks: AsyncIterator[ChatCompletionChunk] | None = None
+                body = response.http_response
+                # the client reads by this, too
+                body.aiter_bytes = partial(_bounded, body.aiter_bytes, sampling.max_tokens, _characters(prompt))
                 kind: str = response.headers.get("content-type", "")
                 if kind.startswith("text/event-stream"):
                     chunks = aiter(response.parse())
                 else:
-                    answer.take_whole(await response.http_response.aread(), kind)
+                    await answer.take_whole(body.aiter_bytes(), kind)
             while chunks is not None:
                 async with asyncio.timeout(self._wait(started)):
                     chunk = await anext(chunks, None)
@@ -126,27 +136,10 @@ class EndpointModel:
                 if piece:
                     yield piece
             answer.check()
-        except (TimeoutError, openai.APITimeoutError):
-            waited = time.perf_counter() - started
-            raise ModelUnreachable(
-                f"{self._where} gave no (further) answer; gave up after {waited:.1f} s: raise its timeout, or the "
-                "seconds of the budget"
-            ) from None
-        except openai.APIStatusError as error:
-            raise await self._refusal(error) from None
-        except openai.APIConnectionError as error:
-            if response is None:
-                raise ModelUnreachable(
-                    f"cannot reach {self._where}: {_root_cause(error)}; is it running, and is its base_url right?"
-                ) from None
-            raise ModelGarbage(f"{self._where} broke off in the middle of its answer: {_root_cause(error)}") from None
-        except openai.APIError as error:
-            said = f"{self._where} reported an error while streaming: {self._clean(error.message)}"
-            raise ModelError(said, transient=True) from None
-        except NotAnAnswerError as error:
-            raise ModelGarbage(f"{self._where} answered, but {self._clean(str(error))}") from None
-        except (ValueError, LookupError, TypeError, AttributeError) as error:  # wrong JSON, or JSON of a wrong shape
-            raise ModelGarbage(f"{self._where} sent something that is not a chat completion: {error}") from None
+        except Exception as error:  # wrong JSON, JSON of a wrong shape, and whatever else a stranger's answer raises
+            failure = await self._failure(error, started, began=response is not None)
+            failure.usage = self._used_in_vain(error, answer, prompt, started, began=response is not None)
+            raise failure from None
         finally:
             if response is not None:
                 await response.http_response.aclose()
@@ -213,9 +206,8 @@ class EndpointModel:
             if not self.estimated_calls:
                 LOG.warning("%s reports no usage; its tokens are estimated from the length of the text", self._where)
             self.estimated_calls += 1
-            asked = sum(len(message.content) for message in prompt.messages)
             written = len(answer.text) + sum(len(call["arguments"]) for call in answer.calls.values())
-            answer.used = (int(asked / CHARS_PER_TOKEN) + 1, int(written / CHARS_PER_TOKEN) + 1)
+            answer.used = (int(_characters(prompt) / CHARS_PER_TOKEN) + 1, int(written / CHARS_PER_TOKEN) + 1)
         if self.log_probs and answer.text and not answer.log_probs and not self._missed_log_probs:
             LOG.warning("%s was asked for log-probs and sends none", self._where)
             self._missed_log_probs = True
@@ -233,6 +225,45 @@ class EndpointModel:
                 for index, call in sorted(answer.calls.items())
             ),
         )
+
+    def _used_in_vain(self, error: Exception, answer: Answer, prompt: Prompt, started: float, *, began: bool) -> Usage:
+        """What an attempt that failed counts for. began: the endpoint had begun to answer."""
+        seconds = time.perf_counter() - started
+        if isinstance(error, openai.APIStatusError):
+            used = _reported(error)
+            return NO_USAGE if used is None else usage_of(self.price, *used, seconds)
+        late = isinstance(error, LATE) and type(error.__cause__).__name__ not in NEVER_SENT
+        if not (began or late):
+            return NO_USAGE
+        used = answer.used or (self._estimated(answer, prompt) if answer.received else (0, 0))
+        return usage_of(self.price, *used, seconds)
+
+    def _estimated(self, answer: Answer, prompt: Prompt) -> tuple[int, int]:
+        """Tokens read and written, from what was sent and received."""
+        return int(_characters(prompt) / CHARS_PER_TOKEN) + 1, int(answer.received / CHARS_PER_TOKEN) + 1
+
+    async def _failure(self, error: Exception, started: float, *, began: bool) -> ModelError:
+        """What is told of something that was caught. began: the endpoint had begun to answer."""
+        where = self._where
+        if isinstance(error, LATE):
+            waited = time.perf_counter() - started
+            return ModelUnreachable(
+                f"{where} gave no (further) answer; gave up after {waited:.1f} s: raise its timeout, or the seconds of "
+                "the budget"
+            )
+        if isinstance(error, openai.APIStatusError):
+            return await self._refusal(error)
+        if not began:
+            cause = _root_cause(error)
+            return ModelUnreachable(f"cannot reach {where}: {cause}; is it running, and is its base_url right?")
+        if isinstance(error, openai.APIConnectionError | BrokenOffError):
+            return ModelGarbage(f"{where} broke off in the middle of its answer: {_root_cause(error)}")
+        if isinstance(error, openai.APIError):
+            said = f"{where} reported an error while streaming: {self._clean(error.message)}"
+            return ModelError(said, transient=True)
+        if isinstance(error, NotAnAnswerError):
+            return ModelGarbage(f"{where} answered, but {self._clean(str(error))}")
+        return ModelGarbage(f"{where} sent something that is not a chat completion: {error}")
 
     async def _refusal(self, error: openai.APIStatusError) -> ModelError:
         status = error.status_code
@@ -278,6 +309,26 @@ class EndpointModel:
         if len(self._key) > 5:
             line = line.replace(self._key, "***")
         return line if len(line) <= SHOWN else line[:SHOWN] + "..."
+
+
+def _characters(prompt: Prompt) -> int:
+    return sum(len(message.content) for message in prompt.messages)
+
+
+def _bounded(
+    read: Callable[..., AsyncIterator[bytes]], tokens: int, asked: int, chunk_size: int | None = None
+) -> AsyncIterator[bytes]:
+    """What httpx reads of a body, but no more than an answer can have."""
+    return at_most(read(chunk_size), tokens, asked)
+
+
+def _reported(error: openai.APIStatusError) -> tuple[int, int] | None:
+    """Tokens that a refusal says it used all the same; None where it says nothing of them."""
+    try:
+        body: Any = error.response.json()
+    except (ValueError, RuntimeError):  # no JSON, or nothing was read of it
+        return None
+    return counts(body.get("usage")) if isinstance(body, dict) else None  # pyright: ignore
 
 
 def _seconds(after: str | None) -> float | None:

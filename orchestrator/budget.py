@@ -3,6 +3,17 @@
 A call is reserved at its worst case (prompt estimate plus token cap) before it starts, so that two calls in flight
 can never exceed together what each alone would respect, and settled at what it really used. An endpoint that bills
 more than was reserved is recorded as overshoot, never hidden.
+
+Of attempts that failed those count that may have been billed, against every budget that they fall under:
+
+- Refused: no connection, or an HTTP error. It counts nothing, unless the refusal itself reports usage.
+- Answered, but badly: a stream that began and broke off, did not end or made no sense, a body that is no completion.
+  It counts one call, with the tokens that the endpoint reported; else, where anything of an answer came, with an
+  estimate from what was sent and received; else with none.
+- Given up for time by the model's own timeout: as one that was answered badly, since it was sent.
+- Cancelled, by the user, the run's deadline or an agent's timeout: from its first piece on, with such an estimate.
+
+Dollars follow from the tokens, by the model's price.
 """
 
 from __future__ import annotations
@@ -59,6 +70,9 @@ class Left:
         )
 
 
+ROUNDING = 1e-12
+"""Dollars that two sums of the same amounts may differ by."""
+
 Hold = tuple[int, int, float]
 """What is set aside for one request, until it ends: tokens, calls, dollars."""
 
@@ -66,8 +80,8 @@ Hold = tuple[int, int, float]
 class Budget:
     """One account: a run's, an agent's in a run, or the pool that all runs of a team share.
 
-    tokens, calls, dollars: spent; held_...: set aside; overshoot: tokens above a hold. shared: by
-    several runs.
+    tokens, calls, dollars: spent; held_...: set aside. overshoot: tokens above a hold, or written above a reply's cap,
+    whichever is more; overshoot_dollars: dollars above a hold. shared: by several runs.
     """
 
     __slots__ = (
@@ -79,6 +93,7 @@ class Budget:
         "held_tokens",
         "limits",
         "overshoot",
+        "overshoot_dollars",
         "shared",
         "started",
         "tokens",
@@ -90,7 +105,7 @@ class Budget:
         self.started = time.monotonic()
         self.deadline = self.started + limits.seconds
         self.tokens = self.calls = self.overshoot = 0
-        self.dollars = 0.0
+        self.dollars = self.overshoot_dollars = 0.0
         self.held_tokens = self.held_calls = 0
         self.held_dollars = 0.0
 
@@ -136,8 +151,8 @@ class Budget:
         self.held_calls += calls
         self.held_dollars += dollars
 
-    def settle(self, hold: Hold, usage: Usage) -> None:
-        """A request ended: give its hold back and record what it really used."""
+    def settle(self, hold: Hold, usage: Usage, above: int = 0) -> None:
+        """A request ended: give its hold back and record what it really used. above: tokens written past their cap."""
         tokens, calls, dollars = hold
         used = usage.input_tokens + usage.output_tokens
         self.held_tokens -= tokens
@@ -146,8 +161,10 @@ class Budget:
         self.tokens += used
         self.calls += usage.calls
         self.dollars += usage.dollars
-        if used > tokens:
-            self.overshoot += used - tokens
+        if above or used > tokens:
+            self.overshoot += max(above, used - tokens)
+        if usage.dollars > dollars + ROUNDING:
+            self.overshoot_dollars += usage.dollars - dollars
 
     def pause(self, seconds: float) -> None:
         """So many seconds do not count."""

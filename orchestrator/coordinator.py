@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Sequence
 from typing import Any, Literal, Protocol
 
 from podium.orchestrator.budget import Left
+from podium.orchestrator.leases import OwnCalls
 from podium.protocols.bus import Card
 from podium.protocols.frozen import slotted
 from podium.protocols.record import (
@@ -40,6 +41,7 @@ class RunState:
     Neither the task's id, tags, reference nor score is here. nodes: the record so far, node 0 is the task. left: what
     the budgets still hold, the pool of all runs included. affordable: per card, whether one more request fits them.
     preference: dollars that one passed answer is worth, None where the user did not say. seed: for sampling noise.
+    own: leases for calls that the coordinator makes itself to decide; None where nobody keeps account of them.
     """
 
     run: str
@@ -53,6 +55,7 @@ class RunState:
     seed: int
     mode: Literal["sample", "greedy"] = "greedy"
     preference: float | None = None
+    own: OwnCalls | None = None
 
     @property
     def replies(self) -> list[Node]:

@@ -5,6 +5,8 @@ pool that all runs share. It has to fit each of them, and each sets it aside and
 
 A prompt's size is bounded from the characters that it will show, so that nothing is rendered to be refused. Numbers of
 tokens come from each agent's own characters per token, on the careful side.
+
+Calls that a coordinator makes to decide are leased one by one (`OwnCalls`), from the run's budget and the pool.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from types import MappingProxyType
 
 from podium.orchestrator.budget import Budget, Hold
 from podium.protocols.bus import Card, Lease
-from podium.protocols.record import NO_USAGE, Usage
+from podium.protocols.record import NO_USAGE, Call, Generation, Usage
 
 SHORTEST_REPLY = 16
 """A request is refused when fewer tokens than this are left for its reply (or than its own cap, if that is lower)."""
@@ -114,10 +116,10 @@ class Leases:
             lease.dollars = lease.dollars if not self._plain or limits.dollars < math.inf else math.inf
         return lease, hold
 
-    def extend(self, agent: str, lease: Lease, hold: Hold, usage: Usage) -> Hold:
+    def extend(self, agent: str, lease: Lease, hold: Hold, usage: Usage, estimate: int) -> Hold:
         """A failed attempt used something: as much is set aside for the next one, as far as the budgets hold it.
 
-        The request's hold by then; its lease has lost what they do not hold.
+        estimate: tokens of the prompt. The request's hold by then; its lease has lost what they do not hold.
         """
         under = self.under[agent]
         left = [budget.left() for budget in under]
@@ -130,6 +132,10 @@ class Leases:
         lease.tokens += tokens
         lease.calls += calls
         lease.dollars += dollars
+        if dollars < usage.dollars:  # the next reply may be no longer than what is left of them pays for
+            price = next(card.price for card in self._cards if card.name == agent)
+            pays = lease.dollars * 1e6 - estimate * price[0]
+            lease.tokens = min(lease.tokens, estimate + pays / price[1] if price[1] else math.inf if pays >= 0 else 0)
         return hold[0] + tokens, hold[1] + calls, hold[2] + dollars
 
     def close(self) -> None:
@@ -170,3 +176,66 @@ class Leases:
         if not self._plain:
             room = min(room, *(budget.room(estimate, card.price) for budget in self.under[card.name]))
         return cap if room >= cap else 0 if room < min(cap, SHORTEST_REPLY) else int(room)
+
+
+class OwnCalls:
+    """The calls that a coordinator makes to decide, each set aside before it starts and paid for when it ends.
+
+    pool: what all runs share, if there is such. calls: those made since they were last taken, in order, those that
+    failed included.
+    """
+
+    __slots__ = ("_kept", "_under", "calls")
+
+    def __init__(self, budget: Budget, pool: Budget | None) -> None:
+        self._under = (budget,) if pool is None else (budget, pool)
+        self._kept: Hold | None = None
+        self.calls: list[Call] = []
+
+    def keep(self, tokens: int) -> bool:
+        """Set a call aside for whoever is chosen, lest other runs take it while it is asked who; False: there is none.
+
+        The run gives it back when it asks them, unless it is released before.
+        """
+        hold = (tokens, 1, 0.0)
+        if self._kept is None and all(budget.admits(*hold) for budget in self._under):
+            self._kept = hold
+            for budget in self._under:
+                budget.reserve(hold)
+        return self._kept is not None
+
+    def release(self) -> None:
+        """What is kept, if anything, is free again."""
+        if self._kept is not None:
+            for budget in self._under:
+                budget.settle(self._kept, NO_USAGE)
+            self._kept = None
+
+    def take(self) -> tuple[Call, ...]:
+        """The calls made for a decision, which now is made or came to nothing; what was kept is given back."""
+        self.release()
+        calls = tuple(self.calls)
+        self.calls.clear()
+        return calls
+
+    def hold(self, estimate: int, cap: int, price: tuple[float, float]) -> Hold | None:
+        """Set one call aside; None where the budgets do not hold it. Whoever is given a hold settles it.
+
+        estimate, cap: tokens of the prompt and, at most, of the reply; price: dollars per million of them.
+        """
+        hold = (estimate + cap, 1, (estimate * price[0] + cap * price[1]) * 1e-6)
+        if not all(budget.admits(*hold) for budget in self._under):
+            return None
+        for budget in self._under:
+            budget.reserve(hold)
+        return hold
+
+    def settle(self, hold: Hold, call: Call | None) -> None:
+        """The call ended, or there was none that counts or failed; what it used is paid for."""
+        usage, above = NO_USAGE, 0
+        if call is not None and isinstance(call.result, Generation):
+            self.calls.append(call)
+            usage = call.result.usage
+            above = max(0, usage.output_tokens - call.result.sampling.max_tokens)
+        for budget in self._under:
+            budget.settle(hold, usage, above)

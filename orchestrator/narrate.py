@@ -24,7 +24,7 @@ from podium.protocols.record import (
     Usage,
 )
 from podium.protocols.saved import SavedRun
-from podium.protocols.words import enumerated
+from podium.protocols.words import counted, enumerated
 
 __all__ = ["Said", "Share", "Step", "Story", "Told", "tell"]
 
@@ -262,6 +262,8 @@ def _notes(run: SavedRun) -> list[str]:
     notes: list[str] = []
     if run.refused:
         notes.append(f"{run.refused} of the requests decided did not start: the budget did not hold them.")
-    if run.overshoot:
-        notes.append(f"Endpoints billed {run.overshoot} tokens more than was reserved.")
+    above = [counted(run.overshoot, "token")] if run.overshoot else []
+    above += [f"${run.overshoot_dollars:.6f}"] if run.overshoot_dollars > 0 else []
+    if above:
+        notes.append(f"Endpoints billed {' and '.join(above)} more than was reserved.")
     return notes

@@ -7,13 +7,14 @@ with the calls that were made for it and what they used.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from podium.orchestrator.budget import Hold
+from podium.orchestrator.budget import ROUNDING, Hold
 from podium.orchestrator.clock import Clock
 from podium.orchestrator.last_turn import LastTurn
 from podium.orchestrator.leases import Leases
@@ -22,13 +23,22 @@ from podium.orchestrator.run_log import RunLog
 from podium.orchestrator.together import together
 from podium.orchestrator.topology import Topology
 from podium.protocols.bus import Bus, Delta, Envelope, Lease, Send
-from podium.protocols.errors import CoordinatorError, ModelError, ModelUnreachable, PodiumError, RunError
+from podium.protocols.errors import (
+    BudgetExceeded,
+    CoordinatorError,
+    ModelError,
+    ModelUnreachable,
+    PodiumError,
+    RunError,
+)
 from podium.protocols.events import Asked, Event, Piece
 from podium.protocols.frozen import slotted
 from podium.protocols.noise import seed_of
 from podium.protocols.people import Question, WayToPeople, Word
 from podium.protocols.record import NO_USAGE, Begun, Call, Directive, Generation, Node, Sampling, ToolResult, Usage
 from podium.protocols.task import Message
+
+LOG = logging.getLogger("podium.budget")
 
 Request = tuple[Envelope, Hold]
 """One sample of a directive, with what is set aside for it until it ends."""
@@ -192,7 +202,7 @@ class Requests:
                     lease.pay(call.result.usage)
             for call in known:
                 if call.error is not None and isinstance(call.result, Generation):
-                    hold = self._leases.extend(agent, lease, hold, call.result.usage)
+                    hold = self._leases.extend(agent, lease, hold, call.result.usage, estimate)
         return envelope, hold
 
     def _known(self, envelope: Envelope) -> tuple[Call, ...]:
@@ -204,7 +214,7 @@ class Requests:
         agent = envelope.directive.agent
         calls = list(self._known(envelope)) if self.done else []
         content, error = "", None
-        usage, stopped = NO_USAGE, True
+        usage, stopped, above = NO_USAGE, True, 0
         try:
             send = self._listener(envelope, calls, alone)
             if self._timeouts and agent in self._timeouts:
@@ -225,12 +235,23 @@ class Requests:
             error.__cause__, stopped = raised, False
         finally:
             for call in calls:
-                if isinstance(call.result, Generation):
-                    usage = call.result.usage if usage is NO_USAGE else usage + call.result.usage
+                result = call.result
+                if isinstance(result, Generation):
+                    usage = result.usage if usage is NO_USAGE else usage + result.usage
+                    if result.usage.output_tokens > result.sampling.max_tokens:
+                        above += result.usage.output_tokens - result.sampling.max_tokens
             if self._held:
                 hold = self._held.pop(envelope.id, hold)
             for budget in self._leases.under[agent]:
-                budget.settle(hold, usage)
+                budget.settle(hold, usage, above)
+            if usage.dollars > hold[2] + ROUNDING:
+                LOG.warning(
+                    "run %s, agent %s: billed $%.6f, which is $%.6f more than was set aside",
+                    self._run,
+                    agent,
+                    usage.dollars,
+                    usage.dollars - hold[2],
+                )
             if stopped and calls:
                 self.cut.append((envelope.directive, Failed(RunError(STOPPED), _closed(calls), usage)))
         return (content, tuple(calls), usage) if error is None else Failed(error, _closed(calls), usage)
@@ -275,8 +296,13 @@ class Requests:
             again = replace(envelope, attempt=attempt, rung=rung, done=done, stream=False)
             return self._bus.request(agent, again, send)
 
+        last = first
+        sampling = Sampling(max_tokens=directive.compute.max_tokens or self._cards[agent].max_tokens)
+
         def failed(error: ModelError, attempt: int) -> None:
-            nothing = Generation("", error.usage, Sampling(), "cancelled")
+            nonlocal last
+            last = error
+            nothing = Generation("", error.usage, sampling, "cancelled")
             number = 1 + sum(call.error is not None for call in calls)  # in all lives of the run
             call = Call(f"{envelope.id}.failed.{number}", error.model, nothing, number, error.message)
             calls.append(call)
@@ -284,9 +310,15 @@ class Requests:
                 self._log.completed(directive.id, envelope.sample, call)
             if error.usage is not NO_USAGE:
                 held = self._held.get(envelope.id, hold)
-                self._held[envelope.id] = self._leases.extend(agent, envelope.lease, held, error.usage)
+                lease, estimate = envelope.lease, envelope.estimate
+                self._held[envelope.id] = self._leases.extend(agent, lease, held, error.usage, estimate)
 
-        return await recover(self._retry, first, self._cards[agent].rungs, ask, failed)
+        try:
+            return await recover(self._retry, first, self._cards[agent].rungs, ask, failed)
+        except BudgetExceeded as error:
+            run, agent = error.run, error.agent
+            what = f"{error.message}, after an attempt that failed: {last.message}"
+            raise BudgetExceeded(what, run=run, agent=agent) from None
 
     def _listener(self, envelope: Envelope, calls: list[Call], alone: bool) -> Send:
         """Takes what an agent sends. alone: it is the only request of its step."""

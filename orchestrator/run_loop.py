@@ -17,9 +17,9 @@ from podium.orchestrator.coordinator import RunState, plurality
 from podium.orchestrator.deciding import Decider
 from podium.orchestrator.journal import ResumeState
 from podium.orchestrator.last_turn import LAST_TURN, LastTurn, last_turn
-from podium.orchestrator.leases import Leases
+from podium.orchestrator.leases import Leases, OwnCalls
 from podium.orchestrator.record import Record
-from podium.orchestrator.requests import Answered, Failed, Outcome, Request, Requests
+from podium.orchestrator.requests import STOPPED, Answered, Failed, Outcome, Request, Requests
 from podium.orchestrator.run_log import RunLog
 from podium.protocols.errors import BudgetExceeded, CoordinatorError, DeadlineExceeded, RunError
 from podium.protocols.events import Ended, Event, Result, Started, Stop
@@ -64,6 +64,7 @@ class Run:
         self.nodes = self.record.nodes
         size = sum(len(message.content) for message in task.messages)
         self.leases = Leases(self.budget, self.cards, size, team.within())
+        self.own = OwnCalls(self.budget, team.pool)
         self.last_turn = None if team.wind_down is None else last_turn(team.wind_down, self.cards, self.leases)
         self.requests = Requests(
             id,
@@ -151,6 +152,7 @@ class Run:
                 self.settings.seed,
                 self.mode,
                 self.preference,
+                self.own,
             )
             try:
                 if batched:
@@ -161,9 +163,13 @@ class Run:
                         log.flush()
                     decision = (made if isinstance(made, list) else await made)[0]
             except Exception as error:
+                self._charge_in_vain(str(error))
                 raise self.record.blame("decide", error) from error
+            except BaseException:
+                self._charge_in_vain(STOPPED)
+                raise
             self.record.decided(decision)
-            if decision.calls:
+            if decision.calls or self.own.calls:
                 self._charge(decision, coordinator.name)
             action = decision.action
             if isinstance(action, Finish):
@@ -287,16 +293,30 @@ class Run:
         return Node(len(self.nodes), parents, kind, directive.agent, content, answer, calls, usage, clock, directive.id)
 
     def _charge(self, decision: Decision, name: str) -> None:
-        """Calls that the coordinator made to decide become a node of the record, and the run pays for them."""
-        usage = Usage.total(call.result.usage for call in decision.calls if isinstance(call.result, Generation))
-        self.budget.spend(usage)
+        """Calls that the coordinator made to decide become a node of the record, and the run pays for them.
+
+        Those that it leased are paid for already.
+        """
+        leased = self.own.take()
+        known = {call.id for call in leased}
+        unleased = tuple(call for call in decision.calls if call.id not in known)
+        unpaid, calls = _used(unleased), leased + unleased
+        self.budget.spend(unpaid)
         if self.team.pool:
-            self.team.pool.spend(usage)
-        text = decision.calls[-1].result.text
+            self.team.pool.spend(unpaid)
+        text = next((call.result.text for call in reversed(calls) if call.error is None), "")
         clock = time.monotonic() - self.budget.started
         self.record.add(
-            Node(len(self.nodes), (len(self.nodes) - 1,), "decision", name, text, None, decision.calls, usage, clock)
+            Node(len(self.nodes), (len(self.nodes) - 1,), "decision", name, text, None, calls, _used(calls), clock)
         )
+
+    def _charge_in_vain(self, why: str) -> None:
+        """Calls that the coordinator made and that led to no decision stay in the record, too."""
+        calls = self.own.take()
+        if calls:
+            clock = time.monotonic() - self.budget.started
+            name, parents = self.team.coordinator.name, (len(self.nodes) - 1,)
+            self.record.add(Node(len(self.nodes), parents, "failure", name, why, None, calls, _used(calls), clock))
 
     def _finish(self, action: Finish) -> Result:
         if not 0 < action.answer < len(self.nodes) or self.nodes[action.answer].kind in NO_ANSWERS:
@@ -380,7 +400,13 @@ class Run:
             self.leases.refused,
             self.budget.overshoot,
             seconds,
+            self.budget.overshoot_dollars,
         )
         if self.emit:
             self.emit(Ended(self.id, result))
         return result
+
+
+def _used(calls: Sequence[Call]) -> Usage:
+    """What model calls used."""
+    return Usage.total(call.result.usage for call in calls if isinstance(call.result, Generation))

@@ -157,7 +157,7 @@ class RetrySpec(StrictModel):
     longest: Seconds = 30.0
     """Longest wait in seconds; an endpoint that asks for more is given up for the next model of the chain."""
     open_after: Count = 5
-    """After so many failures in a row a model at an endpoint is not asked for a while: calls fail at once, or go to a fallback."""
+    """After so many failures in a row a model is not asked for a while: calls fail at once, or go to a fallback."""
     open_seconds: Seconds = 30.0
     """How long that is."""
 

@@ -23,11 +23,10 @@ where the answer names nobody. With W the longest replies of all earlier request
     question_2 = question_1 + ANSWER_TOKENS + what it is told the second time
 
 and write at most ANSWER_TOKENS, whatever the model's max_tokens; its fallbacks are not asked. It asks only where three
-calls are left; tokens and dollars it estimates beforehand and pays afterwards, so those of one decision may come on top
-of the budget.
+calls are left, and each of its calls is set aside in the budget before it starts, as an agent's is.
 
-An attempt that fails in passing and is made again is not counted, since it is not billed. Where a model bills one of
-an agent's all the same, the budget holds it, and this does not.
+An attempt that fails in passing and is made again is not counted, since mostly it is not billed. Where it may have been
+(see `budget`), the budget holds it, and this does not.
 """
 
 from __future__ import annotations

@@ -124,7 +124,7 @@ class ModelError(RunError):
     """A model failed.
 
     transient: asking the same again may help; after: seconds that the endpoint asks to wait before that. model: its
-    name, where known. usage: what the call used all the same, where known.
+    name, where known. usage: what the attempt counts for all the same (the rule: `podium.orchestrator.budget`).
     """
 
     transient = False

@@ -71,8 +71,8 @@ class Result:
     """A finished run: its answer, and the whole record it came from.
 
     node: the answer's node. usage: of the whole team, the coordinator's own calls included. steps: decisions taken.
-    refused: directives that did not start because the budget did not hold them. overshoot: tokens that endpoints
-    billed above what was reserved. seconds: wall clock.
+    refused: directives that did not start because the budget did not hold them. overshoot, overshoot_dollars: what
+    endpoints billed above what was reserved, in tokens and in dollars. seconds: wall clock.
     """
 
     run: str
@@ -88,6 +88,7 @@ class Result:
     refused: int = 0
     overshoot: int = 0
     seconds: float = 0.0
+    overshoot_dollars: float = 0.0
 
     def __repr__(self) -> str:
         """One line, however long the run was."""

@@ -51,6 +51,7 @@ class SavedRun:
     seed: int | None = None
     why: str = ""
     edges: tuple[tuple[str, str], ...] | None = None
+    overshoot_dollars: float = 0.0
     version: int = VERSION
 
 
@@ -75,6 +76,7 @@ def saved(result: Result, started: float, edges: tuple[tuple[str, str], ...] | N
         result.overshoot,
         result.seed,
         edges=edges,
+        overshoot_dollars=result.overshoot_dollars,
     )
 
 

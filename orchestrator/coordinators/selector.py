@@ -3,8 +3,9 @@
 Known from AutoGen's group chat (arXiv 2308.08155). The model answers in structured output (a JSON Schema goes with the
 prompt, for endpoints that can enforce one). What comes back is not trusted: a pick that cannot be read or names nobody
 gets one chance of repair, then the nearest name is taken, then the next agent in turn. Every call the selection took
-is on the decision, so the run pays for it, and nothing is asked when the answer would be of no use: when there is one
-option only, or when the budget would not hold another agent's reply after the question.
+is on the decision, those that failed included, and the run pays for it. Each is set aside in the budgets before it
+starts, as an agent's is. Nothing is asked when the answer would be of no use: when there is one option only, or when
+the budget would not hold another agent's reply after the question.
 """
 
 from __future__ import annotations
@@ -16,12 +17,15 @@ from collections.abc import Coroutine, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, cast
 
-from podium.agents.model import Model, Prompt, complete
+from podium.agents.agent import BROKEN_OFF
+from podium.agents.model import Model, Prompt, usage_of
+from podium.orchestrator.budget import Hold
 from podium.orchestrator.coordinator import RunState, Stateless, directive_id, latest
+from podium.orchestrator.leases import OwnCalls
 from podium.orchestrator.retrying import PATIENT, Retry, recover
 from podium.protocols.errors import ModelError
 from podium.protocols.noise import seed_of
-from podium.protocols.record import Action, Call, Decision, Directive, Generation, Sampling
+from podium.protocols.record import Action, Call, Decision, Directive, Generation, Sampling, Usage
 from podium.protocols.task import Message
 
 __all__ = ["ANSWER_TOKENS", "ATTEMPTS", "LAST_WORDS", "LLMSelector", "finishing", "first_question", "second_question"]
@@ -46,6 +50,13 @@ ASK = (
 
 LAST_WORDS = "Who speaks next?"
 """What the model is told after the task and the replies."""
+
+NO_HOLD: Hold = (0, 0, 0.0)
+"""What is set aside where nobody keeps account."""
+
+
+class _Short(Exception):
+    """The budgets do not hold the next question."""
 
 
 def finishing(agents: Sequence[str]) -> str:
@@ -73,7 +84,8 @@ class LLMSelector(Stateless):
     """A served model picks the next agent.
 
     model: any `Model`; it is asked at temperature 0, and again as `retry` says where that fails in passing.
-    max_steps: agents asked at most; the last reply is the answer.
+    max_steps: agents asked at most; the last reply is the answer, and so is the newest where the budgets, with what
+    other runs hold of the pool by then, do not hold the question.
     A decision's reasons count `invalid` picks and say whether `repaired`, `nearest` or `turn` settled it.
     Raises ModelError (or a kind of it) when the model fails.
     """
@@ -101,7 +113,12 @@ class LLMSelector(Stateless):
         elif not self._holds(state):
             choice = finish if spoken else names[0]
         else:
-            choice = await self._select(state, options, finish, calls, reasons)
+            try:
+                choice = await self._select(state, options, finish, calls, reasons)
+            except _Short:
+                choice = finish if spoken else names[0]
+                if state.own is not None:
+                    state.own.release()
         action: Action
         if choice == finish:
             action = latest(state)
@@ -127,17 +144,17 @@ class LLMSelector(Stateless):
             "required": ["next"],
             "additionalProperties": False,
         }
+        if state.own is not None and not state.own.keep(self._prompt(state)):
+            raise _Short
         messages = self._messages(state, options, finish)
         said: list[str] = []
         for attempt in range(ATTEMPTS):
             try:
-                call = await self._call(state, tuple(messages), schema, attempt)
-            except ModelError:
-                if not calls:
+                text = await self._call(state, tuple(messages), schema, attempt, calls)
+            except (ModelError, _Short):
+                if not said:
                     raise
                 break  # what was paid for is on the decision, and the first answer settles it
-            calls.append(call)
-            text = call.result.text
             picked = _read(text)
             if picked in options:
                 reasons.update(invalid=attempt, repaired=attempt)
@@ -157,25 +174,82 @@ class LLMSelector(Stateless):
         return agents[state.step % len(agents)] if agents else finish
 
     async def _call(
-        self, state: RunState, messages: tuple[Message, ...], schema: Mapping[str, object], attempt: int
-    ) -> Call:
+        self,
+        state: RunState,
+        messages: tuple[Message, ...],
+        schema: Mapping[str, object],
+        attempt: int,
+        calls: list[Call],
+    ) -> str:
+        """What the model says, asked again where it fails in passing. Raises ModelError, and _Short before a call."""
+        shown = sum(len(message.content) + len(message.name or "") + 2 for message in messages)
+        question = f"{state.run}.{state.step}.select.{attempt}"
         prompt = Prompt(
             self.name,
             state.task[-1].content,
             lambda: messages,
-            sum(len(message.content) // 4 + 1 for message in messages),
+            int(shown / self.model.chars_per_token) + len(messages),
             response_schema=dict(schema),
+            run=state.run,
+            call=question,
         )
         seed = seed_of(state.seed, state.step, self.name, attempt) & 0x7FFFFFFF
+        sampling = Sampling(0.0, max_tokens=ANSWER_TOKENS, seed=seed)
 
-        def ask(*_: int) -> Coroutine[Any, Any, Generation]:
-            return complete(self.model, prompt, Sampling(0.0, max_tokens=ANSWER_TOKENS, seed=seed))
+        def ask(number: int = 1, _: int = 0) -> Coroutine[Any, Any, str]:
+            return self._attempt(state.own, prompt, sampling, question, (attempt + 1, number), calls)
 
         try:
-            generation = await ask()
+            return await ask()
         except ModelError as error:
-            generation = await recover(self.retry, error, 1, ask)
-        return Call(f"{state.run}.{state.step}.select.{attempt}", self.model.name, generation, attempt + 1)
+            return await recover(self.retry, error, 1, ask)
+
+    async def _attempt(
+        self,
+        own: OwnCalls | None,
+        prompt: Prompt,
+        sampling: Sampling,
+        question: str,
+        numbers: tuple[int, int],
+        calls: list[Call],
+    ) -> str:
+        """One attempt, set aside before it starts; it is paid for and among the calls however it ends.
+
+        numbers: of the question, and of its attempt.
+        """
+        price = self.model.price.input, self.model.price.output
+        hold = NO_HOLD if own is None else own.hold(prompt.estimate, sampling.max_tokens, price)
+        if hold is None:
+            raise _Short
+        call: Call | None = None
+        came = 0
+
+        def in_vain(usage: Usage, why: str) -> Call:
+            nothing = Generation("", usage, sampling, "cancelled")
+            return Call(f"{question}.failed.{numbers[1]}", self.model.name, nothing, numbers[1], why)
+
+        try:
+            async for item in self.model.generate(prompt, sampling):
+                if isinstance(item, Generation):
+                    call = Call(question, self.model.name, item, numbers[0])
+                else:
+                    came += len(item)
+            if call is None:
+                raise ModelError(f"model {self.model.name} ended without an answer")
+            return call.result.text
+        except ModelError as error:
+            call = in_vain(error.usage, error.message)
+            raise
+        except asyncio.CancelledError:
+            if came:
+                written = int(came / self.model.chars_per_token) + 1
+                call = in_vain(usage_of(self.model.price, prompt.estimate, written), BROKEN_OFF)
+            raise
+        finally:
+            if call is not None:
+                calls.append(call)
+            if own is not None:
+                own.settle(hold, call)
 
     def _messages(self, state: RunState, options: list[str], finish: str) -> list[Message]:
         roles = {card.name: (card.role, card.description) for card in state.cards}
@@ -183,10 +257,14 @@ class LLMSelector(Stateless):
         replies = [Message("user", node.content, name=node.author) for node in state.replies]
         return [Message("system", ask), *state.task, *replies, Message("user", LAST_WORDS)]
 
+    def _prompt(self, state: RunState) -> int:
+        """Tokens of a prompt that shows everything, roughly."""
+        chars = sum(len(message.content) for message in state.task) + sum(len(node.content) for node in state.replies)
+        return chars // 4 + 64 * len(state.cards)
+
     def _holds(self, state: RunState) -> bool:
         """Whether the budget holds a selection, its repair, and one more reply after it."""
-        chars = sum(len(message.content) for message in state.task) + sum(len(node.content) for node in state.replies)
-        prompt, left = chars // 4 + 64 * len(state.cards), state.left
+        prompt, left = self._prompt(state), state.left
         tokens = 2 * (prompt + ANSWER_TOKENS)
         dollars = self.model.price.dollars(2 * prompt, 2 * ANSWER_TOKENS)
         return left.calls >= 3 and left.tokens > tokens + prompt and left.dollars >= dollars

@@ -72,6 +72,7 @@ class End:
     refused: int = 0
     overshoot: int = 0
     why: str = ""
+    overshoot_dollars: float = 0.0
 
 
 Entry = Head | Node | Decision | Completed | Begun | End

@@ -89,6 +89,7 @@ def saved_run(entries: Sequence[Entry]) -> SavedRun:
         head.seed,
         why=end.why,
         edges=head.edges,
+        overshoot_dollars=end.overshoot_dollars,
     )
 
 
@@ -102,7 +103,8 @@ def entries_of(run: SavedRun) -> list[Entry]:
         place = max(place, decision.seen)
     out += run.nodes[place:]
     if run.stop != "unfinished":
-        out.append(End(run.stop, run.node, run.usage, run.seconds, run.refused, run.overshoot, run.why))
+        above = run.overshoot, run.why, run.overshoot_dollars
+        out.append(End(run.stop, run.node, run.usage, run.seconds, run.refused, *above))
     return out
 
 

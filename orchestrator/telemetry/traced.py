@@ -13,6 +13,7 @@ of a watched run, in training for instance, are as they are without all this.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import ExitStack
@@ -20,7 +21,7 @@ from dataclasses import dataclass, fields
 
 from opentelemetry.trace import SpanKind
 
-from podium.agents.model import Model, Prompt, Wrapped
+from podium.agents.model import Model, Prompt, Wrapped, usage_of
 from podium.agents.tools import Tool
 from podium.orchestrator.coordinator import Coordinator, Memory, RunState
 from podium.orchestrator.telemetry.contents import reply_json, said_json
@@ -29,7 +30,7 @@ from podium.orchestrator.telemetry.logs import PLACE, Place
 from podium.orchestrator.telemetry.operations import LIVE, Live, Operation, Watcher, reason
 from podium.protocols.bus import Bus, Card, Envelope, Send
 from podium.protocols.errors import ModelError
-from podium.protocols.record import Decision, Finish, Generation, Node, Sampling, ToolResult
+from podium.protocols.record import NO_USAGE, Decision, Finish, Generation, Node, Sampling, ToolResult
 from podium.protocols.task import Message
 
 __all__ = ["TracedBus", "TracedCoordinator", "TracedModel", "TracedTool"]
@@ -118,15 +119,23 @@ class TracedModel(Wrapped):
         labels = {**self._labels, AGENT: prompt.agent}
         operation, began = self._begin(live, prompt, sampling, labels), time.perf_counter()
         waited: float | None = None
+        came = 0  # characters
         try:
             async for item in self.model.generate(prompt, sampling):
                 if isinstance(item, Generation):
                     self._used(operation, item, labels)
-                elif waited is None:
-                    waited = time.perf_counter() - began
-                    operation.span.set_attribute("gen_ai.response.time_to_first_chunk", waited)
+                else:
+                    came += len(item)
+                    if waited is None:
+                        waited = time.perf_counter() - began
+                        operation.span.set_attribute("gen_ai.response.time_to_first_chunk", waited)
                 yield item
         except BaseException as error:
+            usage = error.usage if isinstance(error, ModelError) else NO_USAGE
+            if came and isinstance(error, asyncio.CancelledError):  # as the agent counts it
+                usage = usage_of(self.price, prompt.estimate, int(came / self.chars_per_token) + 1)
+            if usage.calls:
+                self._used(operation, Generation("", usage, sampling, "cancelled"), labels)
             operation.end(*reason(error))
             raise
         operation.end()

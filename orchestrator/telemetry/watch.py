@@ -214,6 +214,7 @@ class Watched:
                     "podium.steps": result.steps,
                     "podium.refused": result.refused,
                     "podium.overshoot": result.overshoot,
+                    "podium.overshoot_dollars": result.overshoot_dollars,
                     "podium.usage.input_tokens": usage.input_tokens,
                     "podium.usage.output_tokens": usage.output_tokens,
                     "podium.usage.calls": usage.calls,

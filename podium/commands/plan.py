@@ -136,7 +136,7 @@ def _notes(team: TeamSpec, case: WorstCase) -> list[str]:
     task = counted(case.task_tokens, "token")
     lines = [
         f"Assumes a task of {task} (--task-tokens), replies as long as their models allow, and that a call which fails "
-        "in passing is not billed."
+        "in passing is not billed; one that may have been is held to the budget all the same."
     ]
     if case.cut_by and case.chosen:
         lines.append("The coordinator chooses as it goes; the budget is what bounds it.")

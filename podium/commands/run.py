@@ -216,6 +216,7 @@ def _as_data(result: Result) -> dict[str, Any]:
         "answered_by": result.nodes[result.node].author if result.node else None,
         "refused": result.refused,
         "overshoot": result.overshoot,
+        "overshoot_dollars": result.overshoot_dollars,
     }
 
 

@@ -13,6 +13,7 @@ import pytest
 from podium.orchestrator.team import Team
 from podium.protocols.errors import RunError
 from podium.protocols.events import Result
+from podium.protocols.record import Generation, Usage
 from tests.faults.account import answers, same
 from tests.faults.desk import SEED, TASK, Desk, desk
 from tests.faults.matrix import COLUMNS, ENDPOINT, Cell
@@ -73,7 +74,9 @@ def test_once(fault: str, column: str, tmp_path: Path, tell: Callable[[Cell], No
             assert same(result, it.expected)
             failed = [call for node in result.nodes for call in node.calls if call.error]
             assert [call.attempt for call in failed] == [1]
-            assert result.usage.tokens == it.expected.usage.tokens
+            used = Usage.total(call.result.usage for call in failed if isinstance(call.result, Generation))
+            assert used.calls == ("mid-stream" in fault), "what was refused is not billed; half an answer may be"
+            assert result.usage.tokens == it.expected.usage.tokens + used.tokens
             assert it.fired() == 1
             account = it.small.account(result.run)
             return Cell(f"endpoint: {fault}, once", column, "answered as without it", it.fired(), *account)

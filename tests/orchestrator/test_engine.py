@@ -42,6 +42,7 @@ from podium.protocols.record import (
     Usage,
     View,
 )
+from podium.protocols.saved import from_json, saved, to_json
 from podium.protocols.task import Message, Task
 from tests.orchestrator.stage import ONCE, Scripted, Speaker, Stage, authors
 from tests.orchestrator.teams import scripted, team
@@ -266,6 +267,7 @@ class TestBudget:
         stage = Stage(Speaker("a", tokens=(10, 500)), limits=Limits(tokens=100))
         result = stage.run(Scripted((tell("a"),), (tell("a", "1"),)))
         assert result.overshoot > 400
+        assert from_json(to_json(saved(result, 1.0))).overshoot_dollars == result.overshoot_dollars > 400e-6
         assert (result.stop, result.usage.calls) == ("budget", 1)
 
     def test_a_run_may_have_limits_of_its_own(self) -> None:

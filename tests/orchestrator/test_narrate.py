@@ -171,7 +171,7 @@ def test_the_coordinators_own_calls_and_tools_are_told() -> None:
 
 def test_shares_add_up_and_name_what_no_reply_came_of() -> None:
     replies = (reply(1, "ann", "a"), reply(2, "bob", "b"), reply(3, "ann", "c"))
-    told = story(replies=replies, usage=Usage(40, 20, 4, 0.5, 2.0), refused=2, overshoot=7)
+    told = story(replies=replies, usage=Usage(40, 20, 4, 0.5, 2.0), refused=2, overshoot=7, overshoot_dollars=0.25)
     assert [(share.agent, share.replies, share.usage.calls) for share in told.shares] == [
         ("ann", 2, 2),
         ("bob", 1, 1),
@@ -180,7 +180,7 @@ def test_shares_add_up_and_name_what_no_reply_came_of() -> None:
     assert sum(share.usage.tokens for share in told.shares) == told.usage.tokens == 60
     assert told.by == "ann"
     assert "2 of the requests" in told.notes[0]
-    assert "7 tokens more" in told.notes[1]
+    assert told.notes[1] == "Endpoints billed 7 tokens and $0.250000 more than was reserved."
 
 
 def test_every_word_of_the_record_has_words() -> None:

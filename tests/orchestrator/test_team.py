@@ -133,7 +133,9 @@ def test_leaving_a_stream_early_cancels_the_run_and_keeps_it(tmp_path: Path) -> 
     kept.close()  # what a cancelled run leaves is written without it
     (entry,) = kept.entries()
     assert entry.stop == "cancelled"
-    assert [node.content for node in kept.load(entry.run).nodes] == ["task", "a plan"]
+    nodes = kept.load(entry.run).nodes
+    assert [(node.kind, node.content) for node in nodes[:2]] == [("task", "task"), ("reply", "a plan")]
+    assert [(node.kind, node.usage.calls) for node in nodes[2:]] == [("failure", 1)]  # what had come was paid for
     kept.close()
 
 

@@ -132,7 +132,7 @@ def test_eval_in_a_pipe_says_what_it_does_and_keeps_what_it_measured(tmp_path: P
         .replace("agents:", "  dead: {provider: openai, base_url: 'http://127.0.0.1:9/v1', model: q}\nagents:")
         .replace("timer: {role: solver, model: past", "timer: {role: solver, model: dead")
     )
-    asked = ("eval", team, "--tasks", spec, "--coordinators", f"single?agent=adder,single?agent=timer,vote")
+    asked = ("eval", team, "--tasks", spec, "--coordinators", "single?agent=adder,single?agent=timer,vote")
     failed = podium(*asked, "--limit", 3)
     assert failed.exit_code == 1
     assert "single?agent=adder │" in failed.stdout

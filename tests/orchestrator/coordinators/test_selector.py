@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
 from podium.agents.model import Price, Prompt
-from podium.orchestrator.budget import Limits
+from podium.orchestrator.budget import Budget, Limits
 from podium.orchestrator.coordinators import LLMSelector
 from podium.orchestrator.retrying import Retry
-from podium.protocols.errors import ModelUnreachable
+from podium.protocols.errors import BudgetExceeded, ModelGarbage, ModelUnreachable
+from podium.protocols.events import Result
 from podium.protocols.record import Finish, Generation, Sampling, Usage
+from podium.protocols.task import Task
 from tests.orchestrator.stage import Speaker, Stage, authors
 
 
@@ -41,6 +44,21 @@ class Says:
         yield Generation(line, Usage(7, 3, 1, 1e-5), sampling)
 
     async def close(self) -> None: ...
+
+
+class Slowly(Says):
+    """The same, after a piece and some time."""
+
+    def __init__(self, *lines: str, piece: str = "", seconds: float = 0.01) -> None:
+        super().__init__(*lines)
+        self.piece = piece
+        self.seconds = seconds
+
+    async def generate(self, prompt: Prompt, sampling: Sampling) -> AsyncIterator[str | Generation]:
+        yield self.piece
+        await asyncio.sleep(self.seconds)
+        async for item in super().generate(prompt, sampling):
+            yield item
 
 
 def pick(name: str) -> str:
@@ -155,6 +173,72 @@ def test_a_repair_that_fails_leaves_the_first_answer_which_is_paid_for() -> None
     assert authors(result) == ["bert"]
     assert result.decisions[0].reasons == {"invalid": 2, "nearest": 1}
     assert result.by_agent["llm_selector"].calls == 2
+
+
+def half(usage: Usage) -> ModelGarbage:
+    """An answer that broke off, and was billed."""
+    error = ModelGarbage("half an answer")
+    error.usage = usage
+    return error
+
+
+def test_attempts_that_fail_are_on_the_decision_and_paid_for() -> None:
+    model = Says(half(Usage(7, 1, 1, 1e-5)), ModelUnreachable("x"), pick("bert"), pick("finish"))
+    result = crew().run(LLMSelector(model, retry=SOON))
+    first = result.decisions[0]
+    assert [(call.id, call.error) for call in first.calls] == [
+        ("r.0.select.0.failed.1", "half an answer"),
+        ("r.0.select.0.failed.2", "x"),
+        ("r.0.select.0", None),
+    ]
+    assert result.nodes[1].calls == first.calls
+    assert result.nodes[1].content == pick("bert")
+    assert (result.by_agent["llm_selector"].tokens, result.by_agent["llm_selector"].calls) == (28, 3)
+
+
+def test_a_budget_that_a_failed_attempt_used_up_holds_no_further_one() -> None:
+    model = Says(*[half(Usage(7, 1, 1, 1e-5))] * 9)
+    result = crew(limits=Limits(calls=3, tokens=900)).run(LLMSelector(model, retry=Retry(9, wait=0.01)))
+    assert (result.answer, result.usage.calls) == ("ANNA", 3)
+    assert len(model.lines) == 7, "of three calls, one is for whoever is chosen"
+
+
+def test_calls_that_led_to_no_decision_stay_in_the_record() -> None:
+    stage = crew()
+    pool = stage.pool = Budget(Limits(calls=20), shared=True)
+    with pytest.raises(ModelGarbage) as caught:
+        stage.run(LLMSelector(Says(*[half(Usage(7, 1, 1, 1e-5))] * 3), retry=SOON))
+    partial = caught.value.partial
+    assert isinstance(partial, Result)
+    assert [(node.kind, node.author, len(node.calls)) for node in partial.nodes[1:]] == [("failure", "llm_selector", 3)]
+    assert (partial.usage.calls, pool.calls, pool.held_calls) == (3, 3, 0)
+
+
+def test_a_selection_is_set_aside_in_the_pool_while_it_is_made() -> None:
+    """Of many runs at once as many ask as the pool holds, each with a call for whom it chooses."""
+    names = ("anna", "bert")
+    pool = Budget(Limits(calls=10), shared=True)
+    model = Slowly(*[pick("anna")] * 60)
+    team = Stage(*(Speaker(name, name, seconds=0.01) for name in names), pool=pool).led_by(LLMSelector(model, 1))
+
+    async def many() -> list[Result | BaseException]:
+        runs = (team.run(Task.of("?"), id=f"r{number}") for number in range(30))
+        return await asyncio.gather(*runs, return_exceptions=True)
+
+    ends = asyncio.run(many())
+    assert sum(isinstance(end, Result) for end in ends) == 5
+    assert (pool.calls, pool.held_calls, 60 - len(model.lines)) == (10, 0, 5)
+
+
+def test_a_selection_that_is_cancelled_after_its_first_piece_is_kept() -> None:
+    model = Slowly(pick("anna"), piece="{" * 40, seconds=20)
+    pool = Budget(Limits(calls=10), shared=True)
+    team = Stage(Speaker("anna"), Speaker("bert"), limits=Limits(seconds=0.1), pool=pool).led_by(LLMSelector(model))
+    with pytest.raises(BudgetExceeded) as caught:
+        asyncio.run(team.run(Task.of("?"), id="r"))
+    assert isinstance(caught.value.partial, Result)
+    assert caught.value.partial.by_agent["llm_selector"].output_tokens == 11
+    assert (pool.calls, pool.held_calls, pool.held_tokens) == (1, 0, 0)
 
 
 def test_an_agent_called_finish_is_told_from_finishing_also_when_it_is_too_dear() -> None:
