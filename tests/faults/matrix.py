@@ -18,7 +18,15 @@ COLUMNS: dict[str, dict[str, Any]] = {
 }
 """Coordinators, as team files name them."""
 
-ENDPOINT = ("HTTP 429", "HTTP 500", "hang in mid-stream", "reset in mid-stream", "garbage in mid-stream")
+ENDPOINT = (
+    "HTTP 429",
+    "HTTP 500",
+    "hang before the answer",
+    "hang in mid-stream",
+    "reset in mid-stream",
+    "garbage in mid-stream",
+    "body cut off",
+)
 TOOL = ("crash", "hang", "huge output")
 DISK = ("disk full",)
 LOCK = ("SQLite locked for a moment", "SQLite locked for longer than the timeout")
@@ -36,7 +44,12 @@ ROWS: tuple[str, ...] = (
 
 
 _UNHARMED = "answered as without it"
-_GIVEN_UP = {"HTTP 429": "ModelError", "HTTP 500": "ModelError", "hang in mid-stream": "ModelUnreachable"}
+_GIVEN_UP = {
+    "HTTP 429": "ModelError",
+    "HTTP 500": "ModelError",
+    "hang before the answer": "ModelUnreachable",
+    "hang in mid-stream": "ModelUnreachable",
+}
 _TOLD = {"huge output": f"answered, cut to {LONGEST_OUTPUT} characters"}
 _UNNOTICED = (LOCK[0], SERVER[0])
 

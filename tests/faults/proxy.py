@@ -1,4 +1,4 @@
-"""A TCP proxy that ill-treats connections: it falls silent, cuts or garbles them in the middle of an answer.
+"""A TCP proxy that ill-treats connections: it falls silent, cuts or garbles them, before an answer or in its middle.
 
 Between a real client and a real server, so that what is tested is what a network does, and no model of it.
 """
@@ -13,7 +13,10 @@ from typing import Literal
 
 from tests.faults.listener import Listener
 
-Harm = Literal["hang", "reset", "garbage"]
+Harm = Literal["silence", "hang", "reset", "garbage", "cut"]
+
+SHORT = b'HTTP/1.1 200 X\r\ncontent-type: application/json\r\ncontent-length: 1000\r\nconnection: close\r\n\r\n{"id"'
+"""An answer that is no stream, and of which six bytes of a thousand come."""
 
 AT_ONCE = struct.pack("ii", 1, 0)
 """SO_LINGER: closing sends a reset."""
@@ -52,7 +55,14 @@ class Proxy:
             request.close()
 
     async def _hurt(self, answer: bytes, asking: asyncio.Future[None], writer: asyncio.StreamWriter) -> None:
-        """Give on half of an answer, and then do harm."""
+        """Give on half of an answer, none of it or the beginning of another, and then do harm."""
+        if self.harm in ("silence", "cut"):
+            writer.write(SHORT if self.harm == "cut" else b"")
+            await writer.drain()
+            self.fired += 1
+            if self.harm == "silence":
+                await asking
+            return
         head, _, body = answer.partition(b"\r\n\r\n")
         half = body[: len(body) // 2]
         if self.harm == "garbage":

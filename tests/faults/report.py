@@ -23,11 +23,11 @@ twice, first unharmed, which is the reference, and then with the fault, which co
 whose fault did not strike fails, and so does one that does not end as stands here.
 
 - *Endpoints, tools, journals.* The models are a real HTTP endpoint, asked by the official client through a TCP proxy.
-  It is bob's model that refuses or whose connections are cut, garbled or silenced in the middle of an answer, and it
-  is bob who has the tool, a process that dies, does not end or writes 20 MiB. The journal is struck at bob's last
-  request, when all that was completed by then is written: its disk, a file system of 1 MiB, is filled to the last byte,
-  another process holds its lock, or its server, a PostgreSQL, is shut down as by a crash. The endpoint's own list of
-  what it answered is compared with the journal's.
+  It is bob's model that refuses or whose connections are cut, garbled or silenced, in the middle of an answer or before
+  it, and it is bob who has the tool, a process that dies, does not end or writes 20 MiB. The journal is struck at bob's
+  last request, when all that was completed by then is written: its disk, a file system of 1 MiB, is filled to the last
+  byte, another process holds its lock, or its server, a PostgreSQL, is shut down as by a crash. The endpoint's own list
+  of what it answered is compared with the journal's.
 - *Processes.* The models are scripted, in the process that is killed, and write each call to a file when it begins and
   when it is completed. *After every step* is once for each decision, when it is durable and nothing of it is done, and
   once when the last reply is there and the run's end is not written. *Inside of every step* is when all its calls are

@@ -27,9 +27,11 @@ SHORT = 2.0
 
 REFUSES = {"HTTP 429": 429, "HTTP 500": 500}
 HARMS: dict[str, Harm] = {
+    "hang before the answer": "silence",
     "hang in mid-stream": "hang",
     "reset in mid-stream": "reset",
     "garbage in mid-stream": "garbage",
+    "body cut off": "cut",
 }
 
 
@@ -75,7 +77,7 @@ def test_once(fault: str, column: str, tmp_path: Path, tell: Callable[[Cell], No
             failed = [call for node in result.nodes for call in node.calls if call.error]
             assert [call.attempt for call in failed] == [1]
             used = Usage.total(call.result.usage for call in failed if isinstance(call.result, Generation))
-            assert used.calls == ("mid-stream" in fault), "what was refused is not billed; half an answer may be"
+            assert used.calls == (fault not in REFUSES), "what was refused is not billed; half an answer may be"
             assert result.usage.tokens == it.expected.usage.tokens + used.tokens
             assert it.fired() == 1
             account = it.small.account(result.run)
