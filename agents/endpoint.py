@@ -34,7 +34,7 @@ from openai.types.chat import ChatCompletionChunk
 from podium.agents.answer import SHOWN, Answer, BrokenOffError, NotAnAnswerError, at_most, counts
 from podium.agents.model import FREE, Price, Prompt, usage_of
 from podium.agents.rendering import merged
-from podium.agents.request_fields import SET_BY_PODIUM
+from podium.agents.request_fields import SET_BY_PODIUM, secrets_in
 from podium.agents.too_long import too_long
 from podium.protocols.errors import InputError, ModelError, ModelGarbage, ModelUnreachable, PromptTooLong
 from podium.protocols.record import NO_USAGE, Generation, Sampling, StopReason, ToolCall, Usage
@@ -304,10 +304,11 @@ class EndpointModel:
         return f"; it serves: {', '.join(sorted(names)[:20])}" if names else ""
 
     def _clean(self, text: str) -> str:
-        """A foreign text in one short line, without the key even if the endpoint repeats it."""
+        """A foreign text in one short line, without secrets even if the endpoint repeats them."""
         line = " ".join(text.split())
-        if len(self._key) > 5:
-            line = line.replace(self._key, "***")
+        for secret in (self._key, *secrets_in(self.base_url, self._extra)):
+            if len(secret) > 5:
+                line = line.replace(secret, "***")
         return line if len(line) <= SHOWN else line[:SHOWN] + "..."
 
 

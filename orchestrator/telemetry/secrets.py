@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from podium.agents.request_fields import secrets_in
 from podium.orchestrator.team_file import TeamSpec
 from podium.orchestrator.yaml_problems import MASK, SECRET_KEYS, SHORTEST_SECRET
 
@@ -64,6 +65,7 @@ def _values(spec: TeamSpec) -> Iterable[str]:
         key: Any = getattr(model, "api_key", None)
         if key is not None:
             yield key.get_secret_value()
+        yield from secrets_in(str(getattr(model, "base_url", None) or ""), getattr(model, "extra", None) or {})
     if spec.journal:
         from sqlalchemy.engine import make_url
 

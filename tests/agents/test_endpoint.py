@@ -262,6 +262,12 @@ def test_an_error_inside_a_stream_is_a_model_error() -> None:
         ask(lambda server: setattr(server, "parts", [GOOD[1], {"error": {"message": "engine died"}}]))
 
 
+def test_a_secret_that_an_endpoint_repeats_is_not_told() -> None:
+    said = {"error": {"message": f"no: {KEY}, in-the-body, somebody"}}
+    with pytest.raises(ModelError, match=r"no: \*\*\*, \*\*\*, somebody"):
+        ask(lambda server: setattr(server, "parts", [said]), extra={"x_api_key": "in-the-body", "user": "somebody"})
+
+
 def test_a_silent_endpoint_is_given_up() -> None:
     with pytest.raises(ModelUnreachable, match="gave up after"):
         ask(lambda server: setattr(server, "parts", [20.0]), timeout=0.3)

@@ -191,6 +191,12 @@ def test_the_mask_of_a_team_knows_its_keys(tmp_path: Path) -> None:
             "models": {
                 "small": {"provider": "openai", "base_url": "http://h/v1", "model": "m", "api_key": KEY},
                 "none": {"provider": "openai", "base_url": "http://h/v1", "model": "m"},
+                "own": {
+                    "provider": "openai",
+                    "base_url": "http://h/v1?token=in-the-query&version=2024-01",
+                    "model": "m",
+                    "extra": {"guard": {"x_api_key": "in-the-body"}, "user": "somebody"},
+                },
             },
             "agents": {"ann": {"role": "solver", "model": "small"}},
             "coordinator": {"kind": "single", "agent": "ann"},
@@ -198,6 +204,7 @@ def test_the_mask_of_a_team_knows_its_keys(tmp_path: Path) -> None:
         }
     )
     assert mask_of(spec)(f"{KEY}, hidden-word, none") == "***, ***, none"
+    assert mask_of(spec)("in-the-query 2024-01 in-the-body somebody") == "*** 2024-01 *** somebody"
 
 
 @pytest.mark.parametrize(
