@@ -6,6 +6,8 @@ the team that was read. Nothing is called, but a team's own tools are imported.
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -60,7 +62,7 @@ def plan(team: TeamSpec | str | Path, *, task_tokens: int | None = None) -> Wors
 
     tokens = _length(task_tokens)
     spec = team if isinstance(team, TeamSpec) else load_team(team)
-    return worst_case(spec, task_tokens=tokens, prices=recorded_prices(spec))
+    return worst_case(spec, task_tokens=tokens, prices=recorded_prices(spec), requests=policy_requests(spec))
 
 
 def _length(given: object) -> int:
@@ -99,6 +101,19 @@ def located(file: Path) -> Generator[None]:
     except InputError:
         load_team(file, check=problems_beyond(file))
         raise
+
+
+def policy_requests(team: TeamSpec) -> float:
+    """The most requests of one run that a learned coordinator may make; infinite where its policy cannot be read."""
+    from podium.orchestrator.coordinator_spec import LearnedSpec
+
+    if not isinstance(team.coordinator, LearnedSpec):
+        return math.inf
+    try:  # without numpy, which the policy itself takes
+        options = json.loads((team.coordinator.policy / "policy.json").read_text())["options"]
+        return options["max_steps"] * options["width"] * max(options["samples"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return math.inf
 
 
 def missing_files(team: TeamSpec) -> list[str]:

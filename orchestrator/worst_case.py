@@ -37,7 +37,7 @@ from dataclasses import dataclass
 
 from podium.agents.model import Price, estimate_tokens
 from podium.agents.roles import ROLES
-from podium.orchestrator.coordinator_spec import CoordinatorSpec, LLMSelectorSpec, RandomSpec
+from podium.orchestrator.coordinator_spec import CoordinatorSpec, LearnedSpec, LLMSelectorSpec, RandomSpec
 from podium.orchestrator.coordinators.selector import (
     ANSWER_TOKENS,
     ATTEMPTS,
@@ -134,13 +134,18 @@ class WorstCase:
 
 
 def worst_case(
-    team: TeamSpec, *, task_tokens: int = TASK_TOKENS, prices: Mapping[str, Price] | None = None
+    team: TeamSpec,
+    *,
+    task_tokens: int = TASK_TOKENS,
+    prices: Mapping[str, Price] | None = None,
+    requests: float = math.inf,
 ) -> WorstCase:
     """The most that one run of a team can use.
 
     task_tokens: length of the task, in tokens. prices: of models that do not state theirs (recorded pools), by key.
+    requests: that a learned coordinator can make, by what its policy may choose.
     """
-    count = _Count(team, task_tokens, prices or {})
+    count = _Count(team, task_tokens, prices or {}, requests)
     steps = schedule(team.coordinator, list(team.agents))
     if steps is None:
         by_agent = {name: count.chosen([name]) for name in team.agents}
@@ -156,8 +161,7 @@ def worst_case(
     decisions = count.decisions()
     deciding = _sum(decisions)
     limits = count.limits
-    on_top = Use(0, decisions[-1].tokens, decisions[-1].dollars) if decisions else NOTHING
-    total = (work + deciding).at_most(limits + on_top)
+    total = (work + deciding).at_most(limits)
     rows: list[AgentWorst] = []
     for name, use in by_agent.items():
         model = team.agents[name].model
@@ -175,7 +179,7 @@ def least_call(
     task_tokens, prices: as in `worst_case`; the passages of a retriever are not counted.
     """
     spec = team.agents[agent]
-    model, price = team.models[spec.model], _Count(team, task_tokens, prices or {}).price(spec.model)
+    model, price = team.models[spec.model], _Count(team, task_tokens, prices or {}, math.inf).price(spec.model)
     reads = _own_tokens(spec.model_copy(update={"documents": ()})) + task_tokens
     writes = min(SHORTEST_REPLY, model.max_tokens)
     return reads, writes, price.dollars(reads, writes)
@@ -189,10 +193,11 @@ def _limit(budget: BudgetSpec | ShareSpec) -> Use:
 class _Count:
     """The arithmetic of one team."""
 
-    def __init__(self, team: TeamSpec, task_tokens: int, prices: Mapping[str, Price]) -> None:
+    def __init__(self, team: TeamSpec, task_tokens: int, prices: Mapping[str, Price], requests: float) -> None:
         self.team = team
         self.task_tokens = task_tokens
         self.prices = prices
+        self.requests = requests
         self.topology = Topology(team.topology, list(team.agents))
         self.limits = _limit(team.budget).at_most(_limit(team.pool))
 
@@ -295,7 +300,7 @@ class _Count:
             return coordinator.max_steps * MOST_SAMPLES
         if isinstance(coordinator, LLMSelectorSpec):
             return coordinator.max_steps
-        return math.inf
+        return self.requests if isinstance(coordinator, LearnedSpec) else math.inf
 
     def decisions(self) -> list[Use]:
         """What each decision takes of the coordinator's own calls, in order; its repair is among them."""

@@ -158,13 +158,11 @@ def test_one_agent_alone_is_asked_first_without_a_question() -> None:
     assert (alone.deciding.calls, alone.total.calls) == (2, 4)
 
 
-def test_what_a_decision_takes_may_come_on_top_of_the_budgets_tokens() -> None:
+def test_what_a_decision_takes_is_held_to_the_budget() -> None:
     assert worst_case(selector()).total.calls == 6
-    free = worst_case(selector())
     tight = worst_case(selector(budget="{tokens: 1500, calls: 4}"))
-    assert tight.total.calls == 4
-    assert 1500 < tight.total.tokens < 1500 + free.deciding.tokens
-    assert tight.cut_by == ("calls", "tokens")
+    assert (tight.total.calls, tight.total.tokens) == (4, 1500)
+    assert tight.cut_by == ("calls", "tokens", "dollars")
 
 
 def test_cut_by_names_the_limits_that_bind() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import AsyncIterator
 from random import Random
 from typing import Any, get_args
@@ -25,7 +26,9 @@ from tests.orchestrator.learned.parts import loud
 SPECS = get_args(get_args(CoordinatorSpec)[0])
 KINDS = [get_args(spec.model_fields["kind"].annotation)[0] for spec in SPECS]
 NAMES = ("a", "bo", "finish", "a-rather-long-name")
-LOOSE = {"random", "learned", "skill_table"}
+ENDLESS = {"random", "skill_table"}
+"""Those that a budget is to end."""
+LOOSE = {*ENDLESS, "learned"}
 """Those that end of themselves: their plan is what budget or steps allow, and hardly a run gets there."""
 TEAMS = 60
 """Random teams of each kind of coordinator."""
@@ -106,11 +109,11 @@ def coordinator(kind: str, names: list[str], random: Random) -> dict[str, Any]:
 
 def limits(kind: str, names: list[str], random: Random) -> dict[str, Any]:
     """A budget, at random. A coordinator that its budget alone ends is given one, or there is nothing to compare."""
-    if kind not in LOOSE and random.random() < 0.4:
+    if kind not in ENDLESS and random.random() < 0.4:
         return {"tokens": None, "calls": None, "repeats": None}
     return {
         "tokens": random.choice((None, 20_000, random.randint(100, 3000))),
-        "calls": random.randint(2, 12) if kind in LOOSE else random.choice((None, None, random.randint(2, 12))),
+        "calls": random.randint(2, 12) if kind in ENDLESS else random.choice((None, None, random.randint(2, 12))),
         "dollars": random.choice((None, None, random.uniform(0.0002, 0.01))),
         "wind_down": random.choice((None, None, random.choice(names))),
         "repeats": None,
@@ -167,6 +170,14 @@ def any_team(kind: str, random: Random) -> Team:
     return Team(spec, voices, coordinator=learned)
 
 
+def requests(team: Team) -> float:
+    """What a learned coordinator's policy allows, as `plan` reads it off its card."""
+    if not isinstance(coordinator := team.orchestrator.coordinator, LearnedCoordinator):
+        return math.inf
+    options = coordinator.policy.card.options
+    return options.max_steps * options.width * max(options.samples)
+
+
 def worked(team: Team, task: str, seed: int) -> Result | None:
     """How far a run got; None where it did not begin."""
     try:
@@ -194,7 +205,7 @@ def test_no_run_uses_more_than_its_plan(kind: str) -> None:
     for seed in range(TEAMS):
         random = Random(f"{kind} {seed}")
         team, task = any_team(kind, random), "q" * random.randint(1, 2000)
-        case = worst_case(team.spec, task_tokens=len(task) // 4 + 1)
+        case = worst_case(team.spec, task_tokens=len(task) // 4 + 1, requests=requests(team))
         result = worked(team, task, seed)
         if result is not None:
             assert not over(result, case), (seed, team.spec)

@@ -18,6 +18,8 @@ import typer.main
 import podium
 from podium.cli import app
 from podium.errors import InputError, TeamFileError
+from podium.orchestrator.learned.options import Options
+from podium.orchestrator.learned.saved import Policy, save_policy
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -91,6 +93,16 @@ def test_plan_takes_a_length_from_one(file: Path, tokens: Any) -> None:
 
 def test_what_calls_return_has_a_public_name(file: Path) -> None:
     assert isinstance(podium.plan(file), podium.WorstCase)
+
+
+def test_plan_reads_off_a_policy_how_much_it_may_ask(file: Path) -> None:
+    folder = file.parent / "policy"
+    save_policy(Policy.fresh(Options(samples=(1, 3), width=2, max_steps=3), ("solver", "checker")), folder)
+    led = file.read_text().replace("{kind: sequential}", "{kind: learned, policy: policy}")
+    file.write_text(led.replace("calls: 2", "calls: 40"))
+    assert podium.plan(file).total.calls == 18
+    (folder / "policy.json").unlink()
+    assert podium.plan(file).total.calls == 40
     assert podium.Evaluation.__name__ == "Evaluation"
     for call, returned in ((podium.train, "Trained"), (podium.record, "Recorded"), (podium.demo, "Shown | None")):
         assert call.__annotations__["return"] == returned
