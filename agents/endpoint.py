@@ -46,6 +46,8 @@ CHARS_PER_TOKEN = 3.0
 """Careful guess for English and code with today's vocabularies (3.5 to 4.5 measured in the wild)."""
 LOG_PROBS = re.compile(r"log[ _-]?prob", re.I)
 """What a refusal that is about log-probs speaks of."""
+PASSING = (408, 409, 425)
+"""HTTP statuses below 500 that mean "again, later", as OpenAI's own client takes them; 429 is told in its own words."""
 LATE = (TimeoutError, openai.APITimeoutError)
 NEVER_SENT = ("ConnectTimeout", "PoolTimeout")
 """What the causes are called that nothing was sent in time."""
@@ -266,7 +268,8 @@ class EndpointModel:
         return ModelGarbage(f"{where} sent something that is not a chat completion: {error}")
 
     async def _refusal(self, error: openai.APIStatusError) -> ModelError:
-        status = error.status_code
+        status, asked = error.status_code, error.response.headers.get("retry-after")
+        after = _seconds(asked)
         words = _endpoint_message(error)
         said = self._clean(words)
         if self.log_probs and status in (400, 403, 422) and LOG_PROBS.search(words):
@@ -280,18 +283,16 @@ class EndpointModel:
                 f"{self._where} was not found (HTTP 404): {said}{await self._served()}; mend its model or base_url"
             )
         if status == 429:
-            after = error.response.headers.get("retry-after")
-            hint = f"; it asks to wait {after} s" if after else ""
+            hint = f"; it asks to wait {asked} s" if asked else ""
             said = f"{self._where} has too many requests or no credit left (HTTP 429){hint}: {said}"
-            return ModelError(said, transient=True, after=_seconds(after))
+            return ModelError(said, transient=True, after=after)
         if status in (502, 503, 504):
-            after = _seconds(error.response.headers.get("retry-after"))
             return ModelUnreachable(f"{self._where} is not available (HTTP {status}): {said}", after=after)
         if too_long(words if status in (400, 413, 422) else "", error.code, error.type):
             hint = "show its agent less, lower max_tokens, or name a fallback with a longer context"
             return PromptTooLong(f"{self._where} takes no prompt of this length (HTTP {status}): {said}; {hint}")
-        if status >= 500:
-            return ModelError(f"{self._where} failed (HTTP {status}): {said}", transient=True)
+        if status >= 500 or status in PASSING:
+            return ModelError(f"{self._where} failed (HTTP {status}): {said}", transient=True, after=after)
         return ModelError(f"{self._where} refused the request (HTTP {status}): {said}")
 
     async def _served(self) -> str:

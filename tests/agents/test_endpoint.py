@@ -229,6 +229,20 @@ def test_refusals_are_told_in_the_endpoints_words(status: int, body: Any, error:
 
 
 @pytest.mark.parametrize(
+    ("status", "again"), [(408, True), (409, True), (425, True), (500, True), (529, True), (422, False)]
+)
+def test_what_may_pass_is_asked_again_when_the_endpoint_says(status: int, again: bool) -> None:
+    def arrange(server: Server) -> None:
+        server.status, server.kind, server.headers = status, "application/json", "retry-after: 7\r\n"
+        server.parts = ['{"error": {"message": "no"}}']
+
+    with pytest.raises(ModelError) as caught:
+        ask(arrange)
+    assert caught.value.transient is again
+    assert not again or caught.value.after == 7
+
+
+@pytest.mark.parametrize(
     ("parts", "kind", "said"),
     [
         (["<html><body>Welcome</body></html>"], "text/html", "is base_url right"),
