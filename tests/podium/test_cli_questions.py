@@ -242,17 +242,31 @@ def test_who_resumes_all_runs_waits_for_nobody() -> None:
     assert (done.returncode, done.stdout.endswith(": make it 14\n")) == (0, True), done.stderr
 
 
+SLOW = """
+import asyncio, signal, sys
+from podium.agents.human import HumanModel
+from podium.cli import main
+
+async def hang(self, prompt, sampling):
+    print("hangs", file=sys.stderr, flush=True)
+    await asyncio.sleep(60)
+    yield ""
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+HumanModel.generate = hang
+sys.argv = ["podium", "runs", "resume", "team.yaml", "--all"]
+main()
+"""
+"""Resumes all runs, and never hears from whom one asks. What runs in the background ignores Ctrl-C otherwise."""
+
+
 def test_all_runs_that_are_being_resumed_can_be_stopped() -> None:
     url = "sqlite:///.podium/runs.db"
     first = started("run", "team.yaml", "how much?")
     run = waiting()["run"]
     first.send_signal(signal.SIGKILL)
     first.communicate(timeout=30)
-    slow = "import asyncio, sys\nfrom podium.agents.human import HumanModel\nfrom podium.cli import main\n"
-    slow += "async def hang(self, prompt, sampling):\n    print('hangs', file=sys.stderr, flush=True)\n"
-    slow += "    await asyncio.sleep(60)\n    yield ''\nHumanModel.generate = hang\n"
-    slow += "sys.argv = ['podium', 'runs', 'resume', 'team.yaml', '--all']\nmain()"
-    going = subprocess.Popen([sys.executable, "-c", slow], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    going = subprocess.Popen([sys.executable, "-c", SLOW], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert going.stderr is not None
     while "hangs" not in (line := going.stderr.readline()):
         assert line
