@@ -29,7 +29,7 @@ def demo(
         "podium-demo"
     ),
     iterations: Annotated[
-        int | None, typer.Option(min=1, help="100 if unsaid, as its training file; fewer are quicker and worse.")
+        int | None, typer.Option(min=1, help="66 if unsaid, as its training file; fewer are quicker and worse.")
     ] = None,
     tasks: Annotated[int | None, typer.Option(min=10, help="Held-out tasks of the comparison, 100 if unsaid.")] = None,
     fresh: Annotated[
