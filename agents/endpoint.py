@@ -25,7 +25,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from email.utils import parsedate_to_datetime
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, cast
 from urllib.parse import urlsplit
 
 import openai
@@ -330,7 +330,7 @@ def _reported(error: openai.APIStatusError) -> tuple[int, int] | None:
         body: Any = error.response.json()
     except (ValueError, RuntimeError):  # no JSON, or nothing was read of it
         return None
-    return counts(body.get("usage")) if isinstance(body, dict) else None  # pyright: ignore
+    return counts(cast(dict[str, Any], body).get("usage")) if isinstance(body, dict) else None
 
 
 def _seconds(after: str | None) -> float | None:
