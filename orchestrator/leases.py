@@ -211,12 +211,18 @@ class OwnCalls:
                 budget.settle(self._kept, NO_USAGE)
             self._kept = None
 
-    def take(self) -> tuple[Call, ...]:
-        """The calls made for a decision, which now is made or came to nothing; what was kept is given back."""
+    def take(self, named: Sequence[Call] = ()) -> tuple[Call, ...]:
+        """The calls made for a decision, which now is made or came to nothing; what was kept is given back.
+
+        named: by the decision; those among them that were not leased are paid for now.
+        """
         self.release()
-        calls = tuple(self.calls)
+        leased = {call.id: call for call in self.calls}
         self.calls.clear()
-        return calls
+        unleased = [call for call in named if call.id not in leased]
+        for budget in self._under:
+            budget.spend(used(unleased))
+        return (*leased.values(), *unleased)
 
     def hold(self, estimate: int, cap: int, price: tuple[float, float]) -> Hold | None:
         """Set one call aside; None where the budgets do not hold it. Whoever is given a hold settles it.
@@ -239,3 +245,8 @@ class OwnCalls:
             above = max(0, usage.output_tokens - call.result.sampling.max_tokens)
         for budget in self._under:
             budget.settle(hold, usage, above)
+
+
+def used(calls: Iterable[Call]) -> Usage:
+    """What model calls used."""
+    return Usage.total(call.result.usage for call in calls if isinstance(call.result, Generation))

@@ -18,11 +18,12 @@ from podium.orchestrator.budget import ROUNDING, Hold
 from podium.orchestrator.clock import Clock
 from podium.orchestrator.last_turn import LastTurn
 from podium.orchestrator.leases import Leases
+from podium.orchestrator.listening import listener
 from podium.orchestrator.retrying import Retry, recover
 from podium.orchestrator.run_log import RunLog
 from podium.orchestrator.together import together
 from podium.orchestrator.topology import Topology
-from podium.protocols.bus import Bus, Delta, Envelope, Lease, Send
+from podium.protocols.bus import Bus, Envelope, Lease, Send
 from podium.protocols.errors import (
     BudgetExceeded,
     CoordinatorError,
@@ -31,11 +32,10 @@ from podium.protocols.errors import (
     PodiumError,
     RunError,
 )
-from podium.protocols.events import Asked, Event, Piece
-from podium.protocols.frozen import slotted
+from podium.protocols.events import Asked, Event
 from podium.protocols.noise import seed_of
 from podium.protocols.people import Question, WayToPeople, Word
-from podium.protocols.record import NO_USAGE, Begun, Call, Directive, Generation, Node, Sampling, ToolResult, Usage
+from podium.protocols.record import NO_USAGE, Call, Directive, Generation, Node, Sampling, ToolResult, Usage
 from podium.protocols.task import Message
 
 LOG = logging.getLogger("podium.budget")
@@ -216,7 +216,8 @@ class Requests:
         content, error = "", None
         usage, stopped, above = NO_USAGE, True, 0
         try:
-            send = self._listener(envelope, calls, alone)
+            at_once = not alone or self._cards[agent].rounds > 1
+            send = listener(self._run, envelope, calls, self._emit, self._log, at_once)
             if self._timeouts and agent in self._timeouts:
                 content = await self._in_time(envelope, hold, send, calls, self._timeouts[agent])
             else:
@@ -320,14 +321,6 @@ class Requests:
             what = f"{error.message}, after an attempt that failed: {last.message}"
             raise BudgetExceeded(what, run=run, agent=agent) from None
 
-    def _listener(self, envelope: Envelope, calls: list[Call], alone: bool) -> Send:
-        """Takes what an agent sends. alone: it is the only request of its step."""
-        emit, directive, log = self._emit, envelope.directive, self._log
-        if log is None and emit is None:
-            return partial(_kept, calls)
-        at_once = log is not None and (not alone or self._cards[directive.agent].rounds > 1)
-        return _Listener(self._run, directive, envelope.sample, calls, emit, log, at_once)
-
     def _characters(self, directive: Directive) -> int:
         """Characters of the replies that a directive shows, with their authors' names."""
         view = directive.visible
@@ -369,38 +362,3 @@ def _closed(calls: Sequence[Call]) -> tuple[Call, ...]:
         for asked in call.result.tool_calls
     ]
     return (*calls, *(call for call in open_ones if call.id not in known))
-
-
-@slotted
-class _Listener:
-    """Takes what an agent sends: calls are kept, pieces of the reply go to whoever watches the run.
-
-    A call is written at once where something may still happen before its reply is: a call of a tool user, or of one of
-    several requests. Otherwise it is written with its reply.
-    """
-
-    run: str
-    directive: Directive
-    sample: int
-    calls: list[Call]
-    emit: Callable[[Event], None] | None
-    log: RunLog | None
-    at_once: bool
-
-    def __call__(self, item: Delta | Call | Begun) -> Awaitable[None] | None:
-        if isinstance(item, Call):
-            self.calls.append(item)
-            if self.at_once and self.log is not None:
-                self.log.completed(self.directive.id, self.sample, item)
-        elif isinstance(item, Delta):
-            if self.emit:
-                self.emit(Piece(self.run, self.directive.agent, item.text, self.directive.answer))
-        elif self.log is not None:
-            return self.log.begun(item)
-        return None
-
-
-def _kept(calls: list[Call], item: Delta | Call | Begun) -> None:
-    """What is sent by an agent that nobody watches and whose run nobody writes down."""
-    if isinstance(item, Call):
-        calls.append(item)

@@ -17,13 +17,13 @@ from podium.orchestrator.coordinator import RunState, plurality
 from podium.orchestrator.deciding import Decider
 from podium.orchestrator.journal import ResumeState
 from podium.orchestrator.last_turn import LAST_TURN, LastTurn, last_turn
-from podium.orchestrator.leases import Leases, OwnCalls
+from podium.orchestrator.leases import Leases, OwnCalls, used
 from podium.orchestrator.record import Record
 from podium.orchestrator.requests import STOPPED, Answered, Failed, Outcome, Request, Requests
 from podium.orchestrator.run_log import RunLog
 from podium.protocols.errors import BudgetExceeded, CoordinatorError, DeadlineExceeded, RunError
 from podium.protocols.events import Ended, Event, Result, Started, Stop
-from podium.protocols.record import NO_USAGE, Call, Decision, Directive, Finish, Generation, Kind, Node, Usage
+from podium.protocols.record import NO_USAGE, Call, Decision, Directive, Finish, Kind, Node, Usage
 from podium.protocols.task import Task
 
 if TYPE_CHECKING:
@@ -163,14 +163,15 @@ class Run:
                         log.flush()
                     decision = (made if isinstance(made, list) else await made)[0]
             except Exception as error:
-                self._charge_in_vain(str(error))
+                self._own_calls("failure", str(error))
                 raise self.record.blame("decide", error) from error
             except BaseException:
-                self._charge_in_vain(STOPPED)
+                self._own_calls("failure", STOPPED)
                 raise
             self.record.decided(decision)
             if decision.calls or self.own.calls:
-                self._charge(decision, coordinator.name)
+                said = (call.result.text for call in reversed(decision.calls) if call.error is None)
+                self._own_calls("decision", next(said, ""), decision.calls)
             action = decision.action
             if isinstance(action, Finish):
                 return self._finish(action)
@@ -292,31 +293,13 @@ class Run:
         clock = time.monotonic() - self.budget.started
         return Node(len(self.nodes), parents, kind, directive.agent, content, answer, calls, usage, clock, directive.id)
 
-    def _charge(self, decision: Decision, name: str) -> None:
-        """Calls that the coordinator made to decide become a node of the record, and the run pays for them.
-
-        Those that it leased are paid for already.
-        """
-        leased = self.own.take()
-        known = {call.id for call in leased}
-        unleased = tuple(call for call in decision.calls if call.id not in known)
-        unpaid, calls = _used(unleased), leased + unleased
-        self.budget.spend(unpaid)
-        if self.team.pool:
-            self.team.pool.spend(unpaid)
-        text = next((call.result.text for call in reversed(calls) if call.error is None), "")
-        clock = time.monotonic() - self.budget.started
-        self.record.add(
-            Node(len(self.nodes), (len(self.nodes) - 1,), "decision", name, text, None, calls, _used(calls), clock)
-        )
-
-    def _charge_in_vain(self, why: str) -> None:
-        """Calls that the coordinator made and that led to no decision stay in the record, too."""
-        calls = self.own.take()
+    def _own_calls(self, kind: Kind, text: str, named: Sequence[Call] = ()) -> None:
+        """Calls that the coordinator made to decide become a node of the record. named: by the decision."""
+        calls = self.own.take(named)
         if calls:
             clock = time.monotonic() - self.budget.started
             name, parents = self.team.coordinator.name, (len(self.nodes) - 1,)
-            self.record.add(Node(len(self.nodes), parents, "failure", name, why, None, calls, _used(calls), clock))
+            self.record.add(Node(len(self.nodes), parents, kind, name, text, None, calls, used(calls), clock))
 
     def _finish(self, action: Finish) -> Result:
         if not 0 < action.answer < len(self.nodes) or self.nodes[action.answer].kind in NO_ANSWERS:
@@ -405,8 +388,3 @@ class Run:
         if self.emit:
             self.emit(Ended(self.id, result))
         return result
-
-
-def _used(calls: Sequence[Call]) -> Usage:
-    """What model calls used."""
-    return Usage.total(call.result.usage for call in calls if isinstance(call.result, Generation))

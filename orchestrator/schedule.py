@@ -78,9 +78,9 @@ def _last(aggregator: str | None, steps: int) -> list[list[Request]]:
 
 def _pipeline(coordinator: PipelineSpec) -> list[list[Request]]:
     """The steps of a list. Where the last is shown, that is the newest reply, or the step before if it asks several."""
+    last = coordinator.shown == "last"
     out: list[list[Request]] = []
     for step in coordinator.steps:
-        last = coordinator.shown == "last"
         since, newest = (len(out) - 1, False) if last and out and len(out[-1]) > 1 else (0, last)
         out.append([Request(each.agent, each.samples, since, newest) for each in (step, *step.beside)])
     return out

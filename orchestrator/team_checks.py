@@ -6,7 +6,6 @@ the team that was read. Nothing is called, but a team's own tools are imported.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from podium.orchestrator.yaml_problems import Problem, nearest
-from podium.protocols.errors import InputError
+from podium.protocols.errors import InputError, PolicyError
 
 if TYPE_CHECKING:
     from podium.agents.model import Price
@@ -109,10 +108,11 @@ def policy_requests(team: TeamSpec) -> float:
 
     if not isinstance(team.coordinator, LearnedSpec):
         return math.inf
-    try:  # without numpy, which the policy itself takes
-        options = json.loads((team.coordinator.policy / "policy.json").read_text())["options"]
-        return options["max_steps"] * options["width"] * max(options["samples"])
-    except (OSError, ValueError, LookupError, TypeError):
+    from podium.orchestrator.learned import load_policy
+
+    try:
+        return load_policy(team.coordinator.policy).card.options.most_requests
+    except PolicyError:
         return math.inf
 
 
@@ -229,7 +229,6 @@ def _learned(data: Mapping[str, Any], folder: Path) -> Iterator[Problem]:
     """Whether a policy that is there can be read, and a skill table is of these agents."""
     from podium.orchestrator.coordinators.saved_table import load_table
     from podium.orchestrator.learned import load_policy
-    from podium.protocols.errors import PolicyError
 
     coordinator = dict(_mappings(data)).get("coordinator", {})
     for kind, key in (("learned", "policy"), ("skill_table", "table")):

@@ -7,6 +7,7 @@ are paired and what is left is theirs.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -259,8 +260,8 @@ def _sensible(
     for word, count in (("seeds", seeds), ("limit", 1 if limit is None else limit)):
         if not isinstance(cast(object, count), int) or count < 1:
             raise InputError(f"{word}: expected a whole number from 1 on, found {count!r}")
-    if dollars is not None and not dollars > 0:
-        raise InputError(f"dollars: must be more than 0, found {dollars!r}")
+    if dollars is not None and not (isinstance(cast(object, dollars), int | float) and 0 < dollars < math.inf):
+        raise InputError(f"dollars: expected a finite number, more than 0, found {dollars!r}")
     if folder and not set(coordinators) & set(FITTED):
         raise InputError(
             f"keep {folder}: nothing is fitted in {', '.join(coordinators)}; what can be kept is {', '.join(FITTED)}"

@@ -21,7 +21,7 @@ import numpy as np
 
 from podium.orchestrator.coordinators.random import Random
 from podium.orchestrator.learned.policy import LearnedCoordinator
-from podium.orchestrator.learned.saved import Policy, load_policy, save_policy
+from podium.orchestrator.learned.saved import CARD, Policy, load_policy, save_policy
 from podium.orchestrator.team import Team
 from podium.orchestrator.team_file import load_team
 from podium.protocols.errors import BudgetExceeded, InputError, MissingExtra, PolicyError, RunError
@@ -182,7 +182,7 @@ async def atrain(
             judges.close()  # what is still being judged is paid for by nobody
         if trainer.whole:
             save_checkpoint(trainer, spec.output, spent=purse.spent)
-        if not (best / "policy.json").exists():
+        if not (best / CARD).exists():
             save_policy(trainer.frozen(preference=trainer.middle_knob), best)
         policy = load_policy(best)
         _finish(policy, spec, trainer.iteration, None)

@@ -56,6 +56,11 @@ class Options(BaseModel):
         """The sizes of the network's heads for this action space."""
         return Heads(len(self.samples), len(self.context), len(self.objectives), len(self.details))
 
+    @property
+    def most_requests(self) -> int:
+        """Requests that a run can make at most."""
+        return self.max_steps * self.width * max(self.samples)
+
     def mask(self, head: str, replies: int) -> tuple[bool, ...]:
         """Which choices of a head mean something now: with no reply yet there is nothing to show."""
         size = int(getattr(self.heads, head))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from collections.abc import Collection, Iterable
@@ -70,8 +71,8 @@ def evaluate(
         if plot.suffix.lower() != ".png":
             raise InputError(f"--plot {plot}: a picture is a PNG; give it a name that ends in .png")
         folder_for(plot, "--plot")
-    if dollars is not None and not dollars > 0:
-        raise InputError(f"--dollars {dollars:g}: must be more than 0")
+    if dollars is not None and not 0 < dollars < math.inf:
+        raise InputError(f"--dollars {dollars:g}: must be a finite number, more than 0")
     if cache is not None:
         folder_for(cache, "--cache")
     failure: RunError | KeyboardInterrupt | None = None

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from podium.orchestrator.team import Team
     from podium.orchestrator.team_file import TeamSpec
 
-__all__ = ["Mode", "register", "resume"]
+__all__ = ["Mode", "keeping_team", "register", "resume"]
 
 Begin = Callable[["Progress"], Coroutine[Any, Any, Result]]
 """Starts the run, with somebody who hears its events."""
@@ -100,19 +100,24 @@ def run(
 
 def resume(file: Path, run: str, *, as_json: bool, stream: bool, quiet: bool) -> None:
     """Go on with a kept run of a team."""
+    _one_form(as_json=as_json, stream=stream)
+    team, url = keeping_team(file)
+    _work(team, file, lambda emit: team.aresume(run, emit=emit), url, as_json=as_json, stream=stream, quiet=quiet)
+
+
+def keeping_team(file: Path) -> tuple[Team, str]:
+    """A team with the journal that its runs are kept in, and where that is. Raises InputError where there is none."""
     from podium.orchestrator.journal import DEFAULT
     from podium.orchestrator.team import Team
     from podium.orchestrator.team_checks import located
     from podium.orchestrator.team_file import load_team
 
-    _one_form(as_json=as_json, stream=stream)
     spec = load_team(file)
     url = spec.journal or DEFAULT
     with opened(url):
         pass  # where there is none, nothing is made
     with located(file):
-        team = Team.of(spec.model_copy(update={"journal": url}))
-    _work(team, file, lambda emit: team.aresume(run, emit=emit), url, as_json=as_json, stream=stream, quiet=quiet)
+        return Team.of(spec.model_copy(update={"journal": url})), url
 
 
 def _work(team: Team, file: Path, begin: Begin, url: str | None, *, as_json: bool, stream: bool, quiet: bool) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from podium.commands.show import opened
+from podium.commands.run import keeping_team
 from podium.commands.telling import begin_logs
 from podium.commands.terminal import WIDTH, amounts, harmless
 from podium.protocols.errors import PodiumError, RunCancelled, RunPaused
@@ -34,20 +34,11 @@ def resume_all(file: Path, *, as_json: bool, quiet: bool) -> bool:
     """
     import asyncio
 
-    from podium.orchestrator.journal import DEFAULT
     from podium.orchestrator.server_resume import left_over
-    from podium.orchestrator.team import Team
-    from podium.orchestrator.team_checks import located
-    from podium.orchestrator.team_file import load_team
 
-    spec = load_team(file)
-    url = spec.journal or DEFAULT
-    with opened(url):
-        pass  # where there is none, nothing is made
-    with located(file):
-        team = Team.of(spec.model_copy(update={"journal": url}))
-    if spec.telemetry.logs != "none":
-        begin_logs([spec])
+    team, _ = keeping_team(file)
+    if team.spec.telemetry.logs != "none":
+        begin_logs([team.spec])
     told: list[dict[str, Any]] = []
     with asyncio.Runner() as runner:
         try:

@@ -174,8 +174,7 @@ def requests(team: Team) -> float:
     """What a learned coordinator's policy allows, as `plan` reads it off its card."""
     if not isinstance(coordinator := team.orchestrator.coordinator, LearnedCoordinator):
         return math.inf
-    options = coordinator.policy.card.options
-    return options.max_steps * options.width * max(options.samples)
+    return coordinator.policy.card.options.most_requests
 
 
 def worked(team: Team, task: str, seed: int) -> Result | None:
