@@ -1,8 +1,9 @@
 """The people of a team: questions that runs wait with, and the words that end the waiting.
 
 A question is written to the journal before anybody is asked, and so is its answer. So it outlives the process: it is
-answered whether or not the run is under way, from this process or another, and a run that is resumed finds the answer.
-Without a journal it lives as long as the process.
+answered whether or not the run is under way, from this process or another, and a run that is resumed finds the answer,
+or waits for what is left of the question's time since it was first asked. Without a journal it lives as long as the
+process.
 """
 
 from __future__ import annotations
@@ -60,14 +61,17 @@ class People:
         """Wait for a person's word. asked: called once the question can be answered.
 
         Raises NobodyAnswered when none came in time or nobody can be asked, JournalError when the question cannot be
-        kept, and RunPaused when the process stops.
+        kept, and RunPaused when the process stops. The wait of a question that an earlier life of the run asked goes
+        on where it was: if it is over, nobody is asked again.
         """
         if self.absent:
             raise NobodyAnswered(f"there is nobody to ask: {self.absent}", run=question.run, agent=question.agent)
+        left = question.wait
         if self._journal is not None:
-            known = await asyncio.to_thread(self._journal.ask, question)
-            if known is not None:
-                return known
+            kept = await asyncio.to_thread(self._journal.ask, question)
+            if kept.word is not None:
+                return kept.word
+            left = kept.left
         loop, key = asyncio.get_running_loop(), (question.run, question.id)
         waiting = _Waiting(question, loop, loop.create_future())
         with self._lock:
@@ -75,8 +79,9 @@ class People:
                 raise _paused(question)
             self._waiting[key] = waiting
         try:
-            asked()
-            word = await self._heard(waiting)
+            if left > 0:
+                asked()
+            word = await self._heard(waiting, left)
             if word is None:
                 word = await self._taken_back(waiting)
         finally:
@@ -87,10 +92,10 @@ class People:
             raise NobodyAnswered(f"{who} within {question.wait:g} seconds", run=question.run, agent=question.agent)
         return word
 
-    async def _heard(self, waiting: _Waiting) -> Word | None:
-        """The word, as soon as it is there; None: it was not in time."""
+    async def _heard(self, waiting: _Waiting, wait: float) -> Word | None:
+        """The word, as soon as it is there; None: it was not in time. wait: seconds."""
         question, journal = waiting.question, self._journal
-        ends, pause, deaf = time.monotonic() + question.wait, SOON, False
+        ends, pause, deaf = time.monotonic() + wait, SOON, False
         while (left := ends - time.monotonic()) > 0:
             await asyncio.wait((waiting.word,), timeout=left if journal is None else min(left, pause))
             if waiting.word.done():

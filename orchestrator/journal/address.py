@@ -123,6 +123,11 @@ class Address:
         for setting in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"):
             connection.execute(f"SET {setting} = {wait}")
         connection.execute(f"SET synchronous_commit = {'off' if self.synchronous == 'normal' else 'on'}")
+        # So that the server, too, knows soon of a machine that is gone; and keeps a session that has nothing to say.
+        for setting, value in self._patience().items():
+            if setting.startswith("keepalives_"):
+                connection.execute(f"SET tcp_{setting} = {value}")
+        connection.execute("SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'idle_session_timeout'")
         connection.autocommit = False
 
 

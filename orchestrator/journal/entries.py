@@ -62,7 +62,7 @@ class Completed:
 class End:
     """How a run ended; the rest as in `Result`. usage: of the whole run, what has no node included.
 
-    why: what a run failed of, in words.
+    why: what a run failed of, or what the pool lacked that ended it, in words.
     """
 
     stop: Stop

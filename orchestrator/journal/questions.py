@@ -1,8 +1,9 @@
 """Questions to people, kept beside the runs that ask them.
 
 A question's row is answered at most once. A run that asks again under the same id asks the same question, and has its
-answer, or another one: what was said to the old one is no answer to it. A question that nobody waits with any more,
-because it was withdrawn or its run has ended, is not open.
+answer or waits for what is left of its time; or it asks another one: what was said to the old one is no answer to it,
+and its time begins. A question that nobody waits with any more, because it was withdrawn or its run has ended, is not
+open. One whose time was up while no process waited is: an answer is worth more than a failure.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from typing import Any
 from sqlalchemy import Connection, Select, and_, or_, select, text
 
 from podium.orchestrator.journal.tables import questions, runs
+from podium.protocols.frozen import plain
 from podium.protocols.people import Question, Word
 
-__all__ = ["answer", "ask", "opened", "withdraw", "word"]
+__all__ = ["Kept", "answer", "ask", "opened", "withdraw", "word"]
 
 INSERT = text(
     "INSERT INTO podium_questions (run, id, agent, text, approval, wait, asked)"
@@ -24,8 +26,17 @@ INSERT = text(
 """A question that is asked again is there already. The first statement writes: no lock has to be raised later."""
 
 
-def ask(connection: Connection, question: Question) -> Word | None:
-    """Keep a question; its answer, if there is one already. One that was withdrawn is asked again."""
+@plain
+class Kept:
+    """A question that is kept. word: its answer, if there is one already; left: seconds of its wait, may be over."""
+
+    word: Word | None
+    left: float
+
+
+def ask(connection: Connection, question: Question) -> Kept:
+    """Keep a question. One that was withdrawn is asked again, if any of its time is left."""
+    now = time.time()
     row: dict[str, Any] = {
         "run": question.run,
         "id": question.id,
@@ -33,7 +44,7 @@ def ask(connection: Connection, question: Question) -> Word | None:
         "text": _storable(question.text),
         "approval": int(question.approval),
         "wait": question.wait,
-        "asked": time.time(),
+        "asked": now,
     }
     connection.execute(INSERT, row)
     columns = questions.c
@@ -42,7 +53,9 @@ def ask(connection: Connection, question: Question) -> Word | None:
     unsaid = {"answer": None, "approved": None, "answered": None, "withdrawn": None}
     connection.execute(questions.update().where(here, other).values(row | unsaid))
     connection.execute(questions.update().where(here, columns.withdrawn.is_not(None)).values(withdrawn=None))
-    return word(connection, question.run, question.id)
+    asked: float = connection.execute(select(columns.asked).where(here)).scalar_one()
+    waited = max(0.0, now - asked)  # a clock may be set back
+    return Kept(word(connection, question.run, question.id), question.wait - waited)
 
 
 def word(connection: Connection, run: str, id: str) -> Word | None:

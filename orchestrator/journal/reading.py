@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import TypeVar
 
 from podium.orchestrator.journal.entries import Completed, End, Entry, Head
 from podium.protocols.errors import InputError
-from podium.protocols.record import Begun, Call, Decision, Generation, Node, ToolResult, Usage
+from podium.protocols.record import NO_USAGE, Begun, Call, Decision, Generation, Node, ToolResult, Usage
 from podium.protocols.saved import SavedRun
 from podium.protocols.task import Message
 
@@ -26,7 +27,7 @@ class ResumeState:
     """A run that has no end, as far as it was written.
 
     completed: calls of requests that have no reply yet. begun: tools that must not run twice, were about to, and did
-    not report back: whether they ran is not known. place: of its next entry.
+    not report back: whether they ran is not known. place: of its next entry. owner: who had it under way.
     """
 
     head: Head
@@ -35,6 +36,7 @@ class ResumeState:
     completed: tuple[Completed, ...]
     begun: tuple[Begun, ...]
     place: int
+    owner: str | None = None
 
     def calls(self) -> dict[tuple[str, int], tuple[Call, ...]]:
         """Calls that were made, by directive and sample; what was completed is not to be made again.
@@ -106,6 +108,22 @@ def entries_of(run: SavedRun) -> list[Entry]:
         above = run.overshoot, run.why, run.overshoot_dollars
         out.append(End(run.stop, run.node, run.usage, run.seconds, run.refused, *above))
     return out
+
+
+def used(entries: Iterable[tuple[str, float, Entry]]) -> Usage:
+    """What runs used together; its seconds are those in which at least one of them was under way.
+
+    entries: of each run in order, with its id and when it began; of one that has ended, its end is enough.
+    """
+    usage, seconds, over = NO_USAGE, 0.0, 0.0
+    for (_, began), rows in groupby(entries, lambda row: row[:2]):
+        given = [entry for _, _, entry in rows]
+        end = given[-1] if isinstance(given[-1], End) else saved_run(given)
+        usage = usage + end.usage
+        ends = began + end.seconds
+        seconds += max(0.0, ends - max(began, over))
+        over = max(over, ends)
+    return replace(usage, seconds=seconds)
 
 
 def _only(kind: type[T], entries: Iterable[Entry]) -> tuple[T, ...]:

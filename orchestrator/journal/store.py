@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar, cast
 from weakref import WeakKeyDictionary, ref
 
@@ -25,6 +26,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from podium.orchestrator.journal import questions, reading
 from podium.orchestrator.journal.address import Address, first_line, within
 from podium.orchestrator.journal.entries import End, Entry, Head, decode
+from podium.orchestrator.journal.locks import locks_of
+from podium.orchestrator.journal.owners import Owner, Taking, living, under_way
 from podium.orchestrator.journal.reading import ResumeState
 from podium.orchestrator.journal.tables import Cells, cells_of, ended, listed, prepare
 from podium.orchestrator.journal.tables import entries as entry_rows
@@ -32,6 +35,7 @@ from podium.orchestrator.journal.tables import runs as run_rows
 from podium.orchestrator.journal.writer import Tail, Work, Writer
 from podium.protocols.errors import InputError, JournalError
 from podium.protocols.people import Question, Word
+from podium.protocols.record import Usage
 from podium.protocols.saved import SavedRun
 
 T = TypeVar("T")
@@ -49,11 +53,19 @@ MOST_TAILS = 10_000
 """Runs under way above which those that failed, and were never asked for again, are forgotten."""
 
 
+GRACE = 1.0
+"""Seconds within which a server has noticed that a process is gone, which an operating system does at once."""
+
+LOOK = 0.02
+"""Seconds between two looks at that."""
+
+
 @dataclass(frozen=True, slots=True)
 class Listed:
     """One line of the list of runs. started: seconds since the epoch; stop, tokens, dollars: as in `SavedRun`.
 
-    While a run is unfinished its tokens and dollars are not counted: they are 0.
+    While a run is unfinished its tokens and dollars are not counted: they are 0. under_way: it is unfinished, and the
+    process that works on it lives.
     """
 
     run: str
@@ -63,6 +75,7 @@ class Listed:
     stop: str
     tokens: int
     dollars: float
+    under_way: bool = False
 
 
 class _Watch:
@@ -116,8 +129,10 @@ class Journal:
         except (SQLAlchemyError, ModuleNotFoundError, OSError) as error:
             raise InputError(f"journal {address.name}: cannot be opened: {first_line(error)}") from None
         self._name = address.name
-        self._writer = Writer(self._engine, self._name)
+        self._locks = locks_of(engine)
+        self._writer = Writer(self._engine, self._name, Owner(self._locks))
         self._tails: dict[str, Tail] = {}
+        self._coming: dict[str, ResumeState] = {}  # runs that are about to be taken over
         self._watches = WeakKeyDictionary[asyncio.AbstractEventLoop, _Watch]()
 
     def append(self, run: str, entries: Sequence[Entry]) -> asyncio.Future[None]:
@@ -141,6 +156,7 @@ class Journal:
             self._writer.put(work)
         else:
             work.done()
+            self._writer.leave(run)
         return cast("asyncio.Future[None]", work.future)
 
     def _watch(self, loop: asyncio.AbstractEventLoop) -> _Watch:
@@ -210,20 +226,49 @@ class Journal:
     def resume_state(self, run: str) -> ResumeState:
         """What is needed to go on with a run that has no end. It is only read; `go_on` takes the run over.
 
-        Raises InputError as `load`, and for a run that has ended or is under way in this process. One that is under
-        way in another process cannot be told from one that was cut off; of the two, the one that writes later is told.
+        Raises InputError as `load`, and for a run that has ended or is under way, in this process or another.
         """
         name = self._find(run)
         self._not_under_way(name)
+        owner: str | None = self._read(select(run_rows.c.owner).where(run_rows.c.run == name))[0][0]
         found = self._entries(name)
         if isinstance(found[-1], End):
             raise InputError(f"run {name} has ended ({found[-1].stop}); only a run without an end can be resumed")
-        return reading.resume_state(found)
+        if owner is not None and owner != self._writer.owner.name and self._living({owner}, GRACE):
+            raise under_way(name, owner)
+        return replace(reading.resume_state(found), owner=owner)
 
     def go_on(self, state: ResumeState) -> None:
-        """From here on `append` writes behind what was read. Raises InputError for a run that is under way here."""
-        self._not_under_way(state.head.run)
-        self._tails[state.head.run] = Tail(state.place)
+        """Take a run over, as it was read: from here on `append` writes behind that, and nobody else does. Thread-safe.
+
+        Raises InputError for a run that is under way, here or elsewhere, and JournalError when it cannot be written.
+        """
+        run = state.head.run
+        if self._coming.setdefault(run, state) is not state:
+            raise under_way(run)
+        try:
+            self._not_under_way(run)
+            taking = Taking(run, state.owner, state.place)
+            self._writer.put(taking)
+            try:
+                hold = taking.future.result(self._deadline)
+            except TimeoutError:
+                self._writer.leave(run)
+                raise self._late(run) from None
+            except (SQLAlchemyError, OSError) as error:
+                raise self._error(run, first_line(error)) from None
+            self._tails[run] = Tail(state.place, hold=hold)
+        finally:
+            del self._coming[run]
+
+    async def ago_on(self, state: ResumeState) -> None:
+        """`go_on`, awaited. Who is cancelled meanwhile leaves the run as it was."""
+        work = asyncio.ensure_future(asyncio.to_thread(self.go_on, state))
+        try:
+            await asyncio.shield(work)
+        except asyncio.CancelledError:
+            work.add_done_callback(lambda done: done.cancelled() or done.exception() or self.leave(state.head.run))
+            raise
 
     def under_way(self, run: str) -> bool:
         """Whether this process works on a run, as far as is known: what an earlier entry made fail is not."""
@@ -232,18 +277,21 @@ class Journal:
 
     def leave(self, run: str) -> None:
         """Nothing more is written of a run, not even its end: it can be resumed. `append` raises JournalError then."""
-        self._tails.pop(run, None)
+        if self._tails.pop(run, None) is not None:
+            self._writer.leave(run)
 
     def _not_under_way(self, run: str) -> None:
         if self.under_way(run):
-            raise InputError(f"run {run} is under way in this process")
+            raise under_way(run)
 
     def entries(self, most: int = 20, unfinished: bool = False) -> list[Listed]:
         """The newest runs first. unfinished: only those that have no end."""
         query = select(run_rows).order_by(run_rows.c.started.desc()).limit(most)
         if unfinished:
             query = query.where(run_rows.c.stop == "unfinished")
-        return [Listed(*row) for row in self._read(query)]
+        rows = self._read(query)
+        alive = self._living({owner for *_, owner in rows if owner is not None})
+        return [Listed(*row, owner in alive) for *row, owner in rows]
 
     def unfinished(self, team: str) -> list[Head]:
         """The heads of a team's runs that have no end, the oldest first. Raises InputError when they cannot be read."""
@@ -253,13 +301,54 @@ class Journal:
         found = [decode(*row) for row in self._read(theirs.order_by(run_rows.c.started))]
         return [head for head in found if isinstance(head, Head)]
 
+    def used(self, team: str, since: float) -> Usage:
+        """What a team's runs used that began then or later, by seconds since the epoch; in seconds as `reading.used`.
+
+        Raises InputError when they cannot be read.
+        """
+        runs, columns = run_rows.c, entry_rows.c
+        wanted = select(runs.run, runs.started, columns.kind, columns.form, columns.body)
+        query = wanted.join(entry_rows, columns.run == runs.run).where(runs.team == team, runs.started >= since)
+        known = query.where((runs.stop == "unfinished") | (columns.kind == "end"))
+        rows = self._read(known.order_by(runs.started, runs.run, columns.place))
+        return reading.used((run, started, decode(*entry)) for run, started, *entry in rows)
+
+    def elsewhere(self, team: str) -> set[str]:
+        """A team's unfinished runs that others than this journal have under way; each of those is asked once.
+
+        Raises InputError when that cannot be read.
+        """
+        columns = run_rows.c
+        query = select(columns.run, columns.owner).where(columns.team == team, columns.stop == "unfinished")
+        rows = self._read(query.where(columns.owner.is_not(None), columns.owner != self._writer.owner.name))
+        alive = self._living({owner for _, owner in rows}, GRACE)
+        return {run for run, owner in rows if owner in alive}
+
+    def _living(self, owners: set[str], patience: float = 0.0) -> set[str]:
+        """Those owners whose processes live.
+
+        patience: seconds in which those that do are asked again, where the lock is that of a session, of whose end its
+        server may not know yet.
+        """
+        if not owners:
+            return owners
+        until = time.monotonic() + (patience if self._locks.in_session else 0.0)
+        while True:
+            owners = self._reading(lambda connection, asked=owners: living(self._locks, connection, asked))
+            if not owners or time.monotonic() >= until:
+                return owners
+            time.sleep(LOOK)
+
     def export(self, run: str) -> bytes:
         """A run's entries as JSON lines: run, place, kind, form, and the entry itself. Raises as `load`."""
         name = self._find(run)
         return b"".join(_line(name, *row) for row in self._read(_of(name)))
 
-    def ask(self, question: Question) -> Word | None:
-        """Keep a question to a person; its answer, if there is one already. Raises JournalError when it is not kept."""
+    def ask(self, question: Question) -> questions.Kept:
+        """Keep a question to a person: its answer, if there is one already, and how long it may still take.
+
+        Raises JournalError when it is not kept.
+        """
         return self._change(question.run, lambda connection: questions.ask(connection, question))
 
     def word(self, run: str, id: str) -> Word | None:
@@ -321,13 +410,16 @@ class Journal:
         return [decode(kind, form, body) for _, kind, form, body in self._read(_of(run))]
 
     def _read(self, query: Select[*tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-        def read() -> list[tuple[Any, ...]]:
+        return self._reading(lambda connection: [tuple(row) for row in connection.execute(query)])
+
+    def _reading(self, work: Callable[[Connection], T]) -> T:
+        def read() -> T:
             with self._engine.connect() as connection:
-                return [tuple(row) for row in connection.execute(query)]
+                return work(connection)
 
         try:
             return within(self._deadline, read)
-        except (SQLAlchemyError, TimeoutError) as error:
+        except (SQLAlchemyError, TimeoutError, OSError) as error:
             raise InputError(f"journal {self._name}: cannot be read: {first_line(error)}") from None
 
 

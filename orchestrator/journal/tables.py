@@ -1,9 +1,10 @@
 """The tables of a journal, and the way from those of earlier versions to these.
 
 `podium_entries` is the truth: append-only, one row per entry, in the order they were written. `podium_runs` is what
-lists of runs are sorted and filtered by, and could be made again from it. `podium_questions` holds what people are
-asked and what they said, until it is part of an entry. `podium_journal` says in which form all of them are. Opening
-a journal brings it to the present form; one transaction, so that it is in one form or the other.
+lists of runs are sorted and filtered by, and could be made again from it, but for who has a run under way.
+`podium_questions` holds what people are asked and what they said, until it is part of an entry. `podium_journal` says
+in which form all of them are. Opening a journal brings it to the present form; one transaction, so that it is in one
+form or the other.
 """
 
 from __future__ import annotations
@@ -35,8 +36,9 @@ from podium.orchestrator.journal.reading import entries_of
 from podium.protocols.errors import InputError
 from podium.protocols.saved import from_json
 
-FORM = 3
-"""Of the tables. 1: a table `runs` with one JSON row per finished run. 2: without questions. 3: those below."""
+FORM = 4
+"""Of the tables. 1: a table `runs` with one JSON row per finished run. 2: without questions. 3: without owners of runs.
+4: those below."""
 
 LOCK = 0x506F6469
 """Key of the PostgreSQL advisory lock under which tables are made."""
@@ -59,6 +61,7 @@ runs = Table(
     Column("stop", Text, nullable=False),
     Column("tokens", BigInteger, nullable=False),
     Column("dollars", Float, nullable=False),
+    Column("owner", Text),  # of a run under way (`owners`)
     Index("podium_runs_started", "started"),
     Index("podium_runs_stop", "stop", "started"),
 )
@@ -113,7 +116,7 @@ def listed(head: Head) -> Line:
     """The row of `podium_runs` while a run has no end."""
     task = head.messages[-1].content.replace("\0", "\ufffd")  # PostgreSQL's text holds no zero
     row = {"run": head.run, "team": head.team, "started": head.started, "task": task}
-    return row | {"stop": "unfinished", "tokens": 0, "dollars": 0.0}
+    return row | {"stop": "unfinished", "tokens": 0, "dollars": 0.0, "owner": None}
 
 
 def ended(end: End) -> Line:
@@ -180,4 +183,14 @@ def _with_questions(connection: Connection) -> None:
     """Form 2 to 3: another table, which is there by now."""
 
 
-_migrations: dict[int, Callable[[Connection], None]] = {1: _from_one_row_per_run, 2: _with_questions}
+def _with_owners(connection: Connection) -> None:
+    """Form 3 to 4: nobody owns what is there, so that it can be gone on with."""
+    if "owner" not in {column["name"] for column in inspect(connection).get_columns(runs.name)}:
+        connection.execute(text("ALTER TABLE podium_runs ADD COLUMN owner TEXT"))
+
+
+_migrations: dict[int, Callable[[Connection], None]] = {
+    1: _from_one_row_per_run,
+    2: _with_questions,
+    3: _with_owners,
+}

@@ -37,7 +37,7 @@ def newest(
     unfinished: Annotated[bool, typer.Option("--unfinished", help="Only runs that have no end.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the list as JSON.")] = False,
 ) -> None:
-    """List runs, the newest first. One that is unfinished is under way, or its process died."""
+    """List runs, the newest first. One that is running is under way; one that is unfinished can be resumed."""
     listing(journal, most, as_json=as_json, unfinished=unfinished)
 
 
@@ -60,8 +60,8 @@ def resume(
         bool,
         typer.Option(
             "--all",
-            help="All unfinished runs of this team and file, one after another, the oldest first. "
-            "No other process may be working on them: a run that it has under way looks unfinished, too.",
+            help="All unfinished runs of this team and file, one after another, the oldest first; "
+            "but not those that another process has under way.",
         ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print answer, usage, steps and run id as JSON.")] = False,

@@ -21,6 +21,7 @@ from podium.protocols.words import counted
 if TYPE_CHECKING:
     from asyncio import Runner
 
+    from podium.orchestrator.server_resume import LeftOver
     from podium.orchestrator.team import Team
     from podium.protocols.events import Result
 
@@ -42,12 +43,12 @@ def resume_all(file: Path, *, as_json: bool, quiet: bool) -> bool:
     told: list[dict[str, Any]] = []
     with asyncio.Runner() as runner:
         try:
-            runs, changed = left_over(team)
+            found = left_over(team)
             if not quiet:
-                _tell_what_is_left(team, file, runs, changed)
+                _tell_what_is_left(team, file, found)
             team.people.leave()  # from now on a run that asks somebody ends with RunPaused, and its question is kept
-            for place, run in enumerate(runs):
-                told.append(_resumed(runner, team, file, run, len(runs) - place - 1))
+            for place, run in enumerate(found.runs):
+                told.append(_resumed(runner, team, file, run, len(found.runs) - place - 1))
                 if not as_json:
                     typer.echo(told[-1].pop("line"))
         finally:
@@ -57,10 +58,12 @@ def resume_all(file: Path, *, as_json: bool, quiet: bool) -> bool:
     return not any("error" in each for each in told)
 
 
-def _tell_what_is_left(team: Team, file: Path, runs: list[str], changed: list[str]) -> None:
-    for run in changed:
+def _tell_what_is_left(team: Team, file: Path, found: LeftOver) -> None:
+    for run in found.changed:
         typer.echo(f"run {run} is left: {file} was changed since it began; resume it with the file as it was", err=True)
-    if not runs:
+    for run in found.elsewhere:
+        typer.echo(f"run {run} is left: it is under way in another process", err=True)
+    if not found.runs:
         typer.echo(f"no run of team {team.name} is to be resumed", err=True)
 
 

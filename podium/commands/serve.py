@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,10 +15,6 @@ if TYPE_CHECKING:
     from podium.orchestrator.team import Team
 
 __all__ = ["register"]
-
-GARBAGE = 50_000
-"""New objects after which Python looks for cycles among them. Runs are many objects and no cycles: at Python's own 700,
-a third of the time that a thousand runs at once take goes into looking."""
 
 
 def register(app: typer.Typer) -> None:
@@ -41,12 +36,13 @@ def serve(
         bool,
         typer.Option(
             "--resume",
-            help="Go on with the teams' unfinished runs, at the start and when a question of one is answered. "
-            "No other process may be working on them: a run that it has under way looks unfinished, too.",
+            help="Go on with the teams' unfinished runs, at the start and when a question of one is answered; "
+            "but not with those that another process has under way.",
         ),
     ] = False,
 ) -> None:
     """Serve teams to any OpenAI client, until Ctrl-C."""
+    from podium.orchestrator.collecting import collect_seldom
     from podium.orchestrator.server import listen, make_app, serve_app
 
     asked = {"traces": trace, "metrics": "prometheus" if metrics else None, "logs": logs.value if logs else None}
@@ -58,8 +54,7 @@ def serve(
             f"serving {', '.join(teams)} at {address}/v1 (Ctrl-C stops)\n\n{_curl(address, next(iter(teams)))}\n"
         )
         begin_logs([team.spec for team in teams.values()])
-        gc.freeze()
-        gc.set_threshold(GARBAGE)
+        collect_seldom()
         serve_app(app, on=listening)
     typer.echo("stopped")
 

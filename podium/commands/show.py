@@ -122,7 +122,8 @@ def _list(runs: list[Listed]) -> None:
     for run in runs:
         asked = " ".join(harmless(run.task).split())
         spent = (f"{run.tokens:,}", dollars(run.dollars)) if run.stop != "unfinished" else ("", "")
-        table.add_row(run.run, _when(run.started), run.team, run.stop, *spent, _plain(asked))
+        stop = "running" if run.under_way else run.stop
+        table.add_row(run.run, _when(run.started), run.team, stop, *spent, _plain(asked))
     _console().print(table)
 
 

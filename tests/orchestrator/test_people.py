@@ -253,15 +253,15 @@ def test_a_yes_to_one_question_is_none_to_another_under_its_id(tmp_path: Path) -
     run = asyncio.run(until_asked(person_team(journal)))
     kept = Journal(journal.url)
     lamp = Question(run, "c1", "ann", "1 lamp", approval=True)
-    assert kept.ask(lamp) is None
+    assert kept.ask(lamp).word is None
     kept.answer(lamp, Word(""))
-    assert kept.ask(lamp) == kept.word(run, "c1") == Word("")
+    assert kept.ask(lamp).word == kept.word(run, "c1") == Word("")
     for other in (replace(lamp, text="100 cars"), replace(lamp, agent="bob"), replace(lamp, approval=False)):
-        assert kept.ask(other) is None
+        assert kept.ask(other).word is None
         assert other in kept.questions()
-        assert kept.ask(lamp) is None
+        assert kept.ask(lamp).word is None
         kept.answer(lamp, Word(""))
-    assert kept.ask(replace(lamp, text="100 cars")) is None
+    assert kept.ask(replace(lamp, text="100 cars")).word is None
     with pytest.raises(InputError, match="waits no more"):
         kept.answer(lamp, Word(""))  # whoever read the old question
     kept.close()
@@ -609,6 +609,71 @@ async def until_asked(team: Team) -> str:
     work.cancel()
     await asyncio.gather(work, return_exceptions=True)
     return question.run
+
+
+def test_a_question_that_is_asked_again_waits_for_what_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = f"sqlite:///{tmp_path}/runs.db"
+    run = asyncio.run(until_asked(person_team(Journal(url), wait=100)))
+    monkeypatch.setattr("podium.orchestrator.journal.questions.time", Later(99.0))  # hours later, as it were
+    again = person_team(Journal(url), wait=100)
+    began = time.monotonic()
+    with again, pytest.raises(NobodyAnswered, match="no person answered within 100 seconds"):
+        again.resume(run)
+    assert time.monotonic() - began < 10
+
+
+class Later:
+    """The clock, after so many seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def time(self) -> float:
+        return time.time() + self.seconds
+
+
+def test_a_question_whose_time_was_up_while_nobody_worked_on_its_run_is_not_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"sqlite:///{tmp_path}/runs.db"
+    run = asyncio.run(until_asked(person_team(Journal(url))))
+    monkeypatch.setattr("podium.orchestrator.journal.questions.time", Later(1000.0))
+    again, heard = person_team(Journal(url)), list[Event]()
+    with again:
+        assert [each.run for each in again.questions()] == [run]  # until then an answer would do
+        with pytest.raises(NobodyAnswered, match="no person answered within 20 seconds"):
+            again.wait(again.aresume(run, emit=heard.append))
+        assert not any(isinstance(event, Asked) for event in heard)
+        assert again.questions() == []
+
+
+def test_an_answer_that_came_after_the_time_and_before_the_run_went_on_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"sqlite:///{tmp_path}/runs.db"
+    run = asyncio.run(until_asked(person_team(Journal(url))))
+    monkeypatch.setattr("podium.orchestrator.journal.questions.time", Later(1000.0))
+    again = person_team(Journal(url))
+    with again:
+        again.answer(run, "13")
+        assert again.resume(run).answer == "13"
+
+
+def test_the_wait_of_a_question_begins_when_it_is_first_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept, lamp = Journal(f"sqlite:///{tmp_path}/runs.db"), Question("r", "c1", "ann", "1 lamp", wait=100)
+
+    def left(question: Question, after: float) -> float:
+        monkeypatch.setattr("podium.orchestrator.journal.questions.time", Later(after))
+        return round(kept.ask(question).left)
+
+    assert left(lamp, 0) == 100
+    assert left(lamp, 30) == 70
+    kept.withdraw("r", "c1")
+    assert left(lamp, 150) == -50
+    assert left(lamp, -30) == 100  # the clock was set back
+    assert left(replace(lamp, text="100 cars"), 150) == 100
+    assert left(lamp, 160) == 100
+    kept.close()
 
 
 def unheard(*_: Any) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -25,6 +27,7 @@ from podium.protocols.errors import InputError
 from podium.protocols.events import Result
 from podium.protocols.record import Call, Decision, Generation, Node, Sampling, ToolCall, Usage
 from podium.protocols.task import Message, Task
+from tests.orchestrator.by_schema import instance
 from tests.orchestrator.teams import PRICE, scripted, team
 
 TEAMS: dict[str, dict[str, Any]] = {
@@ -36,6 +39,7 @@ TEAMS: dict[str, dict[str, Any]] = {
     "skill_table": {},
     "random": {},
     "learned": {},
+    "llm": {"model": "ann", "max_steps": 4},
 }
 NAMES = ("ann", "bob", "cyd")
 
@@ -44,7 +48,10 @@ def voices() -> dict[str, ScriptedModel]:
     """Models whose replies depend on all that they are shown: a run that goes on differently ends differently."""
 
     def reply(prompt: Prompt) -> Reply:
-        return f"{prompt.agent} saw {sum(map(ord, ''.join(message.content for message in prompt.messages))) % 997}"
+        seen = sum(map(ord, "".join(message.content for message in prompt.messages))) % 997
+        if prompt.response_schema is None or seen % 3 == 0:  # a third of what leads is no decision
+            return f"{prompt.agent} saw {seen}"
+        return json.dumps(instance(prompt.response_schema, Random(seen)))
 
     return {name: ScriptedModel(reply, name, price=PRICE) for name in NAMES}
 

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from podium.agents.model import Prompt
 from podium.agents.scripted import ScriptedModel
 from podium.orchestrator.journal import Journal
 from podium.orchestrator.run_log import RunLog
 from podium.orchestrator.server import make_app
-from podium.orchestrator.server_resume import left_over
+from podium.orchestrator.server_resume import LeftOver, Resuming, left_over
 from podium.orchestrator.team import Team
 from podium.protocols.errors import InputError, RunPaused
 from podium.protocols.people import Question
+from podium.protocols.record import Generation, Sampling
 from tests.orchestrator.teams import scripted, team
 from tests.orchestrator.test_people import person_team
 from tests.orchestrator.test_server import serving, wait_for
@@ -44,8 +47,8 @@ def cut_off(team: Team, monkeypatch: pytest.MonkeyPatch) -> str:
         return team.run("how much?").run
 
 
-def waiting(url: str) -> Question:
-    """A run that waits for a person, in a process that is gone; what it asks."""
+def waiting(url: str, but: Sequence[Question] = ()) -> Question:
+    """A run that waits for a person, in a process that is gone; what it asks. but: others that do."""
     gone = person_team(Journal(url))
 
     async def until_asked() -> None:
@@ -55,7 +58,7 @@ def waiting(url: str) -> Question:
         await gone.aclose()
 
     asyncio.run(until_asked())
-    return Journal(url).questions()[0]
+    return next(each for each in Journal(url).questions() if each not in but)
 
 
 def stop_of(url: str, run: str) -> str:
@@ -73,7 +76,7 @@ def test_a_server_goes_on_with_what_its_team_left(
     runs = [cut_off(of(url), monkeypatch) for _ in range(2)]
     changed = cut_off(of(url, budget={"calls": 99}), monkeypatch)
     other = cut_off(of(url, name="other"), monkeypatch)
-    assert left_over(of(url)) == (runs, [changed])
+    assert left_over(of(url)) == LeftOver(runs, [changed], [])
     with serving({"desk": of(url)}, resume=True):
         for run in runs:
             wait_for(lambda run=run: f"desk: run {run} answered, 2 steps" in caplog.messages)
@@ -158,3 +161,79 @@ def test_who_keeps_no_journal_has_nothing_to_resume() -> None:
         make_app({"desk": person_team()}, resume=True)
     with pytest.raises(InputError, match="team desk keeps no journal"):
         left_over(person_team())
+
+
+def test_runs_that_piled_up_go_on_a_few_at_a_time(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = [cut_off(of(url), monkeypatch) for _ in range(6)]
+    slow = Busy("it is 42", delay=0.05)
+    asyncio.run(gone_on_with(of(url, scripted("a plan"), slow), at_once=2))
+    assert [stop_of(url, run) for run in runs] == ["answered"] * 6
+    assert (slow.calls, slow.most) == (6, 2)
+
+
+class Busy(ScriptedModel):
+    """most: how many calls it worked on at once."""
+
+    now = most = 0
+
+    async def generate(self, prompt: Prompt, sampling: Sampling) -> AsyncIterator[str | Generation]:
+        self.now += 1
+        self.most = max(self.most, self.now)
+        async for part in super().generate(prompt, sampling):
+            yield part
+        self.now -= 1
+
+
+async def gone_on_with(team: Team, at_once: int) -> None:
+    """All runs that it left, to their ends."""
+    async with team:
+        resuming = Resuming({"desk": team}, at_once)
+        await resuming.begin()
+        await until(lambda: all_answered(team))
+        await resuming.leave()
+
+
+def all_answered(team: Team) -> bool:
+    assert team.journal is not None
+    return all(line.stop == "answered" for line in team.journal.entries())
+
+
+async def until(so: Callable[[], bool]) -> None:
+    while not await asyncio.to_thread(so):  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+
+
+def test_who_waits_for_a_person_keeps_no_other_run_waiting(url: str) -> None:
+    asked: list[Question] = []
+    for _ in range(3):
+        asked.append(waiting(url, but=asked))
+
+    async def work() -> None:
+        team = person_team(Journal(url))
+        async with team:
+            resuming = Resuming({"desk": team}, at_once=1)
+            await resuming.begin()
+            await until(lambda: all(map(team.people.waits, asked)))
+            for question in asked:
+                assert await resuming.answered(team, question.run)  # it has it under way: nothing is begun again
+                await asyncio.to_thread(team.answer, question.run, "make it 14")
+            await until(lambda: all_answered(team))
+            await resuming.leave()
+
+    asyncio.run(work())
+    assert [Journal(url).load(each.run).answer for each in asked] == ["make it 14"] * 3
+
+
+def test_what_another_process_has_under_way_is_left_to_it(
+    url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = cut_off(of(url), monkeypatch)
+    owner = Journal(url)
+    owner.go_on(owner.resume_state(run))
+    assert left_over(of(url)) == LeftOver([], [], [run])
+    with serving({"desk": of(url)}, resume=True):
+        told = f"desk: run {run} is not resumed: it is under way in another process"
+        wait_for(lambda: told in caplog.messages)
+    assert stop_of(url, run) == "unfinished"
+    owner.close()
+    assert left_over(of(url)) == LeftOver([run], [], [])

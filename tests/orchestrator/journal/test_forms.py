@@ -74,7 +74,7 @@ def test_runs_kept_as_one_row_each_are_all_there(tmp_path: Path) -> None:
     assert table_names(tmp_path) == {"podium_entries", "podium_journal", "podium_questions", "podium_runs"}
 
 
-@pytest.mark.parametrize("form", [2, 3])
+@pytest.mark.parametrize("form", [2, 3, 4])
 def test_runs_that_each_later_form_wrote_are_read_and_go_on(form: int, tmp_path: Path) -> None:
     """A chain, a vote, a debate, a random run, and the chain again, cut off before its first reply."""
     journal = Journal(old_journal(tmp_path, form))
@@ -88,8 +88,11 @@ def test_runs_that_each_later_form_wrote_are_read_and_go_on(form: int, tmp_path:
     before = journal.resume_state("cut")
     assert (before.head.seed, before.decisions, before.nodes) == (3, kept["cut"].decisions, kept["cut"].nodes)
     assert [directive.agent for directive in asked(before.decisions[0])] == ["ann"]
+    assert not any(line.under_way for line in journal.entries())
     journal.go_on(before)
+    assert [line.run for line in journal.entries() if line.under_way] == ["cut"]
     assert journal.questions() == []
+    journal.close()
 
 
 def test_a_journal_without_questions_takes_them_when_it_is_opened(tmp_path: Path) -> None:
@@ -147,7 +150,7 @@ def test_a_journal_of_a_later_version_is_refused(journal: Journal, tmp_path: Pat
     with opened:
         opened.execute("UPDATE podium_journal SET form = 9")
     opened.close()
-    with pytest.raises(InputError, match=r"runs\.db: it is in form 9; this version of Podium reads form 3"):
+    with pytest.raises(InputError, match=r"runs\.db: it is in form 9; this version of Podium reads form 4"):
         Journal(journal.url)
 
 
