@@ -14,6 +14,9 @@ Of attempts that failed those count that may have been billed, against every bud
 - Cancelled, by the user, the run's deadline or an agent's timeout: from its first piece on, with such an estimate.
 
 Dollars follow from the tokens, by the model's price.
+
+Seconds of a run are those since it began. Those of an agent in it are metered: they count while at least one request of
+the agent is under way; and those of the pool while at least one run is.
 """
 
 from __future__ import annotations
@@ -21,6 +24,9 @@ from __future__ import annotations
 import math
 import time
 
+from podium.orchestrator import period
+from podium.orchestrator.meter import Meter
+from podium.orchestrator.period import Every
 from podium.protocols.frozen import plain
 from podium.protocols.record import Usage
 
@@ -51,12 +57,13 @@ class Left:
 
     def within(self, outer: Left) -> Left:
         """What both hold; the limits stay this one's."""
-        tokens, calls, dollars = (
+        return Left(
             min(self.tokens, outer.tokens),
             min(self.calls, outer.calls),
+            min(self.seconds, outer.seconds),
             min(self.dollars, outer.dollars),
+            self.limits,
         )
-        return Left(tokens, calls, self.seconds, dollars, self.limits)
 
     @property
     def fractions(self) -> tuple[float, float, float, float]:
@@ -81,17 +88,23 @@ class Budget:
     """One account: a run's, an agent's in a run, or the pool that all runs of a team share.
 
     tokens, calls, dollars: spent; held_...: set aside. overshoot: tokens above a hold, or written above a reply's cap,
-    whichever is more; overshoot_dollars: dollars above a hold. shared: by several runs.
+    whichever is more; overshoot_dollars: dollars above a hold. shared: by several runs. meter: of its seconds, None
+    where they are not limited or not metered. every: how often it fills again; fills: when next, since the epoch. What
+    is set aside stays so then, and is paid for when it ends.
     """
 
     __slots__ = (
+        "_timed",
         "calls",
         "deadline",
         "dollars",
+        "every",
+        "fills",
         "held_calls",
         "held_dollars",
         "held_tokens",
         "limits",
+        "meter",
         "overshoot",
         "overshoot_dollars",
         "shared",
@@ -99,9 +112,15 @@ class Budget:
         "tokens",
     )
 
-    def __init__(self, limits: Limits, *, shared: bool = False) -> None:
+    def __init__(
+        self, limits: Limits, *, shared: bool = False, metered: bool = False, every: Every | None = None
+    ) -> None:
         self.limits = limits
         self.shared = shared
+        self.meter = Meter(limits.seconds) if metered and limits.seconds < math.inf else None
+        self.every: Every | None = every
+        self.fills = math.inf if every is None else period.ends(every, time.time())
+        self._timed = self.meter is not None or every is not None
         self.started = time.monotonic()
         self.deadline = self.started + limits.seconds
         self.tokens = self.calls = self.overshoot = 0
@@ -111,11 +130,13 @@ class Budget:
 
     def left(self) -> Left:
         """What can still be reserved."""
+        if self._timed:
+            self._fill()
         limits = self.limits
         tokens = limits.tokens - self.tokens - self.held_tokens
         calls = limits.calls - self.calls - self.held_calls
         dollars = limits.dollars - self.dollars - self.held_dollars
-        seconds = self.deadline - time.monotonic()
+        seconds = self.deadline - time.monotonic() if self.meter is None else self.meter.left
         return Left(tokens, calls, seconds, dollars, limits)
 
     def room(self, estimate: int, price: tuple[float, float]) -> float:
@@ -123,6 +144,8 @@ class Budget:
 
         price: dollars per million (input, output) tokens.
         """
+        if self._timed and self.over:
+            return 0
         limits = self.limits
         if self.calls + self.held_calls + 1 > limits.calls:
             return 0
@@ -137,6 +160,8 @@ class Budget:
 
     def admits(self, tokens: int, calls: int, dollars: float) -> bool:
         """Whether a call of this worst case fits what is left."""
+        if self._timed and self.over:
+            return False
         limits = self.limits
         return (
             self.tokens + self.held_tokens + tokens <= limits.tokens
@@ -165,6 +190,33 @@ class Budget:
             self.overshoot += max(above, used - tokens)
         if usage.dollars > dollars + ROUNDING:
             self.overshoot_dollars += usage.dollars - dollars
+
+    @property
+    def over(self) -> bool:
+        """Whether its seconds are, as far as they are metered."""
+        self._fill()
+        return self.meter is not None and not self.meter.left
+
+    @property
+    def lasts(self) -> float:
+        """For how long its metered seconds hold what is under way, if nothing ends: it may fill again meanwhile."""
+        if self.meter is None:
+            return math.inf
+        self._fill()
+        left, fills = self.meter.left, self.fills - time.time()
+        if self.every is None or left <= fills:
+            return left
+        again = self.limits.seconds - self.meter.kept
+        return fills + again if again < period.LONGEST[self.every] else math.inf
+
+    def _fill(self) -> None:
+        """Where its period is over, all of it is there again."""
+        if time.time() >= self.fills and self.every is not None:
+            self.fills = period.ends(self.every, time.time())
+            self.tokens = self.calls = 0
+            self.dollars = 0.0
+            if self.meter is not None:
+                self.meter.renew()
 
     def pause(self, seconds: float) -> None:
         """So many seconds do not count."""

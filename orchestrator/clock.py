@@ -2,6 +2,9 @@
 
 A run's seconds are there to end what hangs, and a person who sleeps on a question does not hang. How long that may
 take is said with the question.
+
+Where the pool has seconds, a run is under way in it from its beginning to its end, but for such waits: another run may
+use up the pool meanwhile.
 """
 
 from __future__ import annotations
@@ -23,13 +26,26 @@ __all__ = ["Clock"]
 
 
 class Clock:
-    """Of one run. leases: of requests under way."""
+    """Of one run. leases: of requests under way. by_pool: the end that is set is that of the pool's seconds."""
 
-    __slots__ = ("_asked", "_budget", "_deadlines", "_ends", "_free", "_since", "_timeout", "leases")
+    __slots__ = (
+        "_asked",
+        "_budget",
+        "_deadlines",
+        "_ends",
+        "_free",
+        "_pool",
+        "_since",
+        "_timeout",
+        "by_pool",
+        "leases",
+    )
 
-    def __init__(self, budget: Budget) -> None:
+    def __init__(self, budget: Budget, pool: Budget | None = None) -> None:
         self.leases: Sequence[Lease] = ()
+        self.by_pool = False
         self._budget = budget
+        self._pool = pool
         self._timeout: asyncio.Timeout | None = None
         self._free = False
         self._asked = 0  # people who are waited for
@@ -42,8 +58,28 @@ class Clock:
         """Whether the time was up."""
         return self._timeout is not None and self._timeout.expired()
 
+    def begin(self) -> None:
+        """The run is under way, for the pool."""
+        if self._pool is not None and self._pool.meter is not None:
+            self._pool.meter.begin()
+
+    def end(self) -> None:
+        """It is no more, or not for now."""
+        if self._pool is not None and self._pool.meter is not None:
+            self._pool.meter.end()
+
+    @property
+    def left(self) -> float:
+        """Seconds until the run has to end, as long as nobody is waited for."""
+        left = self._budget.deadline - time.monotonic()
+        if self._pool is None:
+            return left
+        pool = self._pool.lasts
+        self.by_pool = pool < left
+        return min(left, pool)
+
     async def limit(self, work: Coroutine[Any, Any, T]) -> T:
-        """What comes of the run's work. Raises TimeoutError when the seconds of its budget are over.
+        """What comes of the run's work. Raises TimeoutError when the seconds of its budget are over, or the pool's.
 
         A run that never waits is not stopped, and is spared the timer: it would cost as much as half a directive.
         """
@@ -51,7 +87,7 @@ class Clock:
             waits_for = work.send(None)
         except StopIteration as ended:
             return ended.value
-        left = self._budget.deadline - time.monotonic()
+        left = self.left
         if left == math.inf or self._free:
             return await went_on(work, waits_for)
         ends = asyncio.get_running_loop().time() + left
@@ -80,6 +116,7 @@ class Clock:
             self._deadlines = [lease.deadline for lease in self.leases]
             for lease in self.leases:
                 lease.deadline = math.inf
+            self.end()
         self._asked += 1
         try:
             yield
@@ -89,7 +126,10 @@ class Clock:
             self._asked -= 1
             if not self._asked:
                 self._budget.pause(now - self._since)
-                _go_on(self._timeout, self._ends, now - self._since)
+                self.begin()
+                if self._timeout is not None and self._ends is not None:
+                    left = self.left
+                    self._timeout.reschedule(now + left if left < math.inf else None)
                 for lease, deadline in zip(self.leases, self._deadlines, strict=True):
                     lease.deadline = deadline + now - self._since
 

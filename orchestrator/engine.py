@@ -112,7 +112,7 @@ class Orchestrator:
             return {}
         pool = () if self.pool is None else (self.pool,)
         return {
-            card.name: (*((Budget(self.shares[card.name]),) if card.name in self.shares else ()), *pool)
+            card.name: (*((Budget(self.shares[card.name], metered=True),) if card.name in self.shares else ()), *pool)
             for card in self.bus.cards()
         }
 
@@ -147,6 +147,7 @@ class Orchestrator:
         `emit` raises ends the run, too. RunPaused alone does not: the run can be resumed.
         """
         work = Run(self, self._decider, task, settings, id, emit, log)
+        work.clock.begin()
         try:
             if before is not None:
                 work.restore(before)
@@ -155,7 +156,7 @@ class Orchestrator:
             except TimeoutError:
                 if not work.clock.expired:
                     raise
-                result = await work.wind_down("deadline", f"no reply within {work.budget.limits.seconds:g} seconds")
+                result = await work.time_up()
         except RunPaused:
             raise
         except asyncio.CancelledError as error:
@@ -180,6 +181,7 @@ class Orchestrator:
             raise
         finally:
             work.leases.close()
+            work.clock.end()
         if log:
             try:
                 await log.end(result)

@@ -1,8 +1,8 @@
 """The last turn of a run that can go on no more: a call, set aside from the beginning, that writes the best answer.
 
 What is set aside is one call of one agent: its longest reply, and a prompt that holds the task and some replies, never
-more than a quarter of any limit; and a tenth of the time. When the turn comes, the agent is shown as many of the newest
-replies as fit.
+more than a quarter of any limit; and a tenth of the time, also of the agent's own in the run and of the pool's. When
+the turn comes, the agent is shown as many of the newest replies as fit.
 """
 
 from __future__ import annotations
@@ -62,9 +62,14 @@ class LastTurn:
         """Its time begins: what was kept for it, and what the run has left. clock: of the run, whose end this is."""
         budget = self.leases.budget
         budget.deadline += self.seconds
-        self.lease.deadline = budget.deadline
         clock.release()
         left = budget.deadline - time.monotonic()
+        for each in self.leases.under[self.card.name]:
+            if each.meter is not None and each.shared:
+                left = min(left, each.meter.left + each.meter.kept)
+            elif each.meter is not None:
+                each.meter.kept = 0.0
+        self.lease.deadline = time.monotonic() + left
         return asyncio.timeout(left if left < math.inf else None)
 
 
@@ -84,6 +89,10 @@ def last_turn(agent: str, cards: Sequence[Card], leases: Leases) -> LastTurn | N
     limit = leases.budget.limits.seconds
     seconds = limit * TIME if limit < math.inf else 0.0
     leases.budget.deadline -= seconds
+    for budget in leases.under[card.name]:
+        if budget.meter is not None:
+            kept = budget.meter.limit * TIME
+            budget.meter.kept = min(kept, seconds or kept) if budget.shared else kept
     return LastTurn(card, leases, *leased, tokens - cap, int((tokens - cap - own) * card.chars_per_token), seconds)
 
 

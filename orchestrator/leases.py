@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from types import MappingProxyType
 
 from podium.orchestrator.budget import Budget, Hold
+from podium.orchestrator.meter import Meter
 from podium.protocols.bus import Card, Lease
 from podium.protocols.record import NO_USAGE, Call, Generation, Usage
 
@@ -23,13 +25,15 @@ SHORTEST_REPLY = 16
 """A request is refused when fewer tokens than this are left for its reply (or than its own cap, if that is lower)."""
 
 NOTHING: Mapping[str, Sequence[Budget]] = MappingProxyType({})
+NO_METERS: Mapping[str, Meter] = MappingProxyType({})
 
 
 class Leases:
     """Gives the requests of one run their leases.
 
     task: characters of the conversation that the run works on. within: further budgets that an agent's requests fall
-    under; under: all of them, the run's own first. refused: how many requests the budgets did not hold.
+    under; under: all of them, the run's own first. meters: of the seconds that an agent has in this run, where they are
+    limited. refused: how many requests the budgets did not hold.
     """
 
     __slots__ = (
@@ -42,6 +46,7 @@ class Leases:
         "_said",
         "_task",
         "budget",
+        "meters",
         "refused",
         "shown",
         "under",
@@ -69,6 +74,7 @@ class Leases:
         self._bounded = min(limits.tokens, limits.calls, limits.dollars) < math.inf
         self._everyone = (True,) * len(cards)
         self._plain = not any(within.values())
+        self.meters = NO_METERS if self._plain else _meters(within)
 
     def heard(self, viewers: Iterable[str], characters: int) -> None:
         """A reply of this size is there, for the viewers to be shown."""
@@ -90,15 +96,31 @@ class Leases:
 
     def pool_is_short(self) -> bool:
         """Whether it is what all runs share that holds no further call, where a run alone would hold one."""
+        if any(budget.shared and budget.over for budget in self._any):
+            return True
         own = self._fits(lambda budget: not budget.shared)
         return own and not self._fits(lambda budget: True)
+
+    def short_of(self) -> str:
+        """What the pool lacks, in words, if it is the pool that ends the run; else nothing."""
+        if self._plain or not self.pool_is_short():
+            return ""
+        pool = next(budget for budget in self._any if budget.shared)
+        lacks = "has no seconds left" if pool.over else "does not hold one call more"
+        fills = "" if pool.every is None else f" before {datetime.fromtimestamp(pool.fills, UTC):%Y-%m-%d %H:%M} UTC"
+        return f"the pool, which all runs of the team share, {lacks}{fills}"
+
+    @property
+    def _any(self) -> tuple[Budget, ...]:
+        """The budgets that some agent falls under; the pool is under everybody's."""
+        return next(iter(self.under.values()), ())
 
     def lease(self, card: Card, estimate: int, cap: int) -> tuple[Lease, Hold] | None:
         """A lease on a request of so many prompt tokens and at most `cap` reply tokens, held until it is settled.
 
         None when the budget does not hold one call. An agent with tools gets as many rounds as fit.
         """
-        limits, under = self.budget.limits, self.under[card.name]
+        under = self.under[card.name]
         room = self._room(card, estimate, cap)
         if room <= 0:
             self.refused += 1
@@ -112,8 +134,8 @@ class Leases:
             budget.reserve(hold)
         lease = Lease(*hold, self.budget.deadline)
         if rounds > 1:  # what tools return comes on top of the estimate: where nothing is limited, nothing is refused
-            lease.tokens = lease.tokens if not self._plain or limits.tokens < math.inf else math.inf
-            lease.dollars = lease.dollars if not self._plain or limits.dollars < math.inf else math.inf
+            lease.tokens = lease.tokens if any(each.limits.tokens < math.inf for each in under) else math.inf
+            lease.dollars = lease.dollars if any(each.limits.dollars < math.inf for each in under) else math.inf
         return lease, hold
 
     def extend(self, agent: str, lease: Lease, hold: Hold, usage: Usage, estimate: int) -> Hold:
@@ -152,6 +174,11 @@ class Leases:
             if not budget.shared:
                 budget.spend(usage)
 
+    def lived(self, seconds: Mapping[str, float]) -> None:
+        """For how long earlier lives of the run had requests of each agent under way."""
+        for agent, meter in self.meters.items():
+            meter.spend(seconds.get(agent, 0.0))
+
     def _fits(self, counts: Callable[[Budget], bool]) -> bool:
         """Whether a request to some agent fits those of its budgets that count."""
         for card in self._cards:
@@ -176,6 +203,16 @@ class Leases:
         if not self._plain:
             room = min(room, *(budget.room(estimate, card.price) for budget in self.under[card.name]))
         return cap if room >= cap else 0 if room < min(cap, SHORTEST_REPLY) else int(room)
+
+
+def _meters(within: Mapping[str, Sequence[Budget]]) -> dict[str, Meter]:
+    """Of the seconds that each agent has in a run."""
+    return {
+        agent: budget.meter
+        for agent, budgets in within.items()
+        for budget in budgets
+        if budget.meter is not None and not budget.shared
+    }
 
 
 class OwnCalls:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,22 +12,42 @@ from podium.agents.breaker import Breaker, Guarded
 from podium.agents.documents import DocumentIndex
 from podium.agents.model import Model
 from podium.agents.tools import Tool, load_tool
-from podium.orchestrator.budget import Limits
+from podium.orchestrator import period
+from podium.orchestrator.budget import Budget, Limits
 from podium.orchestrator.model_spec import REMOTE, RecordedModel
-from podium.orchestrator.team_file import BudgetSpec, ShareSpec, TeamSpec, ToolSpec
+from podium.orchestrator.team_file import BudgetSpec, PoolSpec, ShareSpec, TeamSpec, ToolSpec
 from podium.protocols.errors import InputError, ToolError
 
 if TYPE_CHECKING:
+    from podium.orchestrator.journal import Journal
     from podium.orchestrator.telemetry.watch import Telemetry
 
-__all__ = ["agents_of", "limits", "models_of", "own_voices"]
+__all__ = ["agents_of", "limits", "models_of", "own_voices", "pool_of"]
 
 
-def limits(budget: BudgetSpec | ShareSpec) -> Limits:
+def limits(budget: BudgetSpec | ShareSpec | PoolSpec) -> Limits:
     """What a team file's budget means."""
-    named = budget.model_dump(exclude={"wind_down"})
+    named = budget.model_dump(exclude={"wind_down", "every"})
     given = {name: value for name, value in named.items() if value is not None}
     return Limits(**given)
+
+
+def pool_of(spec: TeamSpec, journal: Journal | None) -> Budget | None:
+    """What all runs of a team may use together, if the file limits that.
+
+    Where it fills again, what the journal knows of the present period has been used. Raises InputError when the journal
+    cannot be read.
+    """
+    if spec.pool == PoolSpec():
+        return None
+    every = spec.pool.every
+    pool = Budget(limits(spec.pool), shared=True, metered=True, every=every)
+    if every is not None and journal is not None:
+        used = journal.used(spec.name, period.begins(every, time.time()))
+        pool.spend(used)
+        if pool.meter is not None:
+            pool.meter.spend(used.seconds)
+    return pool
 
 
 def own_voices(spec: TeamSpec) -> TeamSpec:

@@ -252,10 +252,11 @@ def _shares(run: SavedRun) -> tuple[Share, ...]:
 
 def _ending(run: SavedRun) -> str:
     """Why it ended, and where the answer comes from."""
-    if run.why:
+    if run.why and run.stop == "failed":
         return f"it failed: {run.why}; what had arrived is kept"
     wrote = run.decisions and run.decisions[-1].policy.startswith(LAST_TURN)
-    return ENDINGS[run.stop].replace("was taken", "was written" if wrote else "was taken")
+    ending = f"{run.why}, so the best answer so far was taken" if run.why else ENDINGS[run.stop]
+    return ending.replace("was taken", "was written" if wrote else "was taken")
 
 
 def _notes(run: SavedRun) -> list[str]:

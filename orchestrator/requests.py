@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -27,6 +29,7 @@ from podium.protocols.bus import Bus, Envelope, Lease, Send
 from podium.protocols.errors import (
     BudgetExceeded,
     CoordinatorError,
+    DeadlineExceeded,
     ModelError,
     ModelUnreachable,
     PodiumError,
@@ -80,6 +83,7 @@ class Requests:
         "_emit",
         "_held",
         "_leases",
+        "_limited",
         "_log",
         "_nodes",
         "_people",
@@ -118,6 +122,7 @@ class Requests:
         self._topology = topology
         self._retry = retry
         self._timeouts = timeouts
+        self._limited = {*timeouts, *leases.meters}  # agents that have a timeout, or seconds of their own in the run
         self._leases = leases
         self._reply_seed = reply_seed
         self._emit = emit
@@ -218,8 +223,8 @@ class Requests:
         try:
             at_once = not alone or self._cards[agent].rounds > 1
             send = listener(self._run, envelope, calls, self._emit, self._log, at_once)
-            if self._timeouts and agent in self._timeouts:
-                content = await self._in_time(envelope, hold, send, calls, self._timeouts[agent])
+            if self._limited and agent in self._limited:
+                content = await self._in_share(envelope, hold, send, calls)
             else:
                 try:
                     content = await self._bus.request(agent, envelope, send)
@@ -257,11 +262,33 @@ class Requests:
                 self.cut.append((envelope.directive, Failed(RunError(STOPPED), _closed(calls), usage)))
         return (content, tuple(calls), usage) if error is None else Failed(error, _closed(calls), usage)
 
-    async def _in_time(self, envelope: Envelope, hold: Hold, send: Send, calls: list[Call], seconds: float) -> str:
-        """The reply, within so many seconds. Raises ModelUnreachable when they are over, and what a request raises."""
-        lease = envelope.lease
+    async def _in_share(self, envelope: Envelope, hold: Hold, send: Send, calls: list[Call]) -> str:
+        """The reply, while its agent has seconds left in this run.
+
+        Raises DeadlineExceeded when they are over, and what a request raises that has a timeout of its own.
+        """
+        agent = envelope.directive.agent
+        meter = self._leases.meters.get(agent)
+        if meter is None:
+            return await self._in_time(envelope, hold, send, calls)
+        over = f"{agent} has worked for the {meter.limit:g} seconds that it may use of a run"
+        if not meter.left:
+            raise DeadlineExceeded(over)
+        with meter.during() as clock:
+            try:
+                async with clock:
+                    envelope.lease.deadline = min(envelope.lease.deadline, time.monotonic() + meter.left)
+                    return await self._in_time(envelope, hold, send, calls)
+            except TimeoutError:
+                if not clock.expired():
+                    raise
+                raise DeadlineExceeded(over) from None
+
+    async def _in_time(self, envelope: Envelope, hold: Hold, send: Send, calls: list[Call]) -> str:
+        """The reply, within its agent's timeout. Raises ModelUnreachable when it is over, and what a request raises."""
+        lease, seconds = envelope.lease, self._timeouts.get(envelope.directive.agent, math.inf)
         lease.deadline = min(lease.deadline, time.monotonic() + seconds)
-        clock = self._timed[envelope.id] = asyncio.timeout(seconds)
+        clock = self._timed[envelope.id] = asyncio.timeout(seconds if seconds < math.inf else None)
         try:
             async with clock:
                 try:
@@ -276,13 +303,14 @@ class Requests:
             del self._timed[envelope.id]
 
     async def _person(self, envelope: Envelope, people: WayToPeople, question: Question) -> Word:
-        """A person's word. What they take counts neither for the run's seconds nor for the request's."""
+        """A person's word. What they take counts neither for the seconds of the run or its agent, nor the request's."""
 
         def asked() -> None:
             if self._emit:
                 self._emit(Asked(self._run, question))
 
-        with self._clock.stopped(self._timed.get(envelope.id)):
+        meter = self._leases.meters.get(envelope.directive.agent)
+        with self._clock.stopped(self._timed.get(envelope.id)), meter.stopped() if meter else nullcontext():
             return await people(question, asked)
 
     async def _ask_again(self, envelope: Envelope, hold: Hold, send: Send, calls: list[Call], first: ModelError) -> str:

@@ -61,7 +61,7 @@ class RunLog:
     def end(self, result: Result, why: str = "") -> asyncio.Future[None]:
         """The run ended; done when that is written. why: it failed. Raises JournalError where nothing can be."""
         waiting, self._waiting = self._waiting, []
-        above = result.overshoot, why, result.overshoot_dollars
+        above = result.overshoot, why or result.why, result.overshoot_dollars
         end = End(result.stop, result.node, result.usage, result.seconds, result.refused, *above)
         return self._append((*waiting, end))
 

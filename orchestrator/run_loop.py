@@ -18,6 +18,7 @@ from podium.orchestrator.deciding import Decider
 from podium.orchestrator.journal import ResumeState
 from podium.orchestrator.last_turn import LAST_TURN, LastTurn, last_turn
 from podium.orchestrator.leases import Leases, OwnCalls, used
+from podium.orchestrator.lived import lived
 from podium.orchestrator.record import Record
 from podium.orchestrator.requests import STOPPED, Answered, Failed, Outcome, Request, Requests
 from podium.orchestrator.run_log import RunLog
@@ -56,7 +57,7 @@ class Run:
         self.emit = emit
         self.log = log
         self.budget = Budget(settings.limits or team.limits)
-        self.clock = Clock(self.budget)
+        self.clock = Clock(self.budget, team.pool)
         self.cards = team.bus.cards()
         self.mode: Literal["sample", "greedy"] = settings.mode or team.mode
         self.preference = team.preference if settings.preference is None else settings.preference
@@ -99,6 +100,8 @@ class Run:
                 self._heard(told[node.directive], node.content)
         self.budget.started -= before.nodes[-1].clock
         self.budget.deadline -= before.nodes[-1].clock
+        if self.leases.meters:
+            self.leases.lived(lived(before.nodes, before.decisions, before.completed))
         self.record.decisions.extend(before.decisions)
         if before.decisions and before.decisions[-1].policy.startswith(LAST_TURN):
             self.ending = before.decisions[-1]
@@ -208,19 +211,27 @@ class Run:
             raise stopped
         failed = [each for each in done if isinstance(each, Failed)]
         if failed and (len(failed) == len(done) or (answer is None and any(each.answer for each in directives))):
-            return await self._given_up(failed[0].error)
+            return await self._given_up(failed)
         return None if answer is None else self.result("answered", answer)
 
     def _cut_off(self) -> None:
         """Requests that were stopped in the middle stay in the record, with what they had done and what that cost."""
-        for directive, cut in self.requests.cut:
+        stopped, self.requests.cut = self.requests.cut, []
+        for directive, cut in stopped:
             self._failure(directive, cut)
 
-    async def _given_up(self, error: RunError) -> Result:
-        """The run's end when nothing came of a step: a budget that was used up still leaves the best answer so far."""
-        if isinstance(error, BudgetExceeded):
-            return await self.wind_down("budget", error.message)
-        raise error
+    async def _given_up(self, failed: Sequence[Failed]) -> Result | None:
+        """The run's end when nothing came of a step: a budget that was used up still leaves the best answer so far.
+
+        None where it is the seconds of agents, and others can still be asked.
+        """
+        error = failed[0].error
+        if not isinstance(error, BudgetExceeded):
+            raise error
+        late = all(isinstance(each.error, DeadlineExceeded) for each in failed)
+        if late and any(node.kind == "reply" for node in self.nodes) and any(self.leases.affordable()):
+            return None
+        return await self.wind_down("budget", error.message)
 
     def _gather(self, work: Sequence[Request], done: Sequence[Outcome]) -> Node | None:
         """Commit what came back, in the order of the directives; the run's answer, if it is among it."""
@@ -310,6 +321,12 @@ class Run:
             )
         return self.result("answered" if any(self.affordable) else "budget", self.nodes[action.answer])
 
+    async def time_up(self) -> Result:
+        """End early, since the run's seconds are over, or those of the pool."""
+        if self.clock.by_pool:
+            return await self.wind_down("budget", "the seconds of the pool are over")
+        return await self.wind_down("deadline", f"no reply within {self.budget.limits.seconds:g} seconds")
+
     async def wind_down(self, stop: Stop, why: str) -> Result:
         """End early with the best answer so far: the last turn's, if one was set aside; else what most replies agree
         on; else the newest reply.
@@ -324,9 +341,8 @@ class Run:
         replies = [node for node in self.nodes if node.kind == "reply"]
         if not replies:
             exceeded = DeadlineExceeded if stop == "deadline" else BudgetExceeded
-            if stop == "budget" and self.leases.pool_is_short():
-                what = "the pool, which all runs of the team share, does not hold one call more"
-                raise exceeded(f"{what}; raise the pool of the team file", run=self.id)
+            if stop == "budget" and (short := self.leases.short_of()):
+                raise exceeded(f"{short}; raise the pool of the team file", run=self.id)
             limits = "budget of the team file" if self.settings.limits is None else "limits that the run was given"
             raise exceeded(f"{why}; raise the {limits}", run=self.id)
         answers = [node.answer for node in replies if node.answer is not None]
@@ -347,6 +363,9 @@ class Run:
         except TimeoutError:
             self._cut_off()
             return None
+        except BaseException:
+            self._cut_off()
+            raise
         if isinstance(came, Failed):
             self._failure(directive, came)
             return None
@@ -384,6 +403,7 @@ class Run:
             self.budget.overshoot,
             seconds,
             self.budget.overshoot_dollars,
+            self.leases.short_of() if stop == "budget" else "",
         )
         if self.emit:
             self.emit(Ended(self.id, result))

@@ -65,7 +65,7 @@ agents:                       # role: planner | solver | critic | verifier | agg
 topology: {kind: star}        # star | chain | full, or edges: [[planner, solver]]: solver may see planner's messages
 
 coordinator:                  # single | round_robin | sequential | vote | self_consistency | debate | moa | pipeline
-  kind: sequential            # | llm_selector | skill_table | random | learned
+  kind: sequential            # | llm_selector | llm | skill_table | random | learned
   order: [planner, solver, checker]
 
 budget: {tokens: 20000, calls: 12, seconds: 120}   # what one run may use at most; dollars: works too

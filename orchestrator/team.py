@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 from podium.agents.model import Model
 from podium.agents.providers import build_model
 from podium.orchestrator.asked import Ask, check_settings, task_of
-from podium.orchestrator.budget import Budget, Limits
+from podium.orchestrator.budget import Limits
 from podium.orchestrator.coordinator import Coordinator
+from podium.orchestrator.coordinator_spec import LearnedSpec, LLMSpec
 from podium.orchestrator.coordinators import build_coordinator
 from podium.orchestrator.engine import Orchestrator, Settings
 from podium.orchestrator.journal import Head, ResumeState
-from podium.orchestrator.members import agents_of, limits, models_of, own_voices
+from podium.orchestrator.members import agents_of, limits, models_of, own_voices, pool_of
 from podium.orchestrator.model_spec import HumanModel
 from podium.orchestrator.people import People
 from podium.orchestrator.retrying import Retry
@@ -33,7 +34,7 @@ from podium.orchestrator.team_file import ShareSpec, TeamSpec, load_team
 from podium.orchestrator.telemetry.logs import PLACE, Place, told
 from podium.orchestrator.topology import Topology
 from podium.protocols.bus import MemoryBus
-from podium.protocols.errors import InputError, RunError
+from podium.protocols.errors import InputError, RunError, RunPaused
 from podium.protocols.events import Event, Result
 from podium.protocols.people import Question
 from podium.protocols.task import Task
@@ -76,17 +77,17 @@ class Team:
         self.people = People(journal, spec.name)
         asks = any(isinstance(model, HumanModel) for model in spec.models.values())
         retry = Retry(spec.retry.attempts, spec.retry.wait, spec.retry.longest)
-        learned = spec.coordinator if spec.coordinator.kind == "learned" else None
+        steered = spec.coordinator if isinstance(spec.coordinator, LearnedSpec | LLMSpec) else None
         self.orchestrator = Orchestrator(
             spec.name,
             MemoryBus(self.agents),
             coordinator or build_coordinator(spec.coordinator, names, guarded, retry),
             Topology(spec.topology, names),
             limits(spec.budget),
-            mode=learned.mode if learned else "greedy",
-            preference=learned.preference if learned else None,
+            mode=steered.mode if steered else "greedy",
+            preference=steered.preference if steered else None,
             shares={name: limits(agent.budget) for name, agent in spec.agents.items() if agent.budget != ShareSpec()},
-            pool=Budget(limits(spec.pool), shared=True) if spec.pool != ShareSpec() else None,
+            pool=pool_of(spec, journal),
             retry=retry,
             timeouts={name: agent.timeout for name, agent in spec.agents.items() if agent.timeout is not None},
             wind_down=spec.budget.wind_down,
@@ -180,8 +181,8 @@ class Team:
         whether it took effect. The time between does not count. task: the run's task, where its answers are told apart
         by a function, which no journal can keep; left out: the whole text is the answer.
 
-        Raises InputError for a run that has ended, that is under way in this process, or that another team began (or
-        this one, before its file was changed), else as `arun`.
+        Raises InputError for a run that has ended, that is under way, in this process or another, or that another team
+        began (or this one, before its file was changed), else as `arun`.
         """
         if self.journal is None:
             raise InputError(f"team {self.spec.name} keeps no journal: name one in its file, or give one")
@@ -196,7 +197,7 @@ class Team:
         if task is not None and task.messages != head.messages:
             raise InputError(f"run {head.run} works on another task: {head.messages[-1].content[:60]!r}")
         settings = Settings(head.seed or 0, head.reply_seed, head.mode, head.preference, head.limits)
-        self.journal.go_on(before)
+        await self.journal.ago_on(before)
         log = RunLog(self.journal, head.run)
         return await self._work(task or Task("task", head.messages), settings, head.run, emit, log, before)
 
@@ -215,6 +216,10 @@ class Team:
         place = PLACE.set(Place(run))
         try:
             return await self._runner.run(task, settings, id=run, emit=emit, log=log, before=before)
+        except RunPaused:
+            if self.journal:
+                self.journal.leave(run)
+            raise
         finally:
             PLACE.reset(place)
 

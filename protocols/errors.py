@@ -9,7 +9,7 @@
     ├── RunPaused               the process stops while a run waits for a person; the run has no end, and can go on
     └── RunError                the work failed (exit code 1); carries the run id and what was kept
         ├── BudgetExceeded      a call was refused before it started
-        │   └── DeadlineExceeded    the time was up before the first reply
+        │   └── DeadlineExceeded    the time of the run, or of an agent in it, was up
         ├── ModelError          a model failed or returned something that is not an answer
         │   ├── ModelUnreachable    no connection, or no answer in time
         │   ├── ModelGarbage        an answer came, and it is not one
@@ -117,7 +117,7 @@ class BudgetExceeded(RunError):
 
 
 class DeadlineExceeded(BudgetExceeded):
-    """The run's seconds were up before there was a reply to answer with."""
+    """The run's seconds were up before there was a reply to answer with, or an agent's seconds in it were used up."""
 
 
 class ModelError(RunError):

@@ -72,7 +72,8 @@ class Result:
 
     node: the answer's node. usage: of the whole team, the coordinator's own calls included. steps: decisions taken.
     refused: directives that did not start because the budget did not hold them. overshoot, overshoot_dollars: what
-    endpoints billed above what was reserved, in tokens and in dollars. seconds: wall clock.
+    endpoints billed above what was reserved, in tokens and in dollars. seconds: wall clock. why: what the pool lacked,
+    in words, where that is what ended the run.
     """
 
     run: str
@@ -89,6 +90,7 @@ class Result:
     overshoot: int = 0
     seconds: float = 0.0
     overshoot_dollars: float = 0.0
+    why: str = ""
 
     def __repr__(self) -> str:
         """One line, however long the run was."""

@@ -121,10 +121,33 @@ class ToolResult:
 
 
 @plain
+class Asked:
+    """What a model was asked that no view tells, as what it adds to the question before.
+
+    kept: so many characters it has in common with that one, from the start; added: what follows them.
+    """
+
+    kept: int = 0
+    added: str = ""
+
+    @staticmethod
+    def after(before: str, question: str) -> Asked:
+        """A question as what it adds to the one before."""
+        shorter = min(len(before), len(question))
+        kept = next((place for place in range(shorter) if before[place] != question[place]), shorter)
+        return Asked(kept, question[kept:])
+
+    def whole(self, before: str) -> str:
+        """The question. before: the one that it adds to."""
+        return before[: self.kept] + self.added
+
+
+@plain
 class Call:
     """One model or tool call, committed to the record when it is complete. target: the model's or the tool's name.
 
-    error: why it failed; its result is then empty.
+    error: why it failed; its result is then empty. asked: the question, where a coordinator asked a model to decide; an
+    agent's prompt is a view of the record.
     """
 
     id: str
@@ -132,6 +155,7 @@ class Call:
     result: Generation | ToolResult
     attempt: int = 1
     error: str | None = None
+    asked: Asked | None = None
 
 
 @plain

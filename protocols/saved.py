@@ -30,7 +30,7 @@ class SavedRun:
     An unfinished run has no answer (node 0); its usage and seconds are those of what was written.
 
     seed: asked again with it, the coordinator decides the same on the same replies. None where it was not kept.
-    why: what a run failed of, in words; "" where it did not, or where it was not kept.
+    why: what a run failed of, or what the pool lacked that ended it, in words; "" where neither was so or kept.
     edges: (author, viewer), who might be shown whose messages, each agent's own included. None: all might see all, or
     it was not kept.
     """
@@ -75,6 +75,7 @@ def saved(result: Result, started: float, edges: tuple[tuple[str, str], ...] | N
         result.refused,
         result.overshoot,
         result.seed,
+        why=result.why,
         edges=edges,
         overshoot_dollars=result.overshoot_dollars,
     )

@@ -127,12 +127,14 @@ def ballots(nodes: Sequence[Node]) -> list[Node]:
 
 
 def newest_round(state: RunState, *, drawn: bool = False) -> list[Node]:
-    """The replies to the newest directives, in the order of the directives. drawn: and the candidates of each."""
+    """The replies to the newest directives that had any, in their order. drawn: and the candidates of each."""
     found: list[Node] = []
     asked: str | None = None
     for node in reversed(state.nodes):
         if node.directive is None:
             break
+        if node.kind == "failure":
+            continue
         decided = node.directive.rpartition(".")[0]
         if asked is not None and decided != asked:
             break

@@ -213,6 +213,7 @@ def _as_data(result: Result) -> dict[str, Any]:
         "run": result.run,
         "team": result.team,
         "stop": result.stop,
+        "why": result.why,
         "seed": result.seed,
         "steps": result.steps,
         "seconds": result.seconds,
@@ -238,6 +239,7 @@ def _summary(result: Result, url: str | None) -> str:
 
     by = result.nodes[result.node].author
     how = "ended as a loop" if result.stop == "loop" else f"ended by its {result.stop}"
+    how = f"ended since {result.why}" if result.why else how
     early = "" if result.stop == "answered" else f" {how},"
     spent = f"{counted(result.steps, 'step')}, {amounts(result.usage)}, {seconds(result.seconds)}"
     told = f"; why: podium show {result.run}{_where(url)}" if url else ""

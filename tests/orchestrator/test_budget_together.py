@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from random import Random
@@ -26,6 +27,7 @@ from podium.orchestrator.team_file import TeamSpec
 from podium.protocols.errors import ModelError, ModelGarbage, ModelUnreachable, RunError
 from podium.protocols.events import Result
 from podium.protocols.record import NO_USAGE, Generation, Sampling, Usage
+from tests.orchestrator.leaping import leaping
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -35,12 +37,33 @@ CENT = 1e-9
 
 @dataclass
 class Account:
-    """What calls used under one limit. flying: the most that those under way can use; excess: billed above that."""
+    """What calls used under one limit. flying: the most that those under way can use; excess: billed above that.
+
+    seconds: with at least one under way; of a run, whose seconds are others, none are looked at.
+    """
 
     limits: Limits
     used: Usage = NO_USAGE
     flying: Usage = NO_USAGE
     excess: Usage = NO_USAGE
+    seconds: float = 0.0
+    since: float = 0.0
+
+    def begins(self, worst: Usage) -> None:
+        """A call."""
+        if not self.flying.calls:
+            self.since = time.monotonic()
+        self.flying = self.flying + worst
+
+    def ends(self, worst: Usage) -> None:
+        self.flying = minus(self.flying, worst)
+        if not self.flying.calls:
+            self.seconds += time.monotonic() - self.since
+
+    @property
+    def late(self) -> bool:
+        """Whether a call that begins now begins when the time is up."""
+        return self.seconds + (time.monotonic() - self.since if self.flying.calls else 0.0) >= self.limits.seconds
 
     @property
     def passed(self) -> bool:
@@ -87,13 +110,14 @@ class Wild:
         accounts = self.books.under(prompt)
         worst = usage_of(self.price, prompt.estimate, sampling.max_tokens)
         for each in accounts:
-            each.flying = each.flying + worst
-            if each.passed:  # an error here would be taken for the model's own
+            late = each.late
+            each.begins(worst)
+            if late or each.passed:  # an error here would be taken for the model's own
                 self.books.passed.append(prompt.call)
         used, piece = Usage(), ""
         try:
             for _ in range(self.random.randint(0, 3)):
-                await asyncio.sleep(0)
+                await asyncio.sleep(self.random.choice((0, 0, 0.1, 1)))
             what = self.random.choice(("refused", "broken", "late", "above", *["well"] * 6))
             if what == "refused":
                 raise ModelError("no", transient=self.random.random() < 0.7)
@@ -105,7 +129,7 @@ class Wild:
             if piece:
                 yield piece
                 for _ in range(self.random.randint(0, 3)):
-                    await asyncio.sleep(0)
+                    await asyncio.sleep(self.random.choice((0, 0, 0.1, 1)))
             read = self.random.randint(0, prompt.estimate) + (400 if what == "above" else 0)
             used = usage_of(self.price, read, self.random.randint(0, sampling.max_tokens))
             if what == "broken":
@@ -118,7 +142,7 @@ class Wild:
         finally:
             above = usage_of(self.price, max(0, used.input_tokens - prompt.estimate), 0)
             for each in accounts:
-                each.flying = minus(each.flying, worst)
+                each.ends(worst)
                 each.used = each.used + used
                 each.excess = each.excess + above
 
@@ -153,6 +177,7 @@ def limits(random: Random, calls: int) -> dict[str, Any]:
         "calls": random.choice((None, calls)),
         "tokens": random.choice((None, calls * 60)),
         "dollars": random.choice((None, calls * 1e-4)),
+        "seconds": random.choice((None, calls / 2)),
     }
 
 
@@ -182,7 +207,8 @@ async def at_once(team: Team, random: Random) -> list[Result]:
 def test_no_limit_is_passed_and_nothing_stays_set_aside(seed: int) -> None:
     random = Random(seed)
     pool, budget, share = (limits(random, random.randint(*calls)) for calls in ((12, 40), (6, 12), (1, 6)))
-    books = Books(told(pool), told(budget), told(share))
+    limited = {**budget, "seconds": None}  # which are not metered
+    books = Books(told(pool), told(limited), told(share))
     spec = TeamSpec.model_validate(
         {
             "name": "desk",
@@ -196,25 +222,32 @@ def test_no_limit_is_passed_and_nothing_stays_set_aside(seed: int) -> None:
             },
             "pool": pool,
             "coordinator": random.choice(COORDINATORS),
-            "budget": {**budget, "repeats": None},
+            "budget": {**budget, "repeats": None, "wind_down": random.choice((None, None, "ann"))},
             "retry": {"attempts": random.randint(1, 3), "wait": 0.001},
         }
     )
     models = {name: Wild(name, books, random, Price(1.0, price)) for name, price in (("ann", 2.0), ("bob", 3.0))}
     made: list[Budget] = []
 
-    def budget_of(limits: Limits, *, shared: bool = False) -> Budget:
-        made.append(Budget(limits, shared=shared))
+    def budget_of(limits: Limits, **how: Any) -> Budget:
+        made.append(Budget(limits, **how))
         return made[-1]
 
-    with pytest.MonkeyPatch.context() as patch, Team(spec, models) as team:
+    with leaping() as runner, pytest.MonkeyPatch.context() as patch:
         patch.setattr(engine, "Budget", budget_of)
         patch.setattr(run_loop, "Budget", budget_of)
-        results = asyncio.run(at_once(team, random))
+        team = Team(spec, models)
+        results = runner.run(at_once(team, random))
         if team.orchestrator.pool is not None:
             made.append(team.orchestrator.pool)
     assert not books.passed
+    for account in books.accounts.values():
+        assert account.seconds <= account.limits.seconds + CENT
     for each in made:
+        if each.meter is not None:
+            assert (each.meter.under_way, each.meter.used <= each.meter.limit + CENT) == (0, True)
+        if spec.budget.wind_down and not each.shared:
+            continue  # a last turn that was not made stays set aside in its run, which is over
         assert (each.held_tokens, each.held_calls) == (0, 0)
         assert each.held_dollars == pytest.approx(0, abs=CENT)
     used = Usage.total(result.usage for result in results)

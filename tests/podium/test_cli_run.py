@@ -413,3 +413,24 @@ def test_a_loop_is_called_one() -> None:
     done = podium("run", "loop.yaml", "x")
     assert (done.exit_code, done.stdout) == (0, "same\n")
     assert "ended as a loop, answered by ann, 11 steps" in done.stderr
+
+
+def test_a_pool_that_ends_a_run_is_told(here: Path) -> None:
+    pool = "pool: {calls: 3, every: month}\nagents:\n  cyd: {role: solver, model: small, budget: {seconds: 9}}\n"
+    (here / "team.yaml").write_text(TEAM.replace("agents:\n", pool).replace("calls: 5", "calls: 3"))
+    planned = " ".join(podium("plan", "team.yaml").stdout.split())
+    assert "cyd is at work for 9 seconds of a run at most." in planned
+    assert "All runs together use 3 calls at most, each month (UTC)." in planned
+    data = json.loads(podium("plan", "team.yaml", "--json").stdout)
+    assert data["pool"] == {"tokens": None, "calls": 3, "seconds": None, "dollars": None, "every": "month"}
+    assert data["agents"][0]["budget"]["seconds"] == 9
+    (here / "team.yaml").write_text(
+        TEAM.replace("agents:\n", "pool: {calls: 3, every: month}\nagents:\n", 1).replace("calls: 5", "calls: 3")
+    )
+    assert podium("run", "team.yaml", "why?").exit_code == 0
+    short = podium("run", "team.yaml", "why?")
+    words = "the pool, which all runs of the team share, does not hold one call more before 2"
+    assert f": ended since {words}" in short.stderr
+    assert words in podium("show", short.stderr.partition("podium show ")[2].split()[0]).stdout.replace("\n", " ")
+    none = podium("run", "team.yaml", "why?")
+    assert (none.exit_code, words in none.stderr, "raise the pool of the team file" in none.stderr) == (1, True, True)
