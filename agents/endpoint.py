@@ -35,6 +35,8 @@ from podium.agents.answer import SHOWN, Answer, BrokenOffError, NotAnAnswerError
 from podium.agents.model import FREE, Price, Prompt, usage_of
 from podium.agents.rendering import merged
 from podium.agents.request_fields import SET_BY_PODIUM, secrets_in
+from podium.agents.response_format import response_format
+from podium.agents.short_bodies import keep_short
 from podium.agents.too_long import too_long
 from podium.protocols.errors import InputError, ModelError, ModelGarbage, ModelUnreachable, PromptTooLong
 from podium.protocols.record import NO_USAGE, Generation, Sampling, StopReason, ToolCall, Usage
@@ -163,7 +165,11 @@ class EndpointModel:
         loop = asyncio.get_running_loop()
         if self._client is None or self._loop is not loop:  # connections belong to the loop that opened them
             self._client = openai.AsyncOpenAI(
-                api_key=self._key, base_url=self.base_url, max_retries=0, timeout=self.timeout
+                api_key=self._key,
+                base_url=self.base_url,
+                max_retries=0,
+                timeout=self.timeout,
+                http_client=openai.DefaultAsyncHttpxClient(event_hooks={"response": [keep_short]}),
             )
             self._loop = loop
         return self._client
@@ -194,8 +200,7 @@ class EndpointModel:
         if prompt.tools:
             request["tools"] = [tool.as_function() for tool in prompt.tools]
         if prompt.response_schema is not None:
-            schema = {"name": "reply", "schema": prompt.response_schema}
-            request["response_format"] = {"type": "json_schema", "json_schema": schema}
+            request["response_format"] = response_format(prompt.response_schema, at_openai=at_openai)
         extra = {field: value for field, value in self._extra.items() if field not in request}
         if self.gives_ids:
             extra["return_token_ids"] = True

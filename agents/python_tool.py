@@ -2,7 +2,8 @@
 
 The process runs in a sandbox (`sandbox.py`). Where the team file says `unsafe: true` it is an ordinary process of this
 user instead, with an empty temporary folder, an empty environment and the same limits on memory, processor time and
-files; it can read what the user can read, use the network, and leave processes of its own sessions behind.
+the length of a file; it can read what the user can read, use the network, make any number of files, which are gone with
+the folder where they were made in it, and leave processes of its own sessions behind.
 
 What the code wrote is kept at both ends, because what matters is often the traceback at its end.
 """
@@ -33,9 +34,14 @@ MEMORY_MB = 256
 """Enough for the standard library."""
 MEGABYTE = 1 << 20
 DISK_MB = 64
-"""The working folder, and the longest file in it."""
+"""The working folder, which is in memory, and the longest file in it."""
 FILES = 64
 """Files that are open at once."""
+NAMES = 10_000
+"""Files, folders and links that there may be in the working folder: each takes some 700 bytes of the kernel's memory,
+which no limit of a process counts, be it empty. Some thousands more may come between two looks."""
+LOOK = 0.02
+"""Seconds from one look at how many there are to the next."""
 FIRST, LAST = 4000, 3000
 """Bytes of the output that are kept at its two ends: with what is said about it, less than a model is shown at most."""
 LONGEST_END = 5.0
@@ -70,7 +76,8 @@ class Python:
         Cancelling kills it with all its processes. Raises ToolError when the process cannot be started.
         """
         output, late = _Output(), False
-        async with self._process() as process:
+        async with self._process() as (process, info):
+            crowd = asyncio.create_task(_crowd(process, info, output)) if info else None
             try:
                 async with asyncio.timeout(self.seconds):
                     await _send(process, json.dumps({"code": code, "limits": self._limits()}).encode())
@@ -78,9 +85,14 @@ class Python:
                     status = await process.wait()
             except TimeoutError:
                 late, status = True, 0
+            finally:
+                if crowd is not None:
+                    crowd.cancel()
         if not output.started and not late:
             raise ToolError(f"the process for the code did not start: {output.text() or f'status {status}'}")
         ending = f"[stopped: it ran longer than {self.seconds:g} seconds]" if late else self._ending(status)
+        if status and output.crowded:
+            ending = f"[stopped: it made more than {NAMES:,} files]"
         text = output.text()
         if ending and (late or status != 1 or not text):  # status 1 with a text is a traceback, which says it all
             text = f"{text}\n{ending}" if text else ending
@@ -106,8 +118,11 @@ class Python:
         return f"[ended with status {status}]" if status else ""
 
     @asynccontextmanager
-    async def _process(self) -> AsyncGenerator[asyncio.subprocess.Process]:
-        """The process that waits for its code. At the end it is gone, with all its processes and its folder."""
+    async def _process(self) -> AsyncGenerator[tuple[asyncio.subprocess.Process, BinaryIO | None]]:
+        """The process that waits for its code, and what bubblewrap says of it, if it is there.
+
+        At the end it is gone, with all its processes and its folder.
+        """
         given: dict[str, Any]
         with ExitStack() as kept:
             info: BinaryIO | None = None
@@ -133,16 +148,19 @@ class Python:
             except OSError as error:
                 raise ToolError(f"the process for the code did not start: {error}") from error
             try:
-                yield process
+                yield process, info
             finally:
                 await _end(process, info)
 
 
 class _Output:
-    """The first and the last bytes that a process wrote. started: the process got as far as running code."""
+    """The first and the last bytes that a process wrote.
+
+    started: the process got as far as running code. crowded: it was killed, as it made too many files.
+    """
 
     def __init__(self) -> None:
-        self.started = False
+        self.started = self.crowded = False
         self._first = bytearray()
         self._last = b""
         self._length = 0
@@ -173,6 +191,26 @@ async def _send(process: asyncio.subprocess.Process, data: bytes) -> None:
         process.stdin.write(data)
         await process.stdin.drain()
         process.stdin.close()
+
+
+async def _crowd(process: asyncio.subprocess.Process, info: BinaryIO, output: _Output) -> None:
+    """Kill the process in the sandbox when it has made too many files, as far as they can be counted.
+
+    A file system in memory counts what it holds, and bubblewrap sets no limit to that.
+    """
+    while not output.started:  # noqa: ASYNC110 - until then its root may still be that of the machine
+        await asyncio.sleep(LOOK)
+    inside = _inside(info)
+    with suppress(OSError):  # it is gone
+        folder = os.open(f"/proc/{inside}/root{sandbox.WORK}", os.O_PATH | os.O_DIRECTORY)
+        try:
+            while (space := os.statvfs(folder)).f_files - space.f_ffree <= NAMES:  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(LOOK)
+        finally:
+            os.close(folder)
+        if inside is not None and process.returncode is None:
+            output.crowded = True
+            os.kill(inside, signal.SIGKILL)
 
 
 async def _end(process: asyncio.subprocess.Process, info: BinaryIO | None) -> None:

@@ -7,7 +7,8 @@ first process would be left to the machine's init as a zombie, and not every con
 
 Resource limits alone do not stop a fork bomb where the caller is root, so a system call filter (seccomp) allows one
 process with threads, and no sockets but pairs of its own, memory files, shared memory, message queues or tracing, none
-of which the limits count or the namespaces contain. The number of empty files and links is limited by the clock alone.
+of which the limits count or the namespaces contain. What is written is limited by the size of the working folder, how
+many files there are by who started it all (`python_tool.py`).
 
 Source: bwrap(1); seccomp(2); system call numbers from the kernel's unistd tables.
 """
@@ -27,13 +28,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["CHILD", "command", "filter_file", "problem"]
+__all__ = ["CHILD", "WORK", "command", "filter_file", "problem"]
 
 CHILD = Path(__file__).with_name("python_child.py")
 """What runs in it."""
 HOME = "/python"
 """Where the interpreter is in the sandbox; its real place would tell whose machine this is."""
 WORK = "/work"
+"""The working folder, in the sandbox."""
 NOBODY = "65534"
 PROBE_SECONDS = 30.0
 

@@ -12,14 +12,12 @@ model writes, in a sandbox; where none can be made it is refused, unless the tea
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import datetime
 import importlib
 import importlib.util
 import inspect
 import json
 import sys
-import threading
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -32,6 +30,7 @@ from podium.agents.breaker import Breaker
 from podium.agents.calculator import calculator
 from podium.agents.model import ToolSchema, whole_characters
 from podium.agents.python_tool import LONGEST_END, MEMORY_MB, SECONDS, Python
+from podium.agents.threads import ThreadsLeftError, in_thread
 from podium.protocols.errors import ToolError
 from podium.protocols.people import A_DAY
 from podium.protocols.record import ToolResult
@@ -115,8 +114,10 @@ class Tool:
         only for who watches it.
 
         A synchronous function runs in a thread of its own. Python cannot end a thread, so one that outlives its
-        timeout is left behind; it cannot keep the process alive. So is a coroutine that does not end when it is
-        cancelled. One that never awaits holds the event loop, and all that runs in it, for as long as it takes.
+        timeout, or its run, is left behind and goes on, with a warning in the log; it cannot keep the process alive.
+        Where too many were (`threads.MOST_OF_ONE` of a function, `threads.MOST` in all) the call fails unmade. What
+        may hang should be async, or a process. A coroutine that does not end when it is cancelled is left behind, too.
+        One that never awaits holds the event loop, and all that runs in it, for as long as it takes.
         """
         checked = self._checked(arguments)
         if isinstance(checked, ToolResult):
@@ -132,6 +133,8 @@ class Tool:
             said = f"{self.name} gave no result within {self.timeout:g} seconds."
             self.breaker.failed(said)
             return ToolResult(said, failed=True)
+        except ThreadsLeftError as error:
+            return ToolResult(f"{error}\nGo on without it.", failed=True)
         except Exception as error:  # a user's function may raise anything; the model is told
             said = self._short(f"{self.name} failed: {type(error).__name__}: {error}")
             if isinstance(error, OSError):  # what it needs is not there; other errors may be about these arguments
@@ -148,7 +151,7 @@ class Tool:
         """What the function returns. Raises what it raises."""
         if inspect.iscoroutinefunction(self.function):
             return await self.function(**named)
-        result = await _in_thread(self.name, lambda: self.function(**named))
+        result = await in_thread(self.name, self.function, lambda: self.function(**named))
         return await result if inspect.isawaitable(result) else result
 
     def wrong(self, arguments: str) -> ToolResult | None:
@@ -278,13 +281,13 @@ def load_file(path: Path) -> Any:
 async def _within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
     """What work returns or raises. TimeoutError after so many seconds, whatever it does about being cancelled."""
     task = asyncio.ensure_future(work)
+    task.add_done_callback(_looked_at)  # whoever waits may be cancelled in the moment in which it is done
     try:
         done, _ = await asyncio.wait({task}, timeout=seconds)
     finally:
         if not task.done():
             task.cancel()
             await asyncio.wait({task}, timeout=LEAVING)
-            task.add_done_callback(_looked_at)
     if not done:
         raise TimeoutError
     if task.cancelled():
@@ -296,35 +299,6 @@ def _looked_at(task: asyncio.Task[Any]) -> None:
     """What a task ended with is of no interest; unasked, the event loop would complain of an error in it."""
     if not task.cancelled():
         task.exception()
-
-
-async def _in_thread(name: str, work: Callable[[], Any]) -> Any:
-    """Await `work` in a daemon thread; asyncio's own threads would keep the process alive if `work` hangs."""
-    loop = asyncio.get_running_loop()
-    result: asyncio.Future[Any] = loop.create_future()
-
-    def settle(value: Any, error: BaseException | None) -> None:
-        if not result.done():
-            if error is None:
-                result.set_result(value)
-            else:
-                result.set_exception(error)
-
-    def run() -> None:
-        value: Any = None
-        error: BaseException | None = None
-        try:
-            value = context.run(work)
-        except StopIteration as stop:  # a future refuses it
-            error = RuntimeError(f"StopIteration: {stop}")
-        except BaseException as raised:  # SystemExit in a tool must not be lost in a thread
-            error = raised if isinstance(raised, Exception) else RuntimeError(f"{type(raised).__name__}: {raised}")
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(settle, value, error)
-
-    context = contextvars.copy_context()
-    threading.Thread(target=run, name=f"podium-tool-{name}", daemon=True).start()
-    return await result
 
 
 def _as_text(result: Any) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from podium.orchestrator.coordinator import Coordinator, Memory
 from podium.orchestrator.run_log import RunLog
 from podium.protocols.bus import Card
-from podium.protocols.errors import CoordinatorError, PodiumError
+from podium.protocols.errors import CoordinatorError, ModelError, PodiumError
 from podium.protocols.events import Added, Decided, Event
 from podium.protocols.record import Decision, Node
 from podium.protocols.task import Message
@@ -64,7 +64,12 @@ class Record:
             self.log.add(decision)
 
     def blame(self, verb: str, error: Exception) -> PodiumError:
-        """A coordinator's own error as it is, anything else as a CoordinatorError that says where it happened."""
+        """A coordinator's own error as it is, anything else as a CoordinatorError that says where it happened.
+
+        A model that it asks fails in its name.
+        """
+        if isinstance(error, ModelError):
+            error.run, error.agent = error.run or self.run, error.agent or self.coordinator.name
         if isinstance(error, PodiumError):
             return error
         what = f"{self.coordinator.name} failed to {verb} at step {len(self.decisions)}"

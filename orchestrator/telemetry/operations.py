@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -20,6 +21,9 @@ from opentelemetry.util.types import AttributeValue
 
 from podium.orchestrator.telemetry.instruments import ERROR, OPERATION, WORKFLOW, Instruments, Labels
 from podium.protocols.errors import RunError
+
+if TYPE_CHECKING:
+    from podium.orchestrator.telemetry.invocations import Invocation
 
 __all__ = ["LIVE", "Live", "Operation", "Watcher", "reason"]
 
@@ -60,11 +64,10 @@ class Live:
     """A run under way.
 
     step: of its newest decision. trace: its id, "" where no span is recorded. open: operations that have not ended.
-    failed: directives whose newest attempt failed, by the id of their envelope, with what is known of that; they end
-    when it is known that nobody asks again.
+    invocations: directives that have not ended, by their ids.
     """
 
-    __slots__ = ("context", "failed", "id", "open", "step", "trace")
+    __slots__ = ("context", "id", "invocations", "open", "step", "trace")
 
     def __init__(self, id: str) -> None:
         self.id = id
@@ -72,13 +75,12 @@ class Live:
         self.context: Context | None = None
         self.trace = ""
         self.open: set[Operation] = set()
-        self.failed: dict[str, tuple[Operation, str, str, int]] = {}
+        self.invocations: dict[str, Invocation] = {}
 
     def settle(self) -> None:
-        """Nobody asks again: what failed has failed, since its last attempt."""
-        for operation, error, what, at in self.failed.values():
-            operation.end(error, what, at=at)
-        self.failed.clear()
+        """Nobody asks for anything again that was asked for so far."""
+        for invocation in tuple(self.invocations.values()):
+            invocation.settle()
 
     def close(self) -> None:
         """The run is over, and with it whatever is still open."""

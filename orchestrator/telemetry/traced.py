@@ -1,13 +1,15 @@
-"""What is wrapped where a team is watched: its bus, its models, its tools and its coordinator, each at its own seam.
+"""What is wrapped where a team is watched: its models, its tools and its coordinator; `invocations` wraps its bus.
 
     invoke_workflow TEAM            a run
       plan COORDINATOR              a decision, with the model calls that it takes
-      invoke_agent AGENT            one sample of a directive, with all attempts
-        chat MODEL                  one model call; what was used stands here, and nowhere else
-        execute_tool TOOL
+      invoke_agent AGENT            a directive, with all attempts at it
+        sample AGENT                one of its samples, where it asks for more than one
+          chat MODEL                one model call: in the sample, or in the directive that is one
+          execute_tool TOOL
 
 Names and attributes are those of OpenTelemetry's conventions for generative AI, and podium.* where they have none.
-Usage stands on `chat` spans only, so a sum over spans counts every token once. Models and tools that are used outside
+`gen_ai.usage.*` stands on `chat` spans only, so a sum over spans counts every token once; `podium.usage.*`, on
+directives and runs, is what all that is inside of them used. Models and tools that are used outside
 of a watched run, in training for instance, are as they are without all this.
 """
 
@@ -25,78 +27,17 @@ from podium.agents.model import Model, Prompt, Wrapped, usage_of
 from podium.agents.tools import Tool
 from podium.orchestrator.coordinator import Coordinator, Memory, RunState
 from podium.orchestrator.telemetry.contents import reply_json, said_json
-from podium.orchestrator.telemetry.instruments import AGENT, ERROR, MODEL, TOOL, WORKFLOW, Labels
-from podium.orchestrator.telemetry.logs import PLACE, Place
+from podium.orchestrator.telemetry.instruments import AGENT, MODEL, TOOL, WORKFLOW, Labels
+from podium.orchestrator.telemetry.logs import PLACE
 from podium.orchestrator.telemetry.operations import LIVE, Live, Operation, Watcher, reason
-from podium.protocols.bus import Bus, Card, Envelope, Send
+from podium.protocols.bus import Card
 from podium.protocols.errors import ModelError
 from podium.protocols.record import NO_USAGE, Decision, Finish, Generation, Node, Sampling, ToolResult
 from podium.protocols.task import Message
 
-__all__ = ["TracedBus", "TracedCoordinator", "TracedModel", "TracedTool"]
+__all__ = ["TracedCoordinator", "TracedModel", "TracedTool"]
 
 FINISHES = {"tool": "tool_calls"}
-
-
-class TracedBus:
-    """A bus whose requests are spans: one for each sample of a directive, over all attempts to have it answered.
-
-    models: what the conventions want to know of an agent's model, by agent.
-    """
-
-    def __init__(self, bus: Bus, watcher: Watcher, models: Mapping[str, Labels]) -> None:
-        self._bus = bus
-        self._watcher = watcher
-        self._models = models
-        self._cards = {card.name: card for card in bus.cards()}
-
-    def cards(self) -> tuple[Card, ...]:
-        """The agents, as the bus knows them."""
-        return self._bus.cards()
-
-    async def request(self, address: str, envelope: Envelope, send: Send) -> str:
-        """As the bus. An attempt that failed leaves the span open: the orchestrator may ask again."""
-        live = LIVE.get()
-        if live is None:
-            return await self._bus.request(address, envelope, send)
-        before = live.failed.pop(envelope.id, None)
-        operation = self._begin(live, address, envelope) if before is None else before[0]
-        instruments = self._watcher.instruments
-        if envelope.attempt > 1:
-            operation.span.set_attribute("podium.attempts", envelope.attempt)
-            instruments.retries.add(1, {WORKFLOW: self._watcher.team, AGENT: address})
-        place = PLACE.set(Place(live.id, address, live.step, live.trace))
-        try:
-            with operation.current():
-                content = await self._bus.request(address, envelope, send)
-        except ModelError as error:
-            kind, what = reason(error)
-            instruments.failed.add(1, {WORKFLOW: self._watcher.team, AGENT: address, ERROR: kind})
-            live.failed[envelope.id] = (operation, kind, what, time.time_ns())
-            raise
-        except BaseException as error:
-            operation.end(*reason(error, envelope.lease.deadline))
-            raise
-        finally:
-            PLACE.reset(place)
-        operation.end()
-        return content
-
-    def _begin(self, live: Live, address: str, envelope: Envelope) -> Operation:
-        directive, card = envelope.directive, self._cards.get(address)
-        attributes = {
-            **self._models.get(address, {}),
-            "podium.directive": directive.id,
-            "podium.objective": directive.objective,
-            "podium.sample": envelope.sample,
-            "podium.answer": directive.answer,
-        }
-        if card is not None and card.description:
-            attributes["gen_ai.agent.description"] = card.description
-        if live.step is not None:
-            attributes["podium.step"] = live.step
-        labels: Labels = {AGENT: address}
-        return self._watcher.begin(live, "invoke_agent", address, attributes, labels, context=live.context)
 
 
 class TracedModel(Wrapped):

@@ -46,8 +46,9 @@ except ModuleNotFoundError as error:
 from podium.orchestrator.telemetry.contents import reply_json, said_json
 from podium.orchestrator.telemetry.exporting import Scrape, meter_provider, tracer_provider
 from podium.orchestrator.telemetry.instruments import AGENT, MODEL, PROVIDER, WORKFLOW, Instruments, Labels
+from podium.orchestrator.telemetry.invocations import TracedBus
 from podium.orchestrator.telemetry.operations import LIVE, Live, Operation, Watcher, reason
-from podium.orchestrator.telemetry.traced import TracedBus, TracedCoordinator, TracedModel, TracedTool
+from podium.orchestrator.telemetry.traced import TracedCoordinator, TracedModel, TracedTool
 
 __all__ = ["Telemetry", "Watched"]
 

@@ -19,7 +19,7 @@ from podium.orchestrator.engine import Orchestrator
 from podium.orchestrator.retrying import Retry
 from podium.orchestrator.topology import Topology
 from podium.protocols.bus import MemoryBus
-from podium.protocols.errors import BudgetExceeded, ModelError, ModelGarbage, ModelUnreachable
+from podium.protocols.errors import BudgetExceeded, ModelError, ModelGarbage
 from podium.protocols.events import Result
 from podium.protocols.record import NO_USAGE, Sampling, Usage
 from podium.protocols.task import Message, Task
@@ -129,7 +129,8 @@ def test_a_body_that_breaks_is_asked_for_again_and_then_of_the_fallback(sent: by
 
 def test_a_broken_refusal_is_asked_again() -> None:
     error = failed(body(b"{", status=500, length=1000))
-    assert isinstance(error, ModelUnreachable)
+    assert error.transient
+    assert error.message.endswith("failed (HTTP 500): {")
     assert error.usage is NO_USAGE
 
 

@@ -182,6 +182,53 @@ def test_the_working_folder_is_small_however_many_files() -> None:
     assert "OSError: [Errno 28] No space left on device" in run(code).text
 
 
+MAKES = {
+    "files": "os.close(os.open(f'{n}', os.O_CREAT))",
+    "folders": "os.mkdir(f'{n}')",
+    "links": "os.symlink('x', f'{n}')",
+    "names": "os.link('/work/first', f'{n}')",
+}
+
+
+@sandboxed
+@pytest.mark.parametrize("what", MAKES)
+def test_making_files_without_end_is_stopped(what: str) -> None:
+    began = time.monotonic()
+    result = run(f"import os\nopen('first', 'w')\nn = 0\nwhile True:\n    {MAKES[what]}\n    n += 1")
+    assert result == ToolResult("[stopped: it made more than 10,000 files]", failed=True)
+    assert time.monotonic() - began < 10
+
+
+@sandboxed
+def test_as_many_as_are_allowed_are_fine() -> None:
+    code = "import os\nfor n in range(9_900): os.mkdir(f'{n}')\nimport time; time.sleep(0.1)\nlen(os.listdir())"
+    assert run(code) == ToolResult("9900")
+
+
+@sandboxed
+def test_writing_without_end_is_an_error_and_the_disk_and_the_memory_of_the_machine_are_as_they_were(
+    temporary: Path,
+) -> None:
+    def used() -> tuple[int, int]:
+        disk = os.statvfs(temporary)
+        return disk.f_bavail * disk.f_frsize >> 20, int(Path("/proc/self/statm").read_text().split()[1]) * 4 >> 10
+
+    code = """
+n = 0
+while True:
+    with open(str(n % 50), "ab") as file:
+        file.write(bytes(2 ** 20))
+    n += 1
+"""
+    run("1")
+    disk, memory = used()
+    result = run(code)
+    assert result.failed
+    assert result.text.endswith("OSError: [Errno 28] No space left on device")
+    assert disk - used()[0] < 32
+    assert used()[1] - memory < 32
+
+
 @sandboxed
 def test_a_fork_bomb_does_not_go_off() -> None:
     assert run("import os\nwhile True: os.fork()").text.endswith("PermissionError: [Errno 1] Operation not permitted")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import subprocess
 import sys
@@ -132,6 +133,25 @@ def test_a_coroutine_that_does_not_end_when_it_is_cancelled_is_left_behind(monke
         over = True  # asyncio.run cancels them once more, and waits for them
 
     asyncio.run(main())
+
+
+def test_an_error_of_a_tool_that_is_cancelled_in_the_same_moment_is_no_complaint() -> None:
+    complaints: list[str] = []
+    calls: list[asyncio.Future[ToolResult]] = []
+
+    async def fails() -> None:
+        calls[0].cancel()
+        raise ValueError("too late")
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context["message"]))
+        calls.append(asyncio.ensure_future(Tool.from_function(fails).call("{}")))
+        with pytest.raises(asyncio.CancelledError):
+            await calls[0]
+        gc.collect()
+
+    asyncio.run(main())
+    assert not complaints
 
 
 def test_a_coroutine_that_is_cancelled_by_somebody_else_has_failed() -> None:

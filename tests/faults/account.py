@@ -43,7 +43,18 @@ def kept(journal: Journal, run: str) -> set[str]:
 def _asked(generation: dict[str, Any]) -> str:
     """What was asked, as the answer repeats it: `generation` as the journal keeps it."""
     tools = generation.get("tool_calls") or ()
-    return str(tools[0]["id"]) if tools else str(generation.get("text", "")).removeprefix(SAID)
+    return str(tools[0]["id"]) if tools else repeated(str(generation.get("text", "")))
+
+
+def repeated(text: str) -> str:
+    """What was asked, as an answer in words repeats it, or as one that says who is next."""
+    return str(json.loads(text)["key"]) if text.startswith("{") else text.removeprefix(SAID)
+
+
+def chosen(shown: str, key: str) -> str:
+    """Who is next, as the coordinator's model says it: whoever said nothing of what it is shown; then it is over."""
+    silent = (agent for agent in AGENTS if f"{SAID}{agent}" not in shown)
+    return json.dumps({"next": next(silent, "finish"), "key": key})
 
 
 def counted(file: Path) -> tuple[Counter[str], Counter[str]]:

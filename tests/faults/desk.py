@@ -17,10 +17,10 @@ from podium.orchestrator.journal import Journal
 from podium.orchestrator.team import Team
 from podium.protocols.events import Result
 from podium.protocols.record import Finish, Generation
-from tests.faults.account import SAID, counted, kept, write_policy
+from tests.faults.account import counted, kept, repeated, write_policy
 from tests.faults.endpoint import Endpoint
 from tests.faults.listener import Listener
-from tests.faults.matrix import AGENTS, COLUMNS
+from tests.faults.matrix import AGENTS, COLUMNS, LEAD, models
 from tests.faults.proxy import Proxy
 
 TASK = "How much is it?"
@@ -65,10 +65,10 @@ class Desk:
         """The team, as a new process would have it."""
         return Team.load(self.file)
 
-    def hurry(self, agent: str, timeout: float) -> None:
-        """Give an agent's model so many seconds, in teams from here on."""
+    def hurry(self, model: str, timeout: float) -> None:
+        """Give a model so many seconds, in teams from here on."""
         spec = json.loads(self.file.read_text())
-        spec["models"][agent]["timeout"] = timeout
+        spec["models"][model]["timeout"] = timeout
         self.file.write_text(json.dumps(spec))
 
     def mark(self) -> None:
@@ -125,10 +125,10 @@ class Desk:
         return [*(proxy.listener for proxy in self.proxies.values()), self.endpoint.listener]
 
 
-def last_request(result: Result, agent: str) -> tuple[int, set[str]]:
-    """Which of an agent's requests is its last, and what is completed by then, beside it or before it.
+def last_request(result: Result, model: str) -> tuple[int, set[str]]:
+    """Which of the requests to a model is its last, and what is completed by then, beside it or before it.
 
-    The last is one request of its own, in the last step that the agent is in.
+    The last is one request of its own, in the last step that its agent is in, or the coordinator's, to end the run.
     """
     step_of = {
         directive.id: decision.step
@@ -137,16 +137,19 @@ def last_request(result: Result, agent: str) -> tuple[int, set[str]]:
         for directive in decision.action
     }
     calls = [
-        (step_of[node.directive], node.author, call.result.text.removeprefix(SAID))
+        (step_of[node.directive] + 0.5, node.author, repeated(call.result.text))
         for node in result.nodes
         if node.directive is not None
         for call in node.calls
         if isinstance(call.result, Generation)
     ]
-    own = [step for step, author, _ in calls if author == agent]
+    for decision in result.decisions:  # what it takes to decide comes before what is decided
+        answers = [call.result.text for call in decision.calls if isinstance(call.result, Generation)]
+        calls += [(decision.step, LEAD, repeated(text)) for text in answers]
+    own = [step for step, asked, _ in calls if asked == model]
     last = max(own)
     assert own.count(last) == 1
-    return len(own), {key for step, author, key in calls if step < last or (step == last and author != agent)}
+    return len(own), {key for step, asked, key in calls if step < last or (step == last and asked != model)}
 
 
 @asynccontextmanager
@@ -161,7 +164,7 @@ async def desk(
         (folder / "program.py").write_text("print(42)")
     endpoint = Endpoint()
     await endpoint.listener.start()
-    proxies = {name: Proxy(endpoint.listener.port) for name in AGENTS}
+    proxies = {name: Proxy(endpoint.listener.port) for name in models(column)}
     for proxy in proxies.values():
         await proxy.listener.start()
     own = {"bob": [{"name": "tools:look", "seconds": tool}]} if tool is not None else {}
@@ -170,7 +173,7 @@ async def desk(
     spec = {
         "name": "desk",
         "models": {
-            name: {"provider": "openai", "model": name, "base_url": at[name], "timeout": TIMEOUT} for name in AGENTS
+            name: {"provider": "openai", "model": name, "base_url": url, "timeout": TIMEOUT} for name, url in at.items()
         },
         "agents": {name: {"role": "solver", "model": name, "tools": own.get(name, [])} for name in AGENTS},
         "coordinator": COLUMNS[column],

@@ -9,13 +9,15 @@ from __future__ import annotations
 import asyncio
 import json
 import zlib
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
 from tests.agents.endpoint_server import USAGE, chunk
-from tests.faults.account import SAID
+from tests.faults.account import SAID, chosen
 from tests.faults.listener import Listener
+from tests.faults.matrix import LEAD
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +32,16 @@ class Answered:
 class Endpoint:
     """The models are named after the agents.
 
-    refuse: agent -> (HTTP status, how often). meanwhile: what happens between a request of an agent and its answer;
-    what goes wrong there is the listener's to tell.
+    refuse: model -> (HTTP status, how often); spared: model -> requests before that; refused: how often it did.
+    meanwhile: what happens between a request of a model and its answer; what goes wrong there is the listener's to
+    tell.
     """
 
     def __init__(self) -> None:
         self.answered: list[Answered] = []
         self.refuse: dict[str, tuple[int, int]] = {}
-        self.refused = 0
+        self.spared: dict[str, int] = {}
+        self.refused: Counter[str] = Counter()
         self.meanwhile: Callable[[str], Awaitable[None]] | None = None
         self.longest = 0  # bytes of a request
         self.listener = Listener(self._serve)
@@ -55,9 +59,11 @@ class Endpoint:
                 self.listener.broken = self.listener.broken or error
                 raise
         status, times = self.refuse.get(agent, (0, 0))
-        if times:
+        spared = self.spared.get(agent, 0)
+        self.spared[agent] = max(0, spared - 1)
+        if times and not spared:
             self.refuse[agent] = status, times - 1
-            self.refused += 1
+            self.refused[agent] += 1
             said = b'{"error": {"message": "not now"}}'
             writer.write(_head(status, "application/json", f"content-length: {len(said)}\r\n") + said)
         else:
@@ -79,6 +85,9 @@ def _reply(agent: str, body: dict[str, Any]) -> tuple[str, bytes]:
         call = {"id": key, "index": 0, "type": "function", "function": {"name": "look", "arguments": ""}}
         call["function"] = {"name": "look", "arguments": json.dumps({"key": key})}
         pieces, finish = [{"tool_calls": [call]}], "tool_calls"
+    elif agent == LEAD:
+        said = chosen(asked.decode(), key)
+        pieces, finish = [{"content": said[:9]}, {"content": said[9:]}], "stop"
     else:
         pieces, finish = [{"content": SAID}, {"content": key}], "stop"
     used: dict[str, Any] = {**chunk({}), "choices": [], "usage": USAGE}

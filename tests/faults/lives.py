@@ -3,9 +3,9 @@
     python -m tests.faults.lives        one JSON object a line: in, a life to live; out, how its process ended
 
 Importing takes longer than living. So one process imports, and each life is a fork of it: with its own event loop, its
-own journal and its own threads, and killed as any other. The agents' model writes one line to a file when it is called
-and one when it answers, so the calls of all lives are counted by something that no process can lose. Its answers depend
-on all that it is shown.
+own journal and its own threads, and killed as any other. Each model writes one line to a file when it is called and one
+when it answers, so the calls of all lives are counted by something that no process can lose. Its answers depend on all
+that it is shown.
 """
 
 from __future__ import annotations
@@ -29,9 +29,10 @@ from podium.orchestrator.team import Team
 from podium.orchestrator.team_file import load_team
 from podium.protocols.events import Result
 from podium.protocols.record import Generation, Sampling
-from tests.faults.account import SAID, words
-from tests.faults.matrix import AGENTS
+from tests.faults.account import SAID, chosen, words
+from tests.faults.matrix import AGENTS, LEAD
 
+MODELS = (*AGENTS, LEAD)
 MOMENT = 0.05
 """Seconds after which calls that were made together have begun, and those that came back are in their run's hands."""
 
@@ -41,7 +42,8 @@ class Life:
     """folder: of the team file; where: it dies after so many `steps`, inside of the last of them, or never.
 
     The step before which nothing is done counts too: a life that dies after one step has decided, and done nothing.
-    run: to be resumed; empty: a new one.
+    Where the coordinator asks a model, a life may also die "asking" it for so many times, or having "heard" what it
+    says: there is a decision, and nothing of it is written. run: to be resumed; empty: a new one.
     """
 
     folder: str
@@ -77,7 +79,9 @@ class _Mortal:
         self._calls = os.open("calls", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
     async def commit(self, log: RunLog) -> None:
-        """As the run's log does; then it may be over."""
+        """As the run's log does; then it may be over, or before."""
+        if self.life.where == "heard" and len(self.done) + 1 == self.life.steps:
+            await self._die()
         await _commit(log)
         if self._over():
             _kill()
@@ -96,6 +100,8 @@ class _Mortal:
         """A call begins. The first one of the last step never ends: it outlives those beside it, then it is over."""
         os.write(self._calls, f"began {call}\n".encode())
         self.began += 1
+        if self.life.where == "asking" and call.startswith(LEAD) and len(self.done) + 1 == self.life.steps:
+            await self._die()
         if self.life.where == "inside" and len(self.done) == self.life.steps and not self._doomed:
             self._doomed = True
             await asyncio.sleep(MOMENT)
@@ -111,8 +117,9 @@ class _Mortal:
 
     async def _die(self) -> None:
         """Killed, when what was handed to the journal is written."""
-        (run,) = [each.run for each in self._journal.entries(unfinished=True)]
-        await self._journal.append(run, ())
+        while not (runs := self._journal.entries(unfinished=True)):  # noqa: ASYNC110 - its head is on its way
+            await asyncio.sleep(MOMENT)
+        await self._journal.append(runs[0].run, ())
         _kill()
 
 
@@ -136,12 +143,13 @@ class _Counted(ScriptedModel):
 
     async def _counted(self, prompt: Prompt, sampling: Sampling) -> AsyncIterator[str | Generation]:
         shown = json.dumps([(message.role, message.content) for message in prompt.messages])
-        call = f"{prompt.agent} {zlib.crc32(shown.encode()) % 10**6} {sampling.seed}"
+        call = f"{self.name} {zlib.crc32(shown.encode()) % 10**6} {sampling.seed}"
+        said = chosen(shown, call) if self.name == LEAD else SAID + call
         await self.mortal.begin(call)
-        await asyncio.sleep(0.01 * (1 + AGENTS.index(prompt.agent)))
-        yield SAID + call
+        await asyncio.sleep(0.01 * (1 + MODELS.index(self.name)))
+        yield said
         self.mortal.answer(call)
-        yield self._generation(SAID + call, prompt, sampling)
+        yield self._generation(said, prompt, sampling)
 
 
 def _live(life: Life) -> dict[str, Any]:
@@ -158,7 +166,7 @@ def _live(life: Life) -> dict[str, Any]:
         return asyncio.ensure_future(mortal.end(self, result, why))
 
     RunLog.commit, RunLog.end = commit, end
-    with Team(spec, {name: _Counted(name, mortal) for name in AGENTS}, journal=journal) as team:
+    with Team(spec, {name: _Counted(name, mortal) for name in spec.models}, journal=journal) as team:
         result = team.resume(life.run) if life.run else team.run("how much?", seed=3)
     return {"run": result.run, "came": [result.stop, result.answer, words(result)], "done": mortal.done}
 

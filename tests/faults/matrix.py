@@ -8,13 +8,21 @@ from typing import Any
 from podium.agents.tools import LONGEST_OUTPUT
 
 AGENTS = ("ann", "bob", "cyd")
-"""The team of every cell. Faults of endpoints, tools and journals hit bob, or happen at his request."""
+"""The team of every cell. Faults of tools hit bob; those of endpoints hit his model, those of journals happen at his
+request, where the coordinator has no model of its own."""
+
+LEAD = "lead"
+"""The model that the coordinator asks who is next, where it asks one; faults of endpoints and journals are its, too."""
+
+ASKING = "asks a model"
+"""The column whose coordinator does."""
 
 COLUMNS: dict[str, dict[str, Any]] = {
     "sequential": {"kind": "sequential"},
     "parallel": {"kind": "vote"},
     "debate": {"kind": "debate", "rounds": 2},
     "learned": {"kind": "learned", "policy": "policy", "mode": "sample"},
+    ASKING: {"kind": "llm_selector", "model": LEAD},
 }
 """Coordinators, as team files name them."""
 
@@ -54,6 +62,11 @@ _TOLD = {"huge output": f"answered, cut to {LONGEST_OUTPUT} characters"}
 _UNNOTICED = (LOCK[0], SERVER[0])
 
 
+def models(column: str) -> tuple[str, ...]:
+    """The models of a column's team, each agent's under its name."""
+    return (*AGENTS, LEAD) if column == ASKING else AGENTS
+
+
 def ending(row: str, column: str) -> str:
     """How a cell has to end."""
     group, _, fault = row.partition(": ")
@@ -61,7 +74,7 @@ def ending(row: str, column: str) -> str:
         if column == "learned":  # asks bob alone after he failed beside another
             return "ModelError, breaker open"
         alone = _GIVEN_UP.get(fault.removesuffix(", always"), "ModelGarbage")
-        return alone if column == "sequential" else "answered by the others"
+        return alone if column in ("sequential", ASKING) else "answered by the others"
     if group == "tool":
         return _TOLD.get(fault, "answered, the model knows")
     if group == "journal" and fault not in _UNNOTICED:

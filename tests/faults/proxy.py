@@ -27,13 +27,13 @@ DRAINED = 0.05
 class Proxy:
     """One address in front of a server.
 
-    harm: what happens to connections, to so many of them (`times`). fired: how many were hit; spoiled: their ports on
-    the server's side.
+    harm: what happens to connections, to so many of them (`times`), after so many that are spared. fired: how many were
+    hit; spoiled: their ports on the server's side.
     """
 
     def __init__(self, upstream: int, seed: int = 0) -> None:
         self.harm: Harm = "hang"
-        self.times = 0
+        self.times = self.spared = 0
         self.fired = 0
         self.spoiled: set[int] = set()
         self.listener = Listener(self._serve)
@@ -44,7 +44,10 @@ class Proxy:
         answer, request = await asyncio.open_connection("127.0.0.1", self._upstream)
         asking = asyncio.ensure_future(_pass_on(reader, request))
         try:
-            if self.times:
+            if self.spared:
+                self.spared -= 1
+                await _pass_on(answer, writer)
+            elif self.times:
                 self.times -= 1
                 self.spoiled.add(request.get_extra_info("sockname")[1])
                 await self._hurt(await answer.read(), asking, writer)

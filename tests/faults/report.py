@@ -20,19 +20,22 @@ one made again that had been written. The page is written by the tests themselve
 
 **Method.** Each cell is a test in [tests/faults](../tests/faults). A team of three (ann, bob and cyd) works one task
 twice, first unharmed, which is the reference, and then with the fault, which counts itself how often it strikes; a cell
-whose fault did not strike fails, and so does one that does not end as stands here.
+whose fault did not strike fails, and so does one that does not end as stands here. The last coordinator asks a model of
+its own before each step who is next (`llm_selector`): there it is the coordinator's calls that are hit.
 
 - *Endpoints, tools, journals.* The models are a real HTTP endpoint, asked by the official client through a TCP proxy.
   It is bob's model that refuses or whose connections are cut, garbled or silenced, in the middle of an answer or before
-  it, and it is bob who has the tool, a process that dies, does not end or writes 20 MiB. The journal is struck at bob's
-  last request, when all that was completed by then is written: its disk, a file system of 1 MiB, is filled to the last
-  byte, another process holds its lock, or its server, a PostgreSQL, is shut down as by a crash. The endpoint's own list
-  of what it answered is compared with the journal's.
+  it; where the coordinator asks a model, it is that model, too, or, where one *always* fails, that one from its second
+  call on. It is bob who has the tool, a process that dies, does not end or writes 20 MiB. The journal is struck at the
+  last request of bob, or of the coordinator, when all that was completed by then is written: its disk, a file system of
+  1 MiB, is filled to the last byte, another process holds its lock, or its server, a PostgreSQL, is shut down as by a
+  crash. The endpoint's own list of what it answered is compared with the journal's.
 - *Processes.* The models are scripted, in the process that is killed, and write each call to a file when it begins and
   when it is completed. *After every step* is once for each decision, when it is durable and nothing of it is done, and
   once when the last reply is there and the run's end is not written. *Inside of every step* is when all its calls are
-  completed but one, whoever's that is. Another process goes on with each. The file is compared with the journal's list
-  as it was after the kill, and as it is in the end.
+  completed but one, whoever's that is; where the coordinator asks a model, also once while it does, and once when that
+  has answered and the decision is made, but not written. Another process goes on with each. The file is compared with
+  the journal's list as it was after the kill, and as it is in the end.
 
 **How to read it.** Each cell says how the run ended, and then:
 
@@ -42,7 +45,8 @@ whose fault did not strike fails, and so does one that does not end as stands he
 - *repeated*: calls that were completed, written, and made again
 - *unwritten*: replies that were on their way to the journal when it failed or the process was killed, so that their
   calls were made again (left out where there were none). The reply to a step's only call is on its way until the
-  decision that follows it, or the run's end, is written with it; one beside others is written as it comes.
+  decision that follows it, or the run's end, is written with it; one beside others is written as it comes, and so is
+  any on which a coordinator asks its model. What that model says is on its way until its decision is written.
 
 "As without it" means: the same answer, and the same nodes with the same words in the same order. An endpoint that
 *always* fails is given up after three attempts; the run then fails with the error named, its earlier replies kept, or

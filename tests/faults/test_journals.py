@@ -1,7 +1,8 @@
 """Journals whose disk is full, whose file is locked, and whose server is killed in the middle of a run.
 
-Bob's last request is when it happens, and all that was completed by then is written: in a wide step, the replies beside
-bob's too. A run that cannot be written ends with a JournalError; when the place is well again it goes on from there.
+Bob's last request is when it happens, or the last that the coordinator makes, where it asks a model; and all that was
+completed by then is written: in a wide step, the replies beside bob's too. A run that cannot be written ends with a
+JournalError; when the place is well again it goes on from there.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from podium.protocols.errors import JournalError
 from podium.protocols.events import Result
 from tests.faults.account import kept, same
 from tests.faults.desk import SEED, TASK, Desk, desk, last_request
-from tests.faults.matrix import COLUMNS, DISK, LOCK, SERVER, Cell
+from tests.faults.matrix import ASKING, COLUMNS, DISK, LEAD, LOCK, SERVER, Cell
 from tests.orchestrator.journal.conftest import Server
 
 pytestmark = pytest.mark.timeout(90)
@@ -40,7 +41,7 @@ Act = Callable[[], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What befalls the place of a journal. strike: at bob's last request; mend: after the run.
+    """What befalls the place of a journal. strike: at the last request of whom it hits; mend: after the run.
 
     told: by the error that ends the run, a regular expression; empty: no run has to notice.
     """
@@ -52,22 +53,23 @@ class Fault:
 
 
 class Strike:
-    """Strikes at bob's last request, when all that was completed by then, beside it too, is in the journal.
+    """Strikes at a model's last request, when all that was completed by then, beside it too, is in the journal.
 
     due: what that is; completed: what it was, by the endpoint's list. fired: how often the fault did what it should.
     """
 
-    def __init__(self, small: Desk, journal: Journal, expected: Result, act: Act) -> None:
+    def __init__(self, small: Desk, journal: Journal, expected: Result, act: Act, model: str) -> None:
         self.fired = 0
         self.completed: set[str] = set()
         self._small = small
         self._journal = journal
         self._act = act
-        self._left, self.due = last_request(expected, "bob")
+        self._model = model
+        self._left, self.due = last_request(expected, model)
         small.endpoint.meanwhile = self._meanwhile
 
-    async def _meanwhile(self, agent: str) -> None:
-        if agent != "bob":
+    async def _meanwhile(self, model: str) -> None:
+        if model != self._model:
             return
         self._left -= 1
         if self._left:
@@ -87,7 +89,7 @@ async def tried(small: Desk, fault: Fault, column: str) -> Cell:
     async with small.team() as team:
         expected = await small.reference(team)
         assert team.journal is not None
-        strike = Strike(small, team.journal, expected, fault.strike)
+        strike = Strike(small, team.journal, expected, fault.strike, LEAD if column == ASKING else "bob")
         (came,) = await asyncio.gather(team.arun(TASK, seed=SEED), return_exceptions=True)
     small.check()
     assert strike.completed == strike.due
@@ -111,7 +113,7 @@ async def tried(small: Desk, fault: Fault, column: str) -> Cell:
         assert again.journal.entries(unfinished=True) == []
     assert same(result, expected)
     lost, repeated, unwritten = small.account(result.run, written)
-    assert unwritten == 1, "only bob's reply was on its way"
+    assert unwritten == 1, "only one reply was on its way"
     lost += len(strike.completed - written)
     ended = "JournalError; resumed: answered as without it"
     return Cell(fault.row, column, ended, strike.fired, lost, repeated, unwritten)
@@ -190,7 +192,7 @@ def test_locked(fault: str, column: str, tmp_path: Path, tell: Callable[[Cell], 
 
                 async def unlock(before: set[str]) -> None:
                     ends = time.monotonic() + LONGEST
-                    while len(small.delivered()) == len(before):  # until bob's answer is there, to be written
+                    while len(small.delivered()) == len(before):  # until the answer is there, to be written
                         assert time.monotonic() < ends
                         await asyncio.sleep(0.01)
                     await asyncio.sleep(MOMENT)

@@ -26,7 +26,7 @@ def test_the_report_has_every_row_and_no_other_and_ends_as_the_tests_ask() -> No
 
 def test_every_group_of_rows_has_a_test_in_every_column() -> None:
     groups = {name for name in vars(matrix) if name.isupper() and not name.startswith("_")}
-    groups -= {"AGENTS", "COLUMNS", "ROWS", "LONGEST_OUTPUT"}
+    groups -= {"AGENTS", "ASKING", "COLUMNS", "LEAD", "ROWS", "LONGEST_OUTPUT"}
     tried: set[str] = set()
     for file in HERE.glob("test_*.py"):
         for node in ast.walk(ast.parse(file.read_text())):

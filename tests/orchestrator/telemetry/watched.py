@@ -21,7 +21,7 @@ from podium.orchestrator.team_file import TeamSpec
 from podium.orchestrator.telemetry.spec import TelemetrySpec
 from podium.orchestrator.telemetry.watch import Telemetry
 from podium.protocols.events import Result
-from podium.protocols.record import Usage
+from podium.protocols.record import Finish, Usage
 from tests.orchestrator.teams import team
 
 
@@ -129,7 +129,7 @@ def watched(
 
 
 def exact(seen: Watched, result: Result) -> None:
-    """Spans and figures of one run say what its result says, in all and for each agent."""
+    """Spans and figures of one run say what its result says, in all, for each agent and for each directive."""
     chats = [told(span) for span in seen.of("chat")]
     tokens: dict[tuple[str, str], float] = {}
     dollars: dict[str, float] = {}
@@ -162,4 +162,33 @@ def exact(seen: Watched, result: Result) -> None:
         result.usage.seconds,
     )
     assert same == result.usage
+    of_directives(seen, result)
     assert seen.begun.open == set()
+
+
+def of_directives(seen: Watched, result: Result) -> None:
+    """Each directive that was carried out has one span, with what its nodes used, and is one in the figures."""
+    asked = {
+        directive.id: directive
+        for decision in result.decisions
+        if not isinstance(decision.action, Finish)
+        for directive in decision.action
+    }
+    spans = {told(span)["podium.directive"]: told(span) for span in seen.of("invoke_agent")}
+    assert len(spans) == len(seen.of("invoke_agent"))
+    assert {node.directive for node in result.nodes if node.directive} == set(spans) <= set(asked)
+    for name, span in spans.items():
+        directive, nodes = asked[name], [node for node in result.nodes if node.directive == name]
+        assert span["gen_ai.agent.name"] == directive.agent
+        assert span["podium.objective"] == directive.objective
+        assert (span["podium.samples"], span["podium.reduce"]) == (directive.compute.samples, directive.compute.reduce)
+        assert (span["podium.outcome"] == "answered") == any(node.kind == "reply" for node in nodes)
+        usage = Usage.total(node.usage for node in nodes)
+        assert (span["podium.usage.input_tokens"], span["podium.usage.output_tokens"], span["podium.usage.calls"]) == (
+            usage.input_tokens,
+            usage.output_tokens,
+            usage.calls,
+        )
+        assert abs(span["podium.usage.dollars"] - usage.dollars) < 1e-12
+    points = seen.points("gen_ai.invoke_agent.duration")
+    assert sum(point.count for point in points if isinstance(point, HistogramDataPoint)) == len(spans)
