@@ -17,6 +17,7 @@ from podium.version import VERSION
 
 if TYPE_CHECKING:
     from podium.orchestrator.budget import Limits
+    from podium.orchestrator.collecting import collect_seldom
     from podium.orchestrator.journal import Journal
     from podium.orchestrator.narrate import Story, tell
     from podium.orchestrator.server import make_app, serve
@@ -62,6 +63,7 @@ _HOMES = {
     "aevaluate": "podium.training.evaluate",
     "arecord": "podium.training.recording",
     "atrain": "podium.training.learn",
+    "collect_seldom": "podium.orchestrator.collecting",
     "demo": "podium.training.demo",
     "evaluate": "podium.training.evaluate",
     "init": "podium.orchestrator.starter",
@@ -102,6 +104,7 @@ __all__ = [
     "aevaluate",
     "arecord",
     "atrain",
+    "collect_seldom",
     "demo",
     "evaluate",
     "init",

@@ -1,13 +1,14 @@
 """Ten thousand runs through one process while one thing in twenty goes wrong.
 
-Seven coordinators, one journal (SQLite), a real endpoint in another process that refuses, breaks off, falls silent
-and sends garbage; models that fail in passing, fail for good or hang; a tool that crashes or hangs; runs that are
+Seven coordinators, one journal (SQLite), a real endpoint in another process that refuses, breaks off, falls silent and
+sends garbage; models that fail in passing, fail for good or hang; a tool that crashes or hangs; runs that are
 cancelled, and runs whose budget is too small. Afterwards every run has ended with an answer or a typed reason, the
-journal agrees with what this process saw of every run, no task, thread or file descriptor is left, and memory has not
-grown: straight lines through the resident memory and through the blocks that Python holds (an object is one or two),
-after the first fifth of the runs, rise by less than `--grown` bytes and less than one block per run, by the upper ends
-of their 95 % intervals (block bootstrap). Garbage is collected before each sample, and caches that have a bound are
-filled before all.
+journal agrees with what this process saw of every run, the event loop had nothing to complain of, no task, thread or
+file descriptor is left, and memory has not grown: straight lines through the resident memory and through the blocks
+that Python holds (an object is one or two), after the first fifth of the runs, rise by less than `--grown` bytes and
+less than one block per run, by the upper ends of their 95 % intervals (block bootstrap). Each sample is taken in a
+lull, since what is under way comes and goes by thousands of blocks: all runs have ended, what they left hanging has
+come back, and garbage is collected. Caches that have a bound are filled before all.
 
 The allocator takes memory in steps of about a mebibyte, so the line of the resident memory is never quite flat; that of
 the blocks tells whether a run leaves anything.
@@ -26,7 +27,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -34,7 +35,7 @@ from typing import Any
 
 from audit import Footing, Slope, disagreements, fill_caches, left_over, resident, slope, unbounded
 from storm import Seen, one, teams
-from weather import FIRED, SHARE
+from weather import FIRED, SHARE, TOOL_HANGS
 
 from podium.orchestrator.journal import Journal
 
@@ -42,10 +43,10 @@ sys.path.append(str(Path(__file__).parents[1]))
 from machine import made
 
 HERE = Path(__file__).parent
-SAMPLES = 200
-"""Of memory, over all runs."""
-APART = 50
-"""Runs between two samples of a long storm at least, since garbage is collected before each."""
+SAMPLES = 50
+"""Of memory, over all runs, at most: there is a lull before each."""
+FEWEST = 8
+"""Samples of a short storm, which otherwise has as many runs between two samples as at once."""
 
 
 @dataclass
@@ -79,24 +80,25 @@ def endpoint(seed: int, counts: Counter[str]) -> Generator[int]:
 
 async def crowd(storm: Storm, url: str, port: int) -> None:
     """All runs, so many at once; and what has to be true afterwards."""
-    seen, turns = Seen(storm.runs), iter(range(storm.runs))
+    seen, every = Seen(storm.runs), max(1, min(storm.at_once, storm.runs // FEWEST), storm.runs // SAMPLES)
     before = Footing.now()
     journal = Journal(url)
     desks = teams(journal, port)
-    done, every = 0, max(1, min(APART, storm.runs // 20), storm.runs // SAMPLES)
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: seen.wrong.append(context["message"]))
 
-    async def worker() -> None:
-        nonlocal done
+    async def worker(turns: Iterator[int]) -> None:
         for number in turns:
             await asyncio.create_task(one(number, storm.seed, desks, seen))  # a context of its own
-            done += 1
-            if done % every == 0:
-                gc.collect()
-                storm.blocks.append((done, sys.getallocatedblocks()))
-                storm.memory.append((done, resident()))
 
     began = time.perf_counter()
-    await asyncio.gather(*(worker() for _ in range(storm.at_once)))
+    for first in range(0, storm.runs, every):
+        done = min(first + every, storm.runs)
+        turns = iter(range(first, done))
+        await asyncio.gather(*(worker(turns) for _ in range(storm.at_once)))
+        await asyncio.sleep(TOOL_HANGS)
+        gc.collect()
+        storm.blocks.append((done, sys.getallocatedblocks()))
+        storm.memory.append((done, resident()))
     storm.seconds = time.perf_counter() - began
     for team in desks.values():
         await team.aclose()

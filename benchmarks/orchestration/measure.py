@@ -24,6 +24,8 @@ from typing import Any
 
 from case import Case, Gate, Opened, Work
 
+from podium import collect_seldom
+
 MODULES = {
     "podium": "side_podium",
     "podium-reading": "side_podium",
@@ -39,8 +41,6 @@ WARM = 3
 """Runs before the measurement."""
 PATIENCE = 120.0
 """Seconds in which all runs have to come to the gate."""
-GARBAGE = 50_000
-"""New objects after which the garbage collector looks for cycles, where it is set as `podium serve` sets it."""
 PAGE = resource.getpagesize()
 
 
@@ -125,8 +125,7 @@ async def measure(case: Case, folder: str) -> dict[str, Any]:
         for _ in range(1 if case.delay else WARM):
             await work()
         if case.served:
-            gc.freeze()
-            gc.set_threshold(GARBAGE)
+            collect_seldom()  # as `podium serve` does
         if case.kind == "speed":
             return await speed(case, work)
     gate = Gate(True)

@@ -9,7 +9,6 @@ and no reference.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,8 +35,6 @@ class Skills:
         for place, row in enumerate(self.centroids):
             self._dense[place, list(row)] = list(row.values())
         self._dense /= np.maximum(1e-6, np.linalg.norm(self._dense, axis=1, keepdims=True))
-        self.of = lru_cache(maxsize=65536)(self._of)
-        """Text -> key; each text is encoded once."""
 
     @staticmethod
     def from_centres(centres: NDArray[np.floating], words: frozenset[str] | None = None) -> Skills:
@@ -51,7 +48,8 @@ class Skills:
     def __len__(self) -> int:
         return max(1, len(self.centroids))
 
-    def _of(self, text: str) -> int:
+    def of(self, text: str) -> int:
+        """A text's key."""
         if len(self.centroids) < 2:
             return 0
         return int(np.argmax(self._dense @ encode(text, self.words)[0]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from podium.orchestrator.coordinators.saved_table import load_table, save_table
 from podium.orchestrator.coordinators.skill_table import Arm, Key, SkillTable, Tally
 from podium.orchestrator.coordinators.skills import Skills
 from podium.orchestrator.engine import Settings
-from podium.orchestrator.learned.text import encode
+from podium.orchestrator.learned.text import LONGEST, encode
 from podium.protocols.errors import PolicyError
 from podium.protocols.task import Message
 from tests.orchestrator.stage import Speaker, Stage, authors
@@ -39,6 +40,13 @@ def table(**settings: Any) -> SkillTable:
 def test_skills_do_not_depend_on_the_numbers() -> None:
     assert SKILLS.of("What is 77 + 2?") == SKILLS.of(SUMS) != SKILLS.of("Spell the word cherry backwards.")
     assert Skills().of("anything") == 0
+
+
+def test_no_task_is_kept() -> None:
+    task, held = f"{SUMS} " * LONGEST, 2  # the name here, and the call's own reference
+    for skills in (SKILLS, Skills()):
+        skills.of(task)
+        assert sys.getrefcount(task) == held
 
 
 def test_each_skill_goes_to_its_expert_in_one_decision() -> None:
