@@ -10,7 +10,7 @@ INSTALL := -m pip install --quiet --disable-pip-version-check --no-compile
 BENCH ?=
 WORKERS ?= 2
 
-.PHONY: demo test bubblewrap postgresql lint format types check clean comparison gsm8k bench-loop bench-journal bench-telemetry bench-peers \
+.PHONY: demo test bubblewrap postgresql lint format types check clean comparison gsm8k bench-loop bench-decision bench-journal bench-telemetry bench-peers \
 	embedded fault-matrix chaos
 
 demo: $(USE)  ## train the embedded team's coordinator, compare it, and say how to serve it
@@ -53,6 +53,9 @@ gsm8k: $(USE)  ## train and report on recorded answers: make gsm8k POOL=path/to/
 
 bench-loop: $(USE)  ## what the run loop itself costs per directive
 	$(BIN)/python benchmarks/run_loop/run.py
+
+bench-decision: $(USE)  ## how long a learned coordinator takes to decide
+	$(BIN)/python benchmarks/decision/run.py
 
 bench-journal: $(USE)  ## what it costs to write a run down
 	$(BIN)/python benchmarks/journal/run.py

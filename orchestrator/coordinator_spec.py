@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, Strict, model_validator
+from pydantic import AfterValidator, Field, Strict, model_validator
 
 from podium.orchestrator.yaml_file import FilePath, StrictModel
+from podium.protocols.record import OBJECTIVES, Objective
 
 __all__ = [
     "CoordinatorSpec",
     "DebateSpec",
     "LLMSelectorSpec",
+    "LLMSpec",
     "LearnedSpec",
     "MoASpec",
     "PipelineRequest",
@@ -68,12 +70,26 @@ class SequentialSpec(StrictModel):
     """Who works, in order; left out: all agents as listed in the file."""
 
 
+def _once(agents: tuple[str, ...]) -> tuple[str, ...]:
+    """Raises ValueError for an agent that is named twice where all are asked at once."""
+    twice = next((name for name in agents if agents.count(name) > 1), None)
+    if twice is not None:
+        raise ValueError(f"{twice} is named twice, and all of these are asked at once; {AGAIN}")
+    return agents
+
+
+AGAIN = "for several answers of one, a vote has samples, and elsewhere the file may have two agents of the same kind"
+
+Parallel = Annotated[Agents, AfterValidator(_once)]
+"""Agents that are asked at once."""
+
+
 class VoteSpec(StrictModel):
     """All agents answer at once without seeing each other; the most frequent answer wins."""
 
     kind: Literal["vote"]
     """All answer in parallel, the majority wins."""
-    agents: Agents | None = None
+    agents: Parallel | None = None
     """Who votes; left out: all agents."""
     samples: Samples = 1
     """Answers drawn from each voter."""
@@ -95,7 +111,7 @@ class DebateSpec(StrictModel):
 
     kind: Literal["debate"]
     """All answer, then revise after reading each other."""
-    agents: Agents | None = None
+    agents: Parallel | None = None
     """Who debates; left out: all agents except the aggregator."""
     rounds: Rounds = 2
     """Rounds in all, the first answers included."""
@@ -110,7 +126,7 @@ class MoASpec(StrictModel):
     """Mixture of agents: layers of proposers and one aggregator."""
     layers: Rounds = 2
     """Layers of proposers."""
-    agents: Agents | None = None
+    agents: Parallel | None = None
     """Who proposes; left out: all agents except the aggregator."""
     aggregator: AgentName
     """Who writes the answer."""
@@ -125,6 +141,40 @@ class LLMSelectorSpec(StrictModel):
     """Which of the models selects."""
     max_steps: Rounds = 6
     """Most steps of a run."""
+
+
+class LLMSpec(StrictModel):
+    """A language model decides as a trained policy does: who is asked for what, in which words, and when to stop."""
+
+    kind: Literal["llm"]
+    """A language model decides who is asked for what, and when to stop."""
+    model: Annotated[str, Field(min_length=1)]
+    """Which of the models decides."""
+    max_steps: Rounds = 6
+    """Steps in which it may ask somebody; then it has to finish."""
+    width: Annotated[int, Field(ge=1, le=16)] = 3
+    """Requests of one step at most; they run at the same time."""
+    samples: Annotated[int, Field(ge=1, le=16)] = 1
+    """Answers that one request may draw at most; the most frequent one is the reply."""
+    objectives: Annotated[tuple[Objective, ...], Field(min_length=1), Strict(False)] = OBJECTIVES
+    """What an agent may be asked for; left out: anything."""
+    structured: Literal["json_schema", "json_object", "none"] = "json_schema"
+    """What the server is told of the form of a decision; json_object or none for servers that know no JSON Schema."""
+    repairs: Annotated[int, Field(ge=0, le=10)] = 2
+    """How often it is told what is wrong with a decision, and asked again."""
+    on_failure: Literal["fallback", "error"] = "fallback"
+    """After the last repair: a rule decides (the most frequent answer, else the newest; else the first agent is asked),
+    or the run fails."""
+    max_tokens: Annotated[int, Field(ge=32, le=32_768)] = 512
+    """Longest reply of the model to one question, in tokens; more for a model that thinks first."""
+    transcript: Annotated[int, Field(ge=1_000, le=1_000_000)] = 12_000
+    """Characters of what was said that it is shown at most; older replies are shortened, then left out."""
+    prompt: str | None = None
+    """Words of your own for it, besides the team and the form of a decision."""
+    preference: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """Dollars that one passed answer is worth, as it is told; left out: it is told nothing."""
+    mode: Literal["greedy", "sample"] = "greedy"
+    """Temperature 0, or that of the model."""
 
 
 class SkillTableSpec(StrictModel):
@@ -210,6 +260,7 @@ CoordinatorSpec = Annotated[
     | DebateSpec
     | MoASpec
     | LLMSelectorSpec
+    | LLMSpec
     | SkillTableSpec
     | RandomSpec
     | PipelineSpec

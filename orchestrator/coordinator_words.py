@@ -9,6 +9,7 @@ from podium.orchestrator.coordinator_spec import (
     DebateSpec,
     LearnedSpec,
     LLMSelectorSpec,
+    LLMSpec,
     MoASpec,
     PipelineRequest,
     PipelineSpec,
@@ -56,6 +57,12 @@ def in_words(coordinator: CoordinatorSpec, agents: Sequence[str]) -> str:
             return f"{listed}; {sees}{end}."
         case LLMSelectorSpec(model=model, max_steps=steps):
             return f"The model {model} names the next speaker, for at most {counted(steps, 'step')}."
+        case LLMSpec(model=model, max_steps=steps, width=width, repairs=repairs, preference=preference):
+            many = "one agent" if width == 1 else f"up to {width} agents at once"
+            mends = f"; a decision that is none is asked for again {_times(repairs)}" if repairs else ""
+            worth = "" if preference is None else f" One passed answer is worth ${preference:g}."
+            who = f"The model {model} decides who is asked for what"
+            return f"{who}, {many}, in at most {counted(steps, 'step')}, and when to stop{mends}.{worth}"
         case SkillTableSpec(table=table):
             start = "a table that starts empty" if table is None else f"the table {table}"
             return f"Asks the agent with the best record at the skill, by {start}."

@@ -2,7 +2,8 @@
 
 The known names: p(NAME) and p(finish), success(NAME), tokens(NAME), gap(NAME), right(node K), likelier(PICK HEAD WORD)
 from a learned policy; skill, expected, stop, go_on from a skill table; agree, ballots from a vote; invalid, repaired,
-nearest, turn from a selector. A coordinator without reasons follows a schedule, which is then what is said.
+nearest, turn from a selector; invalid, repaired, fallback, unasked, only from a model that leads, whose own words stand
+in its call. A coordinator without reasons follows a schedule, which is then what is said.
 
 What a learned policy drew after its first pick (what each agent is shown, what it is asked for, how many samples; who
 is asked beside it; which reply is the answer) is told from `Decision.factors`, each with its probability.
@@ -14,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import exp
 
+from podium.orchestrator.coordinators.decision_form import why_in
 from podium.orchestrator.last_turn import LAST_TURN
 from podium.protocols.record import Decision, Detail, Directive, Factor, Finish, Node, Objective
 from podium.protocols.words import counted
@@ -86,6 +88,8 @@ def why(decision: Decision, nodes: Sequence[Node]) -> list[str]:
         return [*_learned(decision), *_rightness(decision, nodes)]
     if "skill" in reasons:
         return [_table(reasons)]
+    if decision.policy == "llm":
+        return _led(decision)
     if decision.calls or "invalid" in reasons:
         return [_selected(reasons)]
     if "agree" in reasons:
@@ -247,6 +251,29 @@ def _selected(reasons: Mapping[str, float]) -> str:
     if reasons.get("repaired"):
         return "The selecting model named nobody at first, and this when asked again."
     return "The selecting model named this."
+
+
+def _led(decision: Decision) -> list[str]:
+    """What a model that leads said, and what it took."""
+    reasons = decision.reasons
+    if reasons.get("only"):
+        return ["There was one thing to do, so the model was not asked."]
+    finished = isinstance(decision.action, Finish)
+    rule = "the most frequent answer, else the newest," if finished else "the first agent"
+    if reasons.get("unasked"):
+        return [f"The budget did not hold the question to the model; by rule {rule} was taken."]
+    wrong = round(reasons.get("invalid", 0.0))
+    tried = "its only reply was" if wrong == 1 else f"none of its {wrong} replies was"
+    if reasons.get("fallback"):
+        negated = "no decision" if wrong == 1 else "a decision"
+        return [f"The model decided nothing: {tried} {negated}; by rule {rule} was taken."]
+    said = next((call.result.text for call in reversed(decision.calls) if call.error is None), "")
+    lines = [f'The model: "{told}"'] if (told := why_in(said)) else ["The model gave no reason."]
+    if wrong:
+        lines.append(f"It took {counted(wrong, 'repair')} until that was a decision.")
+    if reasons.get("cut"):
+        lines.append("Not all that was said fitted what it is shown.")
+    return lines
 
 
 def _pick(name: str) -> str:

@@ -219,15 +219,46 @@ class OwnCalls:
     """The calls that a coordinator makes to decide, each set aside before it starts and paid for when it ends.
 
     pool: what all runs share, if there is such. calls: those made since they were last taken, in order, those that
-    failed included.
+    failed included. write: where a call is written down that another one follows, before it does; the last one is
+    written with the decision.
     """
 
-    __slots__ = ("_kept", "_under", "calls")
+    __slots__ = ("_kept", "_known", "_under", "_unpaid", "_write", "_written", "calls")
 
-    def __init__(self, budget: Budget, pool: Budget | None) -> None:
+    def __init__(self, budget: Budget, pool: Budget | None, write: Callable[[Call], None] | None = None) -> None:
         self._under = (budget,) if pool is None else (budget, pool)
         self._kept: Hold | None = None
+        self._write = write
+        self._written = 0
+        self._known: dict[str, Call] = {}
+        self._unpaid = NO_USAGE
         self.calls: list[Call] = []
+
+    def restore(self, calls: Iterable[Call]) -> None:
+        """Calls of an earlier life of the run, for a decision that was not made; the pool paid for them then.
+
+        The run pays when the coordinator asks again, so that it is asked with as much left as it was.
+        """
+        for call in calls:
+            if call.error is None:
+                self._known[call.id] = call
+            else:
+                self.calls.append(call)
+        self._written = len(self.calls)
+        self._unpaid = used((*self.calls, *self._known.values()))
+
+    def _pay(self) -> None:
+        self._under[0].spend(self._unpaid)
+        self._unpaid = NO_USAGE
+
+    def known(self, id: str) -> Call | None:
+        """A call that an earlier life of the run has made; it is not made again."""
+        self._pay()
+        call = self._known.pop(id, None)
+        if call is not None:
+            self.calls.append(call)
+            self._written = len(self.calls)
+        return call
 
     def keep(self, tokens: int) -> bool:
         """Set a call aside for whoever is chosen, lest other runs take it while it is asked who; False: there is none.
@@ -254,12 +285,16 @@ class OwnCalls:
         named: by the decision; those among them that were not leased are paid for now.
         """
         self.release()
-        leased = {call.id: call for call in self.calls}
+        self._pay()
+        leased = (*self._known.values(), *self.calls)
         self.calls.clear()
-        unleased = [call for call in named if call.id not in leased]
+        self._known.clear()
+        self._written = 0
+        known = {call.id for call in leased}
+        unleased = [call for call in named if call.id not in known]
         for budget in self._under:
             budget.spend(used(unleased))
-        return (*leased.values(), *unleased)
+        return (*leased, *unleased)
 
     def hold(self, estimate: int, cap: int, price: tuple[float, float]) -> Hold | None:
         """Set one call aside; None where the budgets do not hold it. Whoever is given a hold settles it.
@@ -271,6 +306,10 @@ class OwnCalls:
             return None
         for budget in self._under:
             budget.reserve(hold)
+        if self._write is not None:
+            for call in self.calls[self._written :]:
+                self._write(call)
+        self._written = len(self.calls)
         return hold
 
     def settle(self, hold: Hold, call: Call | None) -> None:

@@ -65,7 +65,7 @@ class Run:
         self.nodes = self.record.nodes
         size = sum(len(message.content) for message in task.messages)
         self.leases = Leases(self.budget, self.cards, size, team.within())
-        self.own = OwnCalls(self.budget, team.pool)
+        self.own = OwnCalls(self.budget, team.pool, self._write_own if log else None)
         self.last_turn = None if team.wind_down is None else last_turn(team.wind_down, self.cards, self.leases)
         self.requests = Requests(
             id,
@@ -112,6 +112,7 @@ class Run:
             else:
                 self.unfinished = action
         self.requests.done = before.calls()
+        self.own.restore(each.call for each in before.completed if each.directive not in told)
 
     async def loop(self) -> Result:
         """Decide and act until there is an answer.
@@ -303,6 +304,11 @@ class Run:
         """The next node: what came of a directive."""
         clock = time.monotonic() - self.budget.started
         return Node(len(self.nodes), parents, kind, directive.agent, content, answer, calls, usage, clock, directive.id)
+
+    def _write_own(self, call: Call) -> None:
+        """A call that the coordinator made to decide, and that another one is going to follow, is written down."""
+        if self.log:
+            self.log.completed(f"{self.id}.{len(self.record.decisions)}", 0, call)
 
     def _own_calls(self, kind: Kind, text: str, named: Sequence[Call] = ()) -> None:
         """Calls that the coordinator made to decide become a node of the record. named: by the decision."""

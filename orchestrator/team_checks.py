@@ -28,6 +28,10 @@ ENDPOINTS = ("openai", "vllm", "scripted")
 """Providers whose calls are free only because nobody stated a price. A local model's may well be."""
 
 
+FREE_FORM = ("transformers", "recorded")
+"""Providers that do not decode under a JSON Schema."""
+
+
 @dataclass(frozen=True, slots=True)
 class Checked:
     """A team file without problems. missing: files that it names and that may still be made; warnings: in words."""
@@ -131,7 +135,7 @@ def missing_files(team: TeamSpec) -> list[str]:
 
 def warnings(team: TeamSpec, *, task_tokens: int = 0, prices: Mapping[str, Price] | None = None) -> list[str]:
     """What loads and runs, and is hardly meant. task_tokens, prices: as in `worst_case`."""
-    missing = [*_without_documents(team), *_without_price(team)]
+    missing = [*_without_documents(team), *_without_price(team), *_without_grammar(team)]
     return [*missing, *_without_room(team, task_tokens, prices or {})]
 
 
@@ -259,6 +263,19 @@ def _without_price(team: TeamSpec) -> Iterator[str]:
                 f"budget.dollars {team.budget.dollars:g} does not bound calls of the model {name}, which has no price "
                 f"and counts as free; give models.{name} a price: {{input: NUMBER, output: NUMBER}}, in dollars per "
                 "million tokens"
+            )
+
+
+def _without_grammar(team: TeamSpec) -> Iterator[str]:
+    from podium.orchestrator.coordinator_spec import LLMSpec
+
+    lead = team.coordinator
+    if isinstance(lead, LLMSpec) and lead.structured != "none":
+        provider = team.models[lead.model].provider
+        if provider in FREE_FORM:
+            yield (
+                f"coordinator.structured {lead.structured} is nothing to the model {lead.model}: {provider} writes in "
+                "any form; decisions are checked and repaired all the same; write structured: none"
             )
 
 

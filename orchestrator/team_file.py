@@ -20,6 +20,7 @@ from pydantic_core import PydanticCustomError
 from podium.agents.request_fields import SET_BY_PODIUM
 from podium.orchestrator.coordinator_spec import CoordinatorSpec
 from podium.orchestrator.model_spec import Count, ModelSpec, Seconds
+from podium.orchestrator.period import LONGEST, Every
 from podium.orchestrator.telemetry.spec import TelemetrySpec
 from podium.orchestrator.yaml_file import Check, FilePaths, FileUrl, StrictModel, Words, load_model, parse_model
 from podium.orchestrator.yaml_problems import Problem, nearest, say
@@ -28,6 +29,7 @@ __all__ = [
     "ROLES",
     "AgentSpec",
     "BudgetSpec",
+    "PoolSpec",
     "ShareSpec",
     "TeamSpec",
     "ToolSpec",
@@ -41,6 +43,9 @@ ROLES = ("planner", "solver", "critic", "verifier", "aggregator", "retriever")
 
 PYTHON_ONLY = ("memory_mb", "unsafe")
 """Settings of the tool python alone."""
+
+LATER = ("seconds", "every")
+"""Limits of agents and of the pool that are no part of a team's digest where they are left out."""
 
 SHARED = ("models", "agents")
 """What an included file may hold."""
@@ -73,14 +78,31 @@ class ToolSpec(StrictModel):
 
 
 class ShareSpec(StrictModel):
-    """The most that is used; what is left out is not limited."""
+    """The most that an agent uses of one run; what is left out is not limited."""
 
     tokens: Count | None = None
     """Input and output tokens."""
     calls: Count | None = None
     """Model calls."""
+    seconds: Seconds | None = None
+    """Wall-clock seconds in which it is at work, on one request or several, retries and tools included."""
     dollars: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """Dollars, by the prices of the models."""
+
+
+class PoolSpec(StrictModel):
+    """The most that all runs of the team use together; what is left out is not limited."""
+
+    tokens: Count | None = None
+    """Input and output tokens."""
+    calls: Count | None = None
+    """Model calls."""
+    seconds: Seconds | None = None
+    """Wall-clock seconds in which at least one run is under way; waits for a person do not count."""
+    dollars: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """Dollars, by the prices of the models."""
+    every: Every | None = None
+    """Fill it again each hour, day, week or month, in UTC; left out: it is for as long as the process lives."""
 
 
 class AgentSpec(StrictModel):
@@ -177,8 +199,8 @@ class TeamSpec(StrictModel):
     """Who decides which agent speaks next."""
     budget: BudgetSpec = BudgetSpec()
     """What one run may use at most."""
-    pool: ShareSpec = ShareSpec()
-    """What all runs of the team together may use, as long as the process lives."""
+    pool: PoolSpec = PoolSpec()
+    """What all runs of the team together may use, as long as the process lives or in each period."""
     retry: RetrySpec = RetrySpec()
     """When a call that failed is made again."""
     bus: Literal["memory://"] = "memory://"
@@ -201,6 +223,10 @@ class TeamSpec(StrictModel):
     def digest(self) -> str:
         """sha256 (hex) of the team's canonical JSON, paths relative to its file; without keys, journal, telemetry."""
         data = self.model_dump(mode="json", exclude={"include", "journal", "telemetry"})
+        for budget in (data["pool"], *(agent["budget"] for agent in data["agents"].values())):
+            for name in LATER:  # a file that does not speak of them has the digest that it always had
+                if name in budget and budget[name] is None:
+                    del budget[name]
         text = json.dumps(data, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
         if self._source is not None:
             text = text.replace(json.dumps(f"{self._source.parent}/")[1:-1], "./")
@@ -263,6 +289,7 @@ def references(data: Mapping[str, Any]) -> Iterator[Problem]:
         yield Problem(("coordinator",), "the aggregator is the only agent, and nobody is left to propose", show=False)
     yield from _wind_down(_mapping(data.get("budget")), agents, models)
     yield from _nested(data)
+    yield from _filled(_mapping(data.get("pool")))
     for index, edge in enumerate(_sequence(_mapping(data.get("topology")).get("edges"))):
         for end, name in enumerate(_sequence(edge)):
             yield from _unknown("agent", name, agents, ("topology", "edges", index, end))
@@ -293,6 +320,19 @@ def _nested(data: Mapping[str, Any]) -> Iterator[Problem]:
             most = limits.get(limit)
             if isinstance(value, int | float) and isinstance(most, int | float) and value > most:
                 yield Problem((*where, limit), f"more than {what} ({most:g})", f"at most {most:g}")
+
+
+def _filled(pool: Mapping[str, Any]) -> Iterator[Problem]:
+    """What a pool is filled with again, and no more time than there is until then."""
+    every, seconds = pool.get("every"), pool.get("seconds")
+    if every not in LONGEST:
+        return
+    if all(pool.get(limit) is None for limit in ShareSpec.model_fields):
+        what = "nothing is limited that could be filled again; write tokens, calls, seconds or dollars beside it"
+        yield Problem(("pool", "every"), what, show=False)
+    if isinstance(seconds, int | float) and seconds > LONGEST[every]:
+        what = f"more than there are in {'an' if every == 'hour' else 'a'} {every} ({LONGEST[every]})"
+        yield Problem(("pool", "seconds"), what, f"at most {LONGEST[every]}")
 
 
 def _of_model(name: str, model: Mapping[str, Any], models: Mapping[str, Any]) -> Iterator[Problem]:

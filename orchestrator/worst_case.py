@@ -1,7 +1,7 @@
 """The worst case of a run, worked out from the team file without calling anything.
 
 A coordinator with a fixed schedule says in advance who is asked when, and what they see. One that decides as it goes
-(learned, llm_selector, skill_table, random) is taken at its worst: every request goes to the agent that costs
+(learned, llm, llm_selector, skill_table, random) is taken at its worst: every request goes to the agent that costs
 most, and everybody sees everything. The sums are cut at the budget, which the engine checks before each call.
 
 Formula. Let V be the longest replies of the earlier requests that the topology and the schedule show to an agent, in
@@ -15,15 +15,9 @@ r, in dollars at the model's prices. One tool is assumed per round. Each sample 
 and all of them leave one reply behind for others to see. Where `wind_down` names an agent, its last turn is one call
 more.
 
-Calls that a coordinator makes to decide are counted on their own row. An llm_selector decides max_steps times (the
-first time without a call, where the team is one agent), and each decision takes two calls: the question, and its repair
-where the answer names nobody. With W the longest replies of all earlier requests, they read at most
-
-    question_1 = what it is told + agents and what they are + task + W
-    question_2 = question_1 + ANSWER_TOKENS + what it is told the second time
-
-and write at most ANSWER_TOKENS, whatever the model's max_tokens; its fallbacks are not asked. It asks only where three
-calls are left, and each of its calls is set aside in the budget before it starts, as an agent's is.
+Calls that a coordinator makes to decide are counted on their own row, repairs included; `own_questions` says how long
+they are. It asks only where a call is left for whoever is chosen, and each of its calls is set aside in the budget
+before it starts, as an agent's is.
 
 An attempt that fails in passing and is made again is not counted, since mostly it is not billed. Where it may have been
 (see `budget`), the budget holds it, and this does not.
@@ -37,19 +31,12 @@ from dataclasses import dataclass
 
 from podium.agents.model import Price, estimate_tokens
 from podium.agents.roles import ROLES
-from podium.orchestrator.coordinator_spec import CoordinatorSpec, LearnedSpec, LLMSelectorSpec, RandomSpec
-from podium.orchestrator.coordinators.selector import (
-    ANSWER_TOKENS,
-    ATTEMPTS,
-    LAST_WORDS,
-    finishing,
-    first_question,
-    second_question,
-)
+from podium.orchestrator.coordinator_spec import LearnedSpec, LLMSelectorSpec, LLMSpec, RandomSpec
 from podium.orchestrator.leases import SHORTEST_REPLY
 from podium.orchestrator.model_spec import ModelSpec
+from podium.orchestrator.own_questions import decider, instruction_tokens, most_requests, questions
 from podium.orchestrator.schedule import Request, schedule
-from podium.orchestrator.team_file import AgentSpec, BudgetSpec, ShareSpec, TeamSpec
+from podium.orchestrator.team_file import AgentSpec, BudgetSpec, PoolSpec, ShareSpec, TeamSpec
 from podium.orchestrator.topology import Topology
 
 __all__ = ["TASK_TOKENS", "AgentWorst", "Use", "WorstCase", "least_call", "worst_case"]
@@ -185,7 +172,7 @@ def least_call(
     return reads, writes, price.dollars(reads, writes)
 
 
-def _limit(budget: BudgetSpec | ShareSpec) -> Use:
+def _limit(budget: BudgetSpec | ShareSpec | PoolSpec) -> Use:
     """What a budget holds."""
     return Use(budget.calls or math.inf, budget.tokens or math.inf, budget.dollars or math.inf)
 
@@ -211,9 +198,9 @@ class _Count:
 
     def prices_used(self) -> list[Price]:
         """The price of every model that a run may call."""
-        decider = _decider(self.team.coordinator)
+        leader = decider(self.team.coordinator)
         asked = [self.price(agent.model) for agent in self.team.agents.values()]
-        return asked + ([self._own_price(decider)] if decider else [])
+        return asked + ([self._own_price(leader)] if leader else [])
 
     def price(self, model: str) -> Price:
         """The dearest price in a model's chain."""
@@ -242,7 +229,8 @@ class _Count:
     def request(self, agent: str, shown: float) -> Use:
         """One request to an agent that is shown replies of this many tokens."""
         spec = self.team.agents[agent]
-        prompt = _own_tokens(spec) + self.task_tokens + INSTRUCTION_TOKENS + shown
+        told = INSTRUCTION_TOKENS + instruction_tokens(self.team.coordinator)
+        prompt = _own_tokens(spec) + self.task_tokens + told + shown
         use = NOTHING
         for _ in range(1 + (spec.max_tool_rounds if spec.tools else 0)):
             use = use + self.call(spec.model, prompt)
@@ -298,36 +286,20 @@ class _Count:
         coordinator = self.team.coordinator
         if isinstance(coordinator, RandomSpec):
             return coordinator.max_steps * MOST_SAMPLES
-        if isinstance(coordinator, LLMSelectorSpec):
-            return coordinator.max_steps
+        if isinstance(coordinator, LLMSelectorSpec | LLMSpec):
+            return most_requests(coordinator)
         return self.requests if isinstance(coordinator, LearnedSpec) else math.inf
 
     def decisions(self) -> list[Use]:
-        """What each decision takes of the coordinator's own calls, in order; its repair is among them."""
-        coordinator = self.team.coordinator
-        name = _decider(coordinator)
-        if name is None or not isinstance(coordinator, LLMSelectorSpec):
+        """What each decision takes of the coordinator's own calls, in order; its repairs are among them."""
+        name = decider(self.team.coordinator)
+        if name is None:
             return []
-        agents = self.team.agents
-        finish = finishing(list(agents))
-        options = [*agents, finish]
-        roles = {key: (agent.role, agent.description or "") for key, agent in agents.items()}
-        asked = estimate_tokens([first_question(options, roles, finish), LAST_WORDS]) + self.task_tokens
-        again = ANSWER_TOKENS + estimate_tokens([second_question(options)])
         model, price = self.team.models[name], self._own_price(name)
-        step = max(self.reply(agent) for agent in agents)
-        first = 0 if len(agents) > 1 else 1
-        return [
-            _sum(
-                _call(model, price, asked + number * step + attempt * again, ANSWER_TOKENS)
-                for attempt in range(ATTEMPTS)
-            )
-            for number in range(first, coordinator.max_steps)
-        ]
-
-
-def _decider(coordinator: CoordinatorSpec) -> str | None:
-    return coordinator.model if isinstance(coordinator, LLMSelectorSpec) else None
+        dearest = max((self.price(agent.model) for agent in self.team.agents.values()), key=lambda each: each.output)
+        longest = max(self.reply(agent) for agent in self.team.agents)
+        asked = questions(self.team, dearest, self.task_tokens, longest)
+        return [_sum(_call(model, price, reads, writes) for reads, writes in each) for each in asked]
 
 
 def _own_tokens(agent: AgentSpec) -> int:

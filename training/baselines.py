@@ -199,22 +199,24 @@ async def find_oracle(
     samples: Sequence[int] = SAMPLE_OPTIONS,
     max_len: int = 2,
     seeds: Sequence[int] = (0,),
+    cheapest: Literal["tokens", "dollars"] = "tokens",
 ) -> OracleSearch:
     """The cheapest steps that pass, for each task, one agent after another, each shown the reply before it.
 
     All routes of one and two steps are tried, by total number of samples; then, on what these leave open, longer ones
     up to max_len, shorter first, for at most LONGER_SHARE of the runs made until then. A task is open until it passed.
 
-    It cheats: it looks at scores, and with few seeds it also keeps lucky draws. Run it with the seeds it is to be
-    compared on. A task that nothing solves gets the steps that passed most often, the cheapest of those. It is a
-    ceiling for a team that works in turn: agents that are asked at once, and shown all replies, may still do better.
+    cheapest: what decides between routes that pass equally often. It cheats: it looks at scores, and with few seeds it
+    also keeps lucky draws. Run it with the seeds it is to be compared on. A task that nothing solves gets the steps
+    that passed most often, the cheapest of those. It is a ceiling for a team that works in turn: agents that are asked
+    at once, and shown all replies, may still do better.
     """
     every = [Step(agent, count) for agent in agents for count in samples]
     short = [route for length in range(1, min(max_len, THOROUGH) + 1) for route in product(every, repeat=length)]
     levels: dict[int, list[Route]] = {}
     for route in short:
         levels.setdefault(sum(step.samples for step in route), []).append(route)
-    search = _Search(run_many, tasks, seeds)
+    search = _Search(run_many, tasks, seeds, cheapest)
     for level in sorted(levels):
         await search.attempt(levels[level])
     longer, steps = 0, min(max_len, THOROUGH)
@@ -235,18 +237,21 @@ async def find_oracle(
 
 
 class _Found(NamedTuple):
-    """What a route did on one task: share of the seeds that failed, tokens of a run. Smaller is better."""
+    """What a route did on one task: share of the seeds that failed, tokens or dollars of a run. Smaller is better."""
 
     failed: float
-    tokens: float
+    cost: float
     route: Route
 
 
 class _Search:
     """A search for the oracle's routes. best: by task; open: tasks that nothing passes yet; runs: made so far."""
 
-    def __init__(self, run_many: RunMany, tasks: Sequence[Task], seeds: Sequence[int]) -> None:
+    def __init__(
+        self, run_many: RunMany, tasks: Sequence[Task], seeds: Sequence[int], cheapest: Literal["tokens", "dollars"]
+    ) -> None:
         self.run_many = run_many
+        self.cheapest = cheapest
         self.seeds = seeds
         self.open = list(tasks)
         self.best: dict[tuple[Message, ...], _Found] = {}
@@ -264,7 +269,8 @@ class _Search:
             for place, task in enumerate(self.open):
                 own = results[place * count : (place + 1) * count]
                 failed = sum(not passed(result) for result in own) / count
-                found = _Found(failed, sum(result.usage.tokens for result in own) / count, route)
+                cost = sum(result.usage.tokens if self.cheapest == "tokens" else result.usage.dollars for result in own)
+                found = _Found(failed, cost / count, route)
                 if task.messages not in self.best or found[:2] < self.best[task.messages][:2]:
                     self.best[task.messages] = found
         self.open = [task for task in self.open if self.best[task.messages].failed > 0]

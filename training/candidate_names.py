@@ -22,8 +22,8 @@ from podium.protocols.errors import InputError
 
 __all__ = ["LISTS", "SHAPES", "spec_of"]
 
-LISTS = ("agents", "order", "steps")
-"""Settings that name several agents, with commas between."""
+LISTS = ("agents", "order", "steps", "objectives")
+"""Settings that name several things, with commas between."""
 STEPS = "write steps=a+b*3,c: + between agents asked at the same moment, *3 for three samples, a comma before the next"
 
 _REQUEST = re.compile(r"([^*]+)(?:\*(\d{1,9}))?", re.ASCII)

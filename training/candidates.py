@@ -1,7 +1,8 @@
 """Coordinators by name, as a comparison asks for them.
 
     own                             the coordinator of the team file
-    round_robin, vote?samples=3     a kind of the team file, with its settings
+    round_robin, vote?samples=3     a kind of the team file, with its settings; so are llm_selector?model=small and
+                                    llm?model=small&width=2&repairs=1, a model that leads
     learned:policies/desk           a trained policy, also with ?preference=0.002 (dollars one passed answer is worth)
                                     and mode=sample (or greedy), as the team file's coordinator has them
     best_single, best_pipeline      chosen on the fitting tasks; so are best_self_consistency and skill_table
@@ -21,7 +22,13 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from podium.orchestrator.coordinator import Coordinator
-from podium.orchestrator.coordinator_spec import CoordinatorSpec, LearnedSpec, SelfConsistencySpec, SkillTableSpec
+from podium.orchestrator.coordinator_spec import (
+    CoordinatorSpec,
+    LearnedSpec,
+    LLMSpec,
+    SelfConsistencySpec,
+    SkillTableSpec,
+)
 from podium.orchestrator.coordinators import build_coordinator
 from podium.orchestrator.coordinators.random import Random
 from podium.orchestrator.coordinators.routed import Routed
@@ -47,7 +54,7 @@ OTHERS = ("own", "untrained", "router", "oracle")
 BESIDE = ("random", "untrained", "oracle")
 """Those that have the action space of the learned coordinator beside them, so that one has to be known first."""
 KINDS = ("single", "round_robin", "sequential", "pipeline", "vote", "self_consistency", "debate", "moa", "random")
-ASKING = ("llm_selector", "learned")
+ASKING = ("llm_selector", "llm", "learned")
 SHAPED = (*BESIDE, "best_pipeline", "skill_table")
 """Those that take something of a learned coordinator beside them."""
 
@@ -69,7 +76,7 @@ class Fitting:
     tested: the tasks of the comparison, which only the oracle and the router look at. tokens: per task, that
     self-consistency may use; preference: dollars one passed answer is worth, for coordinators that weigh cost;
     steps, samples, width: the action space, a learned coordinator's where one is compared; max_steps: as steps, where
-    the search is not bounded by LONGEST; policy, mode: that learned coordinator's.
+    the search is not bounded by LONGEST; policy, mode: that learned coordinator's; cheapest: what the oracle saves.
     """
 
     team: Team
@@ -85,6 +92,7 @@ class Fitting:
     found: dict[str, Any] = field(default_factory=dict[str, Any])
     policy: Policy | None = None
     mode: Literal["sample", "greedy"] = "greedy"
+    cheapest: Literal["tokens", "dollars"] = "tokens"
 
     def beside(self, policy: Policy, knobs: Knobs = PLAIN) -> None:
         """Fit with the action space of a learned coordinator that is compared too, up to LONGEST steps.
@@ -146,7 +154,7 @@ def _unknown(name: str, word: str, team: Team) -> str:
 def _of_kind(name: str, word: str, folder: str, settings: str, team: Team) -> Chosen:
     """A kind of the team file."""
     spec = spec_of(name, word, folder, settings, team)
-    knobs = Knobs(spec.mode, spec.preference) if isinstance(spec, LearnedSpec) else PLAIN
+    knobs = Knobs(spec.mode, spec.preference) if isinstance(spec, LearnedSpec | LLMSpec) else PLAIN
     return Chosen(build_coordinator(spec, tuple(team.agents), team.models), knobs=knobs)
 
 
@@ -252,6 +260,7 @@ async def _oracle(fitting: Fitting) -> Chosen:
         samples=fitting.samples,
         max_len=fitting.max_steps,
         seeds=fitting.seeds,
+        cheapest=fitting.cheapest,
     )
     detail = f"solves {found.solved:.0%} with {found.runs:,} runs"
     if found.solved < 1:

@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from podium.orchestrator.engine import Orchestrator, Settings
+from podium.orchestrator.learned.facts import GENEROUS
 from podium.orchestrator.learned.policy import LearnedCoordinator
 from podium.orchestrator.learned.saved import Policy, PolicyCard
 from podium.orchestrator.learned.text import telling_words
@@ -33,9 +34,6 @@ from podium.training.policy_loss import Losses, losses
 from podium.training.replay import Replay, replay
 from podium.training.rollouts import Cap, Rollouts, Tally, judged, repeatable
 from podium.training.train_file import PreferenceSpec, TrainSpec
-
-GENEROUS = 40.0
-"""Default knob: one passed answer is worth this many typical replies."""
 
 Metrics = dict[str, float]
 

@@ -16,6 +16,7 @@ from typing import cast
 import numpy as np
 
 from podium.orchestrator.coordinator import Coordinator
+from podium.orchestrator.coordinators.llm import LLMCoordinator
 from podium.orchestrator.coordinators.selector import LLMSelector
 from podium.orchestrator.learned import LearnedCoordinator
 from podium.orchestrator.learned.options import Options
@@ -30,7 +31,11 @@ from podium.training.keeping import keep as write
 from podium.training.keeping import room_for
 from podium.training.purse import Allowed, Purse
 from podium.training.rollouts import Cap, Rollouts, Tally, tallied
+from podium.training.sweeps import Sweep
 from podium.training.tasks.scored import disjoint, tasks_of
+
+ASKS = ("llm_selector", "llm")
+"""Kinds of coordinators that ask a model of the team."""
 
 
 async def measure(
@@ -98,12 +103,17 @@ def evaluate(
     tasks: str | Sequence[str] | Sequence[Task],
     coordinators: Sequence[str] = ("own",),
     *,
-    seeds: int = 1,
+    seeds: int | None = None,
     fit: str | Sequence[str] | Sequence[Task] | None = None,
     limit: int | None = None,
     keep: str | Path | None = None,
     dollars: float | None = None,
     cache: str | Path | None = None,
+    frontier: bool = False,
+    knobs: Sequence[float] | None = None,
+    pass_at: Sequence[int] | None = None,
+    turns: Sequence[int] | None = None,
+    expects: Callable[[int], None] | None = None,
     began: Callable[[str], None] | None = None,
     done: Callable[[str], None] | None = None,
     fits: Callable[[str, float], None] | None = None,
@@ -111,17 +121,25 @@ def evaluate(
     """Compare coordinators of a team on tasks.
 
     team: a team or its file. tasks: a SPEC such as "jsonl:tasks.jsonl?verifier=numeric&split=test", or tasks.
-    coordinators: names, see `candidates.resolve`. seeds: how many times each task is run. fit: tasks that coordinators
-    which are chosen or fitted learn from; never the same as `tasks`; beside learned coordinators they have the action
-    space and the preference of the first, and self-consistency the tokens of one that is named before it. keep: a
-    folder for what was fitted, with the line of a team file that serves each.
+    coordinators: names, see `candidates.resolve`. seeds: how many times each task is run, once if left out. fit: tasks
+    that coordinators which are chosen or fitted learn from; never the same as `tasks`; beside learned coordinators they
+    have the action space and the preference of the first, and self-consistency the tokens of one that is named before
+    it. keep: a folder for what was fitted, with the line of a team file that serves each.
 
     dollars: most that endpoints may cost, fitting and judges included; no call starts that could exceed it. cache: a
     file of endpoints' replies; what is in it is not asked again, and has no seconds. Without it, equal requests are
     paid once while something is fitted, and within one coordinator's runs.
 
-    began: is called with each name as its runs begin, done: after each run; fits: with the name and the dollars spent
-    so far, when its fitting begins and after each run of that.
+    frontier: measure the cost/quality frontier (`Evaluation.frontier`): who hears the price of an answer is run at each
+    of the `knobs`, dollars that one passed answer is worth; left out, they follow from the policies, or from prices.
+    The oracle is measured too where all models are recorded, and its routes are the cheapest in dollars.
+
+    pass_at: measure how often one of k runs passes (`Evaluation.pass_at`), for each k: decisions are drawn, and each
+    task is run as often as the largest k, or `seeds` times, if that is more. turns: for runs of at most so many steps
+    that ask agents, each number in turn; what has been said by then is answered.
+
+    expects: is called with the number of runs that measuring takes; began: with each name as its runs begin, done:
+    after each run; fits: with the name and the dollars spent so far, when its fitting begins and after each run of it.
 
     Raises InputError (or a kind of it) for what is wrong in the arguments, RunError when all runs of one fail, and
     BudgetExceeded when the dollars do not hold the next call; what was measured before is on the error, as `partial`.
@@ -135,7 +153,8 @@ def evaluate(
         try:
             return await aevaluate(
                 loaded, tasks, coordinators, seeds=seeds, fit=fit, limit=limit, keep=keep, dollars=dollars, cache=cache,
-                began=began, done=done, fits=fits,
+                frontier=frontier, knobs=knobs, pass_at=pass_at, turns=turns,
+                expects=expects, began=began, done=done, fits=fits,
             )  # fmt: skip
         except asyncio.CancelledError as error:
             left.extend(error.args)
@@ -155,19 +174,31 @@ async def aevaluate(
     tasks: str | Sequence[str] | Sequence[Task],
     coordinators: Sequence[str] = ("own",),
     *,
-    seeds: int = 1,
+    seeds: int | None = None,
     fit: str | Sequence[str] | Sequence[Task] | None = None,
     limit: int | None = None,
     keep: str | Path | None = None,
     dollars: float | None = None,
     cache: str | Path | None = None,
+    frontier: bool = False,
+    knobs: Sequence[float] | None = None,
+    pass_at: Sequence[int] | None = None,
+    turns: Sequence[int] | None = None,
+    expects: Callable[[int], None] | None = None,
     began: Callable[[str], None] | None = None,
     done: Callable[[str], None] | None = None,
     fits: Callable[[str, float], None] | None = None,
 ) -> Evaluation:
     """`evaluate`, to be awaited. When it is cancelled, what was measured is the only argument of the CancelledError."""
     folder = None if keep is None else Path(keep)
+    sweep = Sweep.asked(frontier, knobs, pass_at, turns)
+    if seeds is None:
+        seeds = max(sweep.ks, default=1)
     _sensible(coordinators, seeds, limit, dollars, folder)
+    if sweep.ks and seeds < sweep.ks[-1]:
+        raise InputError(f"pass_at {sweep.ks[-1]}: needs as many runs of each task; seeds: {seeds}, leave it out")
+    if frontier and "oracle" not in coordinators and _recorded(team):
+        coordinators = [*coordinators, "oracle"]
     judges = TeamJudges(team.spec)
     held_out = await asyncio.to_thread(tasks_of, tasks, limit, judges)
     learned_from = await asyncio.to_thread(tasks_of, fit, None, judges) if fit is not None else None
@@ -175,8 +206,8 @@ async def aevaluate(
     purse = Purse(team.models, Allowed(dollars, None if cache is None else Path(cache)), free=False)
     asking = _through(team, purse) if purse.paid else team
     judges.ask_through(purse.outside)
-    fitting = Fitting(asking, learned_from, held_out, range(seeds))
-    out = Evaluation(len(held_out), seeds)
+    fitting = Fitting(asking, learned_from, held_out, range(seeds), cheapest="dollars" if frontier else "tokens")
+    out = Evaluation(len(held_out), seeds, ks=sweep.ks, task_ids=tuple(task.id for task in held_out))
     later = {*BESIDE, *(FITTED if learned_from else ())}
     name = ""
     try:
@@ -184,8 +215,13 @@ async def aevaluate(
         ready = {name: await fitted(name, fitting, out) for name in coordinators if name not in later}
         learned = {name: each for name, each in ready.items() if isinstance(each.coordinator, LearnedCoordinator)}
         _beside_first(learned, fitting, coordinators, out)
+        if frontier:
+            sweep, out.details["knobs"] = sweep.priced(ready, team)
+            out.knobs = sweep.knobs
         if folder:
             room_for(folder)
+        if expects:
+            expects(sweep.rows(coordinators, ready) * len(held_out) * seeds)
         for name in coordinators:
             chosen = ready.get(name)
             if chosen is None:
@@ -196,19 +232,21 @@ async def aevaluate(
                 chosen = await fitted(name, fitting, out, cap=purse.cap, done=tick)
             if folder and chosen.spec is not None:
                 out.kept[name] = write(name, chosen, folder, team.spec, len(learned_from or ()))
-            if began:
-                began(name)
-            hits = purse.hits
+            ways = sweep.ways(name, chosen)
             with purse.apart():
-                await measure(
-                    asking, {name: chosen.coordinator}, held_out, range(seeds), into=out,
-                    references=(name,) if chosen.reference else (), knobs={name: chosen.knobs}, cap=purse.cap,
-                    done=done,
-                )  # fmt: skip
-            if purse.keeps and purse.hits > hits:
-                out.measured[name].seconds.fill(np.nan)
+                for way in ways:
+                    if began:
+                        began(way.row)
+                    hits, out.places[way.row] = purse.hits, way.place
+                    await measure(
+                        asking, {way.row: way.coordinator}, held_out, range(seeds), into=out,
+                        references=(way.row,) if chosen.reference else (), knobs={way.row: way.knobs}, cap=purse.cap,
+                        done=done,
+                    )  # fmt: skip
+                    if purse.hits > hits and (purse.keeps or len(ways) > 1):
+                        out.measured[way.row].seconds.fill(np.nan)
             if name in learned:
-                fitting.tokens = float(out.measured[name].tokens.mean())
+                fitting.tokens = float(out.measured[ways[len(ways) // 2].row].tokens.mean())
     except RunError as error:
         if purse.refusal and isinstance(error, BudgetExceeded):
             error.run = error.agent = ""
@@ -246,6 +284,11 @@ def _beside_first(
         )
 
 
+def _recorded(team: Team) -> bool:
+    """Whether asking the team's models costs nothing, so that an oracle can be searched."""
+    return all(model.provider == "recorded" for model in team.spec.models.values())
+
+
 def _sensible(
     coordinators: Sequence[str], seeds: int, limit: int | None, dollars: float | None, folder: Path | None
 ) -> None:
@@ -271,7 +314,7 @@ def _sensible(
 def _through(team: Team, purse: Purse) -> Team:
     """The same team, with the same pool and coordinator, asking its models through a purse."""
     coordinator = team.orchestrator.coordinator
-    asks = team.spec.coordinator.kind == "llm_selector" and isinstance(coordinator, LLMSelector)
+    asks = team.spec.coordinator.kind in ASKS and isinstance(coordinator, LLMSelector | LLMCoordinator)
     asking = Team(team.spec, purse.models, coordinator=None if asks else coordinator)
     asking.orchestrator.pool = team.orchestrator.pool
     return asking

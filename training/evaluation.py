@@ -3,54 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-from numpy.typing import NDArray
-
-from podium.protocols.events import Result
+from podium.training.frontier import Frontier, frontier
 from podium.training.keeping import Kept
+from podium.training.measured import Measured, Place
+from podium.training.pass_at import PassAt, pass_at
 from podium.training.reports import Row, json_rows
-from podium.training.rollouts import score
 from podium.training.statistics import Difference, Interval, mean_interval, paired_difference, paired_ratio
 
 __all__ = ["Evaluation", "Measured"]
-
-Floats = NDArray[np.float64]
-
-
-@dataclass(slots=True)
-class Measured:
-    """What one coordinator did. scores, tokens, calls, dollars, seconds: (seeds, tasks).
-
-    seconds: NaN where replies came from a cache. failed: runs that failed, whose score is 0.
-    """
-
-    scores: Floats
-    tokens: Floats
-    calls: Floats
-    dollars: Floats
-    seconds: Floats
-    reference: bool = False
-    failed: int = 0
-
-    @classmethod
-    def of(cls, results: Sequence[Result], seeds: int, reference: bool = False, failed: int = 0) -> Measured:
-        """From runs, task by task: result [t * seeds + s]."""
-
-        def table(values: Sequence[float]) -> Floats:
-            return np.array(values, np.float64).reshape(-1, seeds).T
-
-        return cls(
-            table([score(result) for result in results]),
-            table([result.usage.tokens for result in results]),
-            table([result.usage.calls for result in results]),
-            table([result.usage.dollars for result in results]),
-            table([result.seconds for result in results]),
-            reference,
-            failed,
-        )
 
 
 @dataclass(slots=True)
@@ -59,6 +21,8 @@ class Evaluation:
 
     kept: what was written of fitted coordinators, to serve them. failures: of which coordinators some runs failed, also
     while they were fitted, how many, and the first error. spent: dollars that endpoints really cost, all in all.
+    places: what the rows stand for. knobs: of a frontier, ks: of Pass@(k, T); empty where that was not asked for.
+    task_ids: in the order of the figures.
     """
 
     tasks: int
@@ -68,6 +32,10 @@ class Evaluation:
     kept: dict[str, Kept] = field(default_factory=dict[str, Kept])
     failures: dict[str, str] = field(default_factory=dict[str, str])
     spent: float = 0.0
+    places: dict[str, Place] = field(default_factory=dict[str, Place])
+    knobs: tuple[float, ...] = ()
+    ks: tuple[int, ...] = ()
+    task_ids: tuple[str, ...] = ()
 
     @property
     def rows(self) -> list[Row]:
@@ -82,8 +50,21 @@ class Evaluation:
         """Tokens of one over tokens of the other, paired by task."""
         return paired_ratio(self.measured[first].tokens, self.measured[second].tokens)
 
-    def to_json(self) -> str:
-        """Rows, settings, details, what was spent, what failed and what was kept as JSON."""
+    def frontier(self) -> Frontier:
+        """The cost/quality frontier: of what was measured at each knob. Raises ValueError where none was asked for."""
+        if not self.knobs:
+            raise ValueError("this evaluation has no frontier; ask for one with frontier=True")
+        return frontier(self.measured, self.places, self.knobs)
+
+    def pass_at(self) -> list[PassAt]:
+        """Pass@(k, T) of every coordinator; empty where it was not asked for."""
+        return pass_at(self.measured, self.places, self.ks)
+
+    def to_json(self, *, per_task: bool = False) -> str:
+        """Rows, settings, details, what was spent, what failed and what was kept as JSON.
+
+        A frontier and Pass@(k, T) where they were asked for; per_task: also every figure of each run.
+        """
         told: dict[str, object] = {
             "tasks": self.tasks,
             "seeds": self.seeds,
@@ -95,6 +76,13 @@ class Evaluation:
             told["failures"] = self.failures
         if self.kept:
             told["kept"] = {name: kept.data for name, kept in self.kept.items()}
+        if self.knobs and self.measured:
+            told["frontier"] = self.frontier().data
+        if self.ks:
+            told["pass_at"] = [each.data for each in self.pass_at()]
+        if per_task:
+            told["task_ids"] = list(self.task_ids)
+            told["per_task"] = {name: measured.data for name, measured in self.measured.items()}
         return json.dumps(told, indent=2)
 
 

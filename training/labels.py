@@ -56,7 +56,7 @@ def place_labels(
     placed: list[Floats] = []
     for x, y, name, colour in sorted(labels, key=lambda label: (-label[1], label[0])):
         at = _pixels(axes, [(x, y)])[0]
-        text = axes.text(x, y, name, fontsize=9.5, color=colour, va="bottom", zorder=6)
+        text = axes.text(x, y, name, fontsize=9.5, color=colour, va="bottom", zorder=6, parse_math=False)
         size = text.get_window_extent(renderer)
         places = _places(at, size.width, size.height)
         rivals = others[np.hypot(*(others - at).T) > 1.0]

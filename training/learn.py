@@ -32,7 +32,7 @@ from podium.training.judges import TeamJudges
 from podium.training.purse import Purse
 from podium.training.rollouts import Cap, Rollouts
 from podium.training.tasks.scored import disjoint, tasks_of
-from podium.training.train_file import TrainSpec, load_training
+from podium.training.train_file import PreferenceSpec, TrainSpec, load_training
 
 if TYPE_CHECKING:
     from podium.training.checkpoint import Checkpoint
@@ -193,7 +193,7 @@ async def atrain(
             learned = {"learned": LearnedCoordinator(policy)}
             try:
                 evaluation = await measure(team, learned, held_out, (0,), concurrency=spec.concurrency, cap=purse.cap)
-                _finish(policy, spec, trainer.iteration, evaluation)
+                _finish(policy, spec, trainer.iteration, evaluation, await _honest(team, policy, held_out, spec, purse))
                 await _best_single_beside(evaluation, team, tasks, held_out, purse)
             except asyncio.CancelledError:
                 _go_on()
@@ -288,7 +288,30 @@ def _row(line: str) -> dict[str, float]:
         return {}
 
 
-def _finish(policy: Policy, spec: TrainSpec, iterations: int, evaluation: Evaluation | None) -> None:
+async def _honest(
+    team: Team, policy: Policy, held_out: Sequence[Task], spec: TrainSpec, purse: Purse
+) -> dict[str, dict[str, float]]:
+    """How honest the policy's beliefs are, also as a picture; nothing where it would have to be paid for."""
+    from podium.training.calibration import surveyed
+    from podium.training.plots import reliability
+
+    if purse.paid:
+        return {}
+    found = await surveyed(team, policy, held_out, concurrency=spec.concurrency)
+    reliability(found, spec.output / "beliefs.png", note=f"{len(held_out):,} held-out tasks, every agent asked")
+    return {
+        kind: {"n": each.n, "error": round(each.error, 4), "skill": round(each.skill, 4)}
+        for kind, each in found.items()
+    }
+
+
+def _finish(
+    policy: Policy,
+    spec: TrainSpec,
+    iterations: int,
+    evaluation: Evaluation | None,
+    honest: Mapping[str, Mapping[str, float]] | None = None,
+) -> None:
     """The policy with its card filled in, at the top of the output folder."""
     policy.card = policy.card.model_copy(
         update={
@@ -297,10 +320,11 @@ def _finish(policy: Policy, spec: TrainSpec, iterations: int, evaluation: Evalua
                 "iterations": iterations,
                 "runs": iterations * spec.tasks_per_iteration * spec.group,
                 "seed": spec.seed,
+                **({"preference": spec.preference.model_dump()} if isinstance(spec.preference, PreferenceSpec) else {}),
             },
             "measured": {}
             if evaluation is None
-            else {"tasks": spec.tasks.test} | json.loads(evaluation.to_json())["rows"][0],
+            else {"tasks": spec.tasks.test, "beliefs": honest or {}} | json.loads(evaluation.to_json())["rows"][0],
         }
     )
     save_policy(policy, spec.output)

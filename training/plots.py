@@ -1,6 +1,6 @@
-"""Two pictures: what a score costs, and how training went.
+"""Pictures: what a score costs, how often one of several runs passes, and how training went.
 
-Both are PNGs that can be read at the width of a README and say on their face what they show. Colours are Okabe and
+All are PNGs that can be read at the width of a README and say on their face what they show. Colours are Okabe and
 Ito's, which people with any colour vision can tell apart, and never carry meaning alone: points have names and markers.
 """
 
@@ -10,6 +10,7 @@ import json
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from podium.protocols.errors import InputError, MissingExtra
+from podium.training.calibration import KINDS, Calibration, Kind
+from podium.training.pass_at import PassAt
 from podium.training.reports import LEVEL_PERCENT, Row
 
 try:
@@ -90,12 +93,16 @@ def cost_quality(
     highlight: str | None = None,
     title: str = "What an answer costs, and how often it is right",
     note: str = "",
+    front: Sequence[str] = (),
+    spreads: Mapping[str, tuple[float, float]] | None = None,
+    stops: Mapping[str, str] | None = None,
 ) -> Path:
     """Scatter of score over cost with error bars, written to `path` as PNG. Returns the path.
 
     rows: one named point each; a reference row (an oracle) is hollow, and the line under the title says so. curves: the
     points of one coordinator at several prices, joined by a line. highlight: name of the row that the picture is about.
-    note: a line under the title, like the data set and the number of tasks.
+    note: a line under the title, like the data set and the number of tasks. front: names of rows that nothing beats,
+    joined by a dashed line. spreads: interval of the cost by row. stops: what points of curves are called, by row.
 
     Raises ValueError when no row has this cost.
     """
@@ -106,7 +113,9 @@ def cost_quality(
         raise ValueError(f"no row has {cost}, so there is nothing to draw")
     figure, axes = _figure(8.0, 5.0)
     hollow = "hollow: for reference only, knows what a coordinator is not told"
-    _titles(figure, title, "; ".join(filter(None, [note, hollow if any(row.reference for row in points) else ""])))
+    dashed = "dashed: the front, of what nothing else beats in score and cost"
+    said = [note, hollow if any(row.reference for row in points) else "", dashed if front else ""]
+    _titles(figure, title, "; ".join(filter(None, said)))
     costs = [float(getattr(row, cost)) for row in everything]
     if min(costs) > 0 and max(costs) / min(costs) > LOG_FROM:
         axes.set_xscale("log")
@@ -124,6 +133,14 @@ def cost_quality(
     for row in points:
         colour = FAINT if row.reference else COLOURS[row.name == highlight]
         _point(axes, float(getattr(row, cost)), row, colour, MARKERS[row.name == highlight])
+    for row in everything:
+        if spreads and row.name in spreads:
+            axes.plot(spreads[row.name], (row.score, row.score), color=FAINT, linewidth=1.1, zorder=2.5)
+    steps = sorted((float(getattr(row, cost)), row.score) for row in everything if row.name in front)
+    if steps:
+        corners = [corner for one, other in pairwise(steps) for corner in (one, (other[0], one[1]))]
+        lines.append([*corners, steps[-1]])
+        axes.plot(*zip(*lines[-1], strict=True), color=FAINT, linewidth=1.2, linestyle="--", zorder=2)
     axes.set_xlabel(f"{COST_LABELS[cost]} (left is cheaper)")
     axes.set_ylabel(f"tasks passed, with {LEVEL_PERCENT} % interval")
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
@@ -139,9 +156,69 @@ def cost_quality(
     for place, (name, curve) in enumerate(joined.items()):
         start = min(curve, key=lambda row: float(getattr(row, cost)))
         labels.append((float(getattr(start, cost)), start.score, name, COLOURS[1 + place % 5]))
+        named = [row for row in curve if stops and row.name in stops]
+        places = [(float(getattr(row, cost)), row.score, (stops or {})[row.name]) for row in named]
+        labels += [(*each, COLOURS[1 + place % 5]) for each in places]
     bars = [(row.score, _or(row.low, row.score), _or(row.high, row.score)) for row in everything]
     place_labels(axes, labels, [(x, *bar) for x, bar in zip(costs, bars, strict=True)], lines)
     return _save(figure, path)
+
+
+def pass_curves(found: Sequence[PassAt], path: Path | str, *, note: str = "") -> Path:
+    """How often one of k runs passes, over k, written to `path` as PNG. Returns the path.
+
+    A line for each coordinator; where runs were cut off, a panel for each coordinator, and in it a line for each number
+    of turns. Raises ValueError when there is nothing to draw.
+    """
+    if not found:
+        raise ValueError("there is nothing to draw")
+    names = list(dict.fromkeys(each.coordinator for each in found))
+    cut = any(each.turns is not None for each in found)
+    panels = [(name, [each for each in found if each.coordinator == name]) for name in names] if cut else [("", found)]
+    across = min(2, len(panels))
+    down = math.ceil(len(panels) / across)
+    figure = Figure(figsize=(8.0, 1.0 + (4.0 if down == across == 1 else 3.0 * down)), dpi=DOTS_PER_INCH)
+    FigureCanvasAgg(figure)
+    said = "a turn is a step that asks agents" if cut else ""
+    _titles(figure, "How often at least one of k runs passes", "; ".join(filter(None, [note, said])))
+    grid = figure.subplots(down, across, squeeze=False, sharey=True)
+    for place in range(down * across):
+        axes = grid[place // across][place % across]
+        axes.set_visible(place < len(panels))
+        if place < len(panels):
+            _pass_panel(axes, *panels[place], first=place % across == 0)
+    return _save(figure, path)
+
+
+def _pass_panel(axes: Axes, name: str, found: Sequence[PassAt], *, first: bool) -> None:
+    """The lines of one coordinator by turns, or of all coordinators. first: it stands where the scale is."""
+    ks = sorted({each.k for each in found})
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(ks, [f"{k:,}" for k in ks])
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    for place, row in enumerate(dict.fromkeys(each.row for each in found)):
+        own = sorted((each for each in found if each.row == row), key=lambda each: each.k)
+        colour, marker = COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
+        xs, ys = [each.k for each in own], [each.passes.mean for each in own]
+        axes.fill_between(
+            xs,
+            [each.passes.low for each in own],
+            [each.passes.high for each in own],
+            color=colour,
+            alpha=0.1,
+            linewidth=0,
+        )
+        label = row if own[0].turns is None else f"{own[0].turns} turn{'s' * (own[0].turns > 1)}"
+        axes.plot(xs, ys, color=colour, marker=marker, linewidth=2.0, label=label, clip_on=False)
+    axes.set_title(textwrap.fill(name, 46), fontsize=9.5, loc="left", color=INK, fontweight="bold", parse_math=False)
+    axes.set_xlabel("k, runs of each task")
+    axes.set_ylabel(f"passed, with {LEVEL_PERCENT} % interval" if first else "")
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.grid(color="#e6e6e6", linewidth=0.8)
+    axes.set_ylim(0.0, 1.0)
+    for text in axes.legend(fontsize=8.5, frameon=False, loc="best").get_texts():
+        text.set_parse_math(False)
+    _plain_frame(axes)
 
 
 def read_metrics(path: Path | str) -> list[dict[str, float]]:
@@ -196,6 +273,32 @@ def training_curves(metrics: Path | str | Sequence[Mapping[str, float]], path: P
         _panel(grid[place // across][place % across], rows, name, COLOURS[place % len(COLOURS)])
     for place in range(len(order), down * across):
         grid[place // across][place % across].set_visible(False)
+    return _save(figure, path)
+
+
+def reliability(found: Mapping[Kind, Calibration], path: Path | str, *, note: str = "") -> Path:
+    """How honest beliefs are, one panel each, as PNG: what happened over what was believed. Returns the path.
+
+    Each point holds as many beliefs as any other; on the diagonal they are honest.
+    """
+    figure = Figure(figsize=(3.6 * len(found), 4.1), dpi=DOTS_PER_INCH)
+    FigureCanvasAgg(figure)
+    _titles(figure, "What the policy believes, and what happens", note)
+    grid = figure.subplots(1, len(found), squeeze=False)[0]
+    for axes, colour, (kind, each) in zip(grid, COLOURS, found.items(), strict=False):
+        axes.plot((0, 1), (0, 1), color=FAINT, linewidth=0.9, linestyle="--", zorder=1)
+        axes.plot(each.predicted, each.happened, color=colour, linewidth=1.6, marker="o", markersize=5.5, zorder=3)
+        axes.set_title(textwrap.fill(KINDS[kind], 34), fontsize=9.5, loc="left", color=INK, fontweight="bold")
+        said = f"error {each.error:.3f}\nskill {each.skill:.2f}\n{each.n:,} beliefs"
+        axes.text(0.04, 0.96, said, transform=axes.transAxes, va="top", fontsize=8.5, color=INK)
+        axes.set_xlabel("believed", fontsize=8.5)
+        axes.set_ylabel("happened", fontsize=8.5)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        axes.set_xlim(0, 1)
+        axes.set_ylim(0, 1)
+        axes.set_aspect("equal")
+        _plain_frame(axes)
     return _save(figure, path)
 
 
@@ -257,9 +360,11 @@ def _titles(figure: Figure, title: str, note: str) -> None:
     heads = textwrap.wrap(title, int(width * 9))
     notes = textwrap.wrap(note, int(width * 15))
     left, top = 0.10 / width, 1.0 - 0.10 / height
-    figure.text(left, top, "\n".join(heads), ha="left", va="top", fontsize=13, fontweight="bold", color=INK)
+    figure.text(
+        left, top, "\n".join(heads), ha="left", va="top", fontsize=13, fontweight="bold", color=INK, parse_math=False
+    )
     top -= 0.24 * len(heads) / height
-    figure.text(left, top, "\n".join(notes), ha="left", va="top", fontsize=9, color="#555555")
+    figure.text(left, top, "\n".join(notes), ha="left", va="top", fontsize=9, color="#555555", parse_math=False)
     top -= (0.17 * len(notes) + 0.06) / height
     figure.set_layout_engine("constrained", rect=(0.0, 0.0, 1.0, top))
 

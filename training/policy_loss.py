@@ -75,6 +75,7 @@ def unrolled(w: dict[str, Tensor], batch: Replay) -> network.Out:
         _t(batch.agents),
         _t(batch.answers),
         (_t(batch.authors)[..., None] == torch.arange(agents)).to(z.dtype),
+        _t(batch.backers),
         torch.detach,
     )
 
@@ -149,7 +150,10 @@ def losses(
 
 
 def _belief_loss(out: network.Out, batch: Replay) -> Tensor:
-    """Cross-entropy of predicted successes, per asked agent and per answer, and squared error of log cost."""
+    """Cross-entropy of predicted successes, per asked agent and per answer, and of gains; squared error of log cost.
+
+    What asking one agent gained is read off the run's next decision: does the answer pass that would be taken there?
+    """
     rows = torch.arange(len(batch))
     total = torch.zeros(())
     for turn in range(batch.picks.shape[1]):
@@ -162,6 +166,14 @@ def _belief_loss(out: network.Out, batch: Replay) -> Tensor:
             total = total + 0.1 * ((out.cost[where, agent] - _t(batch.tokens[:, turn])[asked]) ** 2).mean()
     target = _t(batch.passes)
     there = target >= 0
+    taken = torch.where(_t(batch.answer_masks) & there, out.choose.detach(), torch.full_like(out.choose, network.FAR))
+    best = target.gather(-1, taken.argmax(-1, keepdim=True))[:, 0]
+    picks, run, agents = _t(batch.picks), _t(batch.run), out.gain.shape[1]
+    alone = (picks[:, 0] >= 0) & (picks[:, 0] < agents) & ((picks[:, 1:] < 0) | (picks[:, 1:] == agents)).all(-1)
+    where = rows[:-1][alone[:-1] & (run[1:] == run[:-1]) & (best[1:] >= 0)]
+    if len(where):
+        gain = out.gain[where, picks[where, 0]]
+        total = total + functional.binary_cross_entropy_with_logits(gain, best[where + 1])
     if there.any():
         total = total + functional.binary_cross_entropy_with_logits(out.passes[there], target[there])
     return total

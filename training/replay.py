@@ -28,7 +28,7 @@ HEADS = ("context", "objective", "detail", "samples")
 
 PER_RUN = ("task", "event_text", "event_figures", "event_views", "event_author", "events")
 PER_DECISION = (
-    *("seen", "state", "agents", "answers", "authors", "picks", "pick_masks", "choices", "choice_masks"),
+    *("seen", "state", "agents", "answers", "authors", "backers", "picks", "pick_masks", "choices", "choice_masks"),
     *("answer", "answer_masks", "log_prob", "success", "tokens", "passes"),
 )
 
@@ -57,6 +57,7 @@ class Replay:
     agents: Floats  # (M, N, AGENT)
     answers: Floats  # (M, K, NODE)
     authors: Ints  # (M, K)
+    backers: Floats  # (M, K, N)
     picks: Ints  # (M, W)
     pick_masks: Bools  # (M, W, N + 1)
     choices: Ints  # (M, W, heads)
@@ -72,13 +73,17 @@ class Replay:
         return len(self.run)
 
     def part(self, runs: Ints) -> tuple[Replay, Ints]:
-        """Some of the runs, and the rows of their decisions in the whole. Texts and cards stay shared."""
+        """Some of the runs with their texts, and the rows of their decisions in the whole. Cards stay shared."""
         rows = np.flatnonzero(np.isin(self.run, runs))
         renamed = np.full(len(self.task), -1, np.int64)
         renamed[runs] = np.arange(len(runs))
         cut = {name: getattr(self, name)[runs] for name in PER_RUN}
         cut |= {name: getattr(self, name)[rows] for name in PER_DECISION}
-        return replace(self, **(cut | {"run": renamed[self.run[rows]]})), rows
+        cut |= {"run": renamed[self.run[rows]], "card_text": self.card_text}
+        named = ("task", "event_text", "card_text")
+        used = np.unique(np.concatenate([cut[name].ravel() for name in named]))
+        cut |= {name: np.searchsorted(used, cut[name]) for name in named}
+        return replace(self, **cut, texts=self.texts[used], shapes=self.shapes[used]), rows
 
 
 def replay(
@@ -130,6 +135,7 @@ def replay(
         agents=np.zeros((decisions, agents, features.AGENT), np.float32),
         answers=np.zeros((decisions, most, features.NODE), np.float32),
         authors=np.full((decisions, most), -1, np.int64),
+        backers=np.zeros((decisions, most, agents), np.float32),
         picks=np.full((decisions, width), -1, np.int64),
         pick_masks=np.ones((decisions, width, agents + 1), np.bool_),
         choices=np.full((decisions, width, len(HEADS)), -1, np.int64),
@@ -158,7 +164,7 @@ def replay(
             out.agents[row] = features.agent_figures(
                 facts, options.affordable(decision.step, affordable), preference, scale
             )
-            out.answers[row], out.authors[row] = features.node_figures(facts)
+            out.answers[row], out.authors[row], out.backers[row] = features.node_figures(facts)
             for column, said in enumerate(facts.said[-most:]):
                 out.passes[row, column] = worth(result, said.content)
             out.log_prob[row] = decision.log_prob

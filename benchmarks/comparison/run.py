@@ -151,6 +151,7 @@ def merged(evaluations: list[Evaluation]) -> Evaluation:
             np.vstack([part.calls for part in parts]),
             np.vstack([part.dollars for part in parts]),
             np.vstack([part.seconds for part in parts]),
+            np.vstack([part.passes for part in parts]),
             measured.reference,
         )
         out.details[name] = "; ".join(dict.fromkeys(e.details[name] for e in evaluations if name in e.details))

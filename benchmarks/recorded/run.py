@@ -1,10 +1,11 @@
 """A coordinator trained on recorded answers of real models, reported on tasks it has not seen.
 
-    python benchmarks/recorded/run.py POOL.jsonl.gz
+    python benchmarks/recorded/run.py POOL.jsonl.gz --jobs 2
 
 For each split (seed) of the pool's tasks: one policy is trained on 70 % of them, with the price knob drawn from a
 range, and run on the other 30 % at several knobs. Beside it, on the same tasks: every agent alone, all with a vote, a
 skill table, the best fixed pipeline (both fitted on the same 70 %), and an oracle. Nothing is called: the pool answers.
+At the end a survey asks every agent every held-out task, to see whether the policy's beliefs are honest.
 The settings below were found on split 0, with an eye on its held-out part; so the splits start at 1.
 """
 
@@ -16,7 +17,10 @@ import json
 import sys
 import tempfile
 import time
-from dataclasses import replace
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, replace
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +32,7 @@ from podium.orchestrator.team import Team
 from podium.orchestrator.team_file import parse_team
 from podium.protocols.pool import read_pool
 from podium.protocols.task import Task
+from podium.training.calibration import KINDS, Calibration, Kind, surveyed
 from podium.training.candidates import Chosen, Fitting, resolve
 from podium.training.learn import atrain
 from podium.training.plots import cost_quality
@@ -51,10 +56,14 @@ def main() -> None:
     parser.add_argument("pool", type=Path)
     parser.add_argument("--seeds", type=int, default=3, help="splits, each with a policy of its own")
     parser.add_argument("--iterations", type=int, default=250)
+    parser.add_argument("--jobs", type=int, default=1, help="splits worked on at once, one process each")
     parser.add_argument("--output", type=Path, default=HERE / "results")
     arguments = parser.parse_args()
     began = time.monotonic()
-    results = [asyncio.run(one(arguments.pool, seed, arguments.iterations)) for seed in range(1, arguments.seeds + 1)]
+    work = partial(split, arguments.pool, arguments.iterations)
+    with ProcessPoolExecutor(arguments.jobs, get_context("spawn")) as workers:
+        splits = list(workers.map(work, range(1, arguments.seeds + 1)))
+    results = [scores for scores, _ in splits]
     rows = [pooled(name, [result[name] for result in results]) for name in results[0]]
     curve = [row for row in rows if row.name.startswith("trained")]
     others = [row for row in rows if not row.name.startswith("trained")]
@@ -66,6 +75,13 @@ def main() -> None:
             f"{row.name} - {dearest(results[0])} alone: {gain.mean * 100:+.1f} points [{gain.low * 100:+.1f}, "
             f"{gain.high * 100:+.1f}] at {share:.0%} of its dollars"
         )
+    for kind, words in KINDS.items():
+        asked = [honest[kind] for _, honest in splits]
+        print(
+            f"believed that {words} ({asked[0].n:,} times a split): expected calibration error "
+            f"{' '.join(f'{each.error:.3f}' for each in asked)}, Brier skill over the agent's base rate "
+            f"{' '.join(f'{each.skill:.3f}' for each in asked)}"
+        )
     name = arguments.pool.name.split(".")[0]
     splits = "one split" if arguments.seeds == 1 else f"{arguments.seeds} splits"
     note = f"{name}: held-out tasks of {splits}, one policy per split, its price knob turned"
@@ -75,6 +91,7 @@ def main() -> None:
         **made("numpy", "torch"),
         "minutes": round((time.monotonic() - began) / 60, 1),
         "per split": [{key: [list(map(float, part)) for part in value] for key, value in r.items()} for r in results],
+        "beliefs": [{kind: asdict(found) for kind, found in honest.items()} for _, honest in splits],
     }
     (arguments.output / f"{name}.json").write_text(json.dumps(figures) + "\n")
 
@@ -89,7 +106,12 @@ Scores = tuple[list[float], list[float], list[float], list[float]]
 """Of each task: score, tokens, calls, dollars."""
 
 
-async def one(pool: Path, seed: int, iterations: int) -> dict[str, Scores]:
+def split(pool: Path, iterations: int, seed: int) -> tuple[dict[str, Scores], dict[Kind, Calibration]]:
+    """One split, in a process of its own."""
+    return asyncio.run(one(pool, seed, iterations))
+
+
+async def one(pool: Path, seed: int, iterations: int) -> tuple[dict[str, Scores], dict[Kind, Calibration]]:
     """One split: train, then measure everything on the rest."""
     spec = f"recorded:{pool.resolve()}?seed={seed}"
     train_tasks, test_tasks = load_tasks(f"{spec}&split=train"), load_tasks(f"{spec}&split=test")
@@ -102,7 +124,7 @@ async def one(pool: Path, seed: int, iterations: int) -> dict[str, Scores]:
                 "team": file,
                 "tasks": {"train": f"{spec}&split=train"},
                 "output": Path(folder) / "policy",
-                "options": {"samples": [1], "context": ["task"], "max_steps": 5, "reads": False},
+                "options": {"samples": [1], "context": ["task"], "max_steps": 5, "reads": "figures"},
                 "preference": {"low": KNOBS[0], "high": KNOBS[-1]},
                 "iterations": iterations,
                 "evaluate_every": 25,
@@ -130,7 +152,7 @@ async def one(pool: Path, seed: int, iterations: int) -> dict[str, Scores]:
         learned = LearnedCoordinator(trained.policy)
         chosen = replace(await resolve("own", fitting), coordinator=learned)
         out[f"trained, ${knob:g}"] = await measured(team, test_tasks, chosen, knob)
-    return out
+    return out, await surveyed(team, trained.policy, test_tasks)
 
 
 async def measured(team: Team, tasks: list[Task], chosen: Chosen, knob: float | None) -> Scores:

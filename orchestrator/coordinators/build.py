@@ -15,6 +15,7 @@ from podium.orchestrator.coordinator_spec import (
     DebateSpec,
     LearnedSpec,
     LLMSelectorSpec,
+    LLMSpec,
     MoASpec,
     PipelineSpec,
     PipelineStep,
@@ -28,6 +29,7 @@ from podium.orchestrator.coordinator_spec import (
 )
 from podium.orchestrator.coordinators.debate import Debate, MixtureOfAgents
 from podium.orchestrator.coordinators.fixed import Pipeline, RoundRobin, Sequential, Single
+from podium.orchestrator.coordinators.llm import Leading, LLMCoordinator
 from podium.orchestrator.coordinators.random import Random
 from podium.orchestrator.coordinators.selector import LLMSelector
 from podium.orchestrator.coordinators.steps import Step
@@ -69,6 +71,8 @@ def build_coordinator(
             return Random(spec.max_steps, spec.finish_probability)
         case LLMSelectorSpec():
             return LLMSelector(_model(spec.model, models or {}), spec.max_steps, retry)
+        case LLMSpec():
+            return LLMCoordinator(_model(spec.model, models or {}), _leading(spec), retry)
         case SkillTableSpec():
             return _skill_table(spec, agents)
         case LearnedSpec():
@@ -83,6 +87,21 @@ def _steps(steps: Sequence[PipelineStep]) -> list[Step]:
     return [
         Step(step.agent, step.samples, tuple(Step(each.agent, each.samples) for each in step.beside)) for step in steps
     ]
+
+
+def _leading(spec: LLMSpec) -> Leading:
+    return Leading(
+        spec.max_steps,
+        spec.width,
+        spec.samples,
+        spec.objectives,
+        spec.structured,
+        spec.repairs,
+        spec.on_failure,
+        spec.max_tokens,
+        spec.transcript,
+        spec.prompt or "",
+    )
 
 
 def _skill_table(spec: SkillTableSpec, agents: Sequence[str]) -> Coordinator:

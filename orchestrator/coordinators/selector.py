@@ -3,9 +3,9 @@
 Known from AutoGen's group chat (arXiv 2308.08155). The model answers in structured output (a JSON Schema goes with the
 prompt, for endpoints that can enforce one). What comes back is not trusted: a pick that cannot be read or names nobody
 gets one chance of repair, then the nearest name is taken, then the next agent in turn. Every call the selection took
-is on the decision, those that failed included, and the run pays for it. Each is set aside in the budgets before it
-starts, as an agent's is. Nothing is asked when the answer would be of no use: when there is one option only, or when
-the budget would not hold another agent's reply after the question.
+is on the decision, those that failed included, and the run pays for it (see `own_model`). Nothing is asked when the
+answer would be of no use: when there is one option only, or when the budget would not hold another agent's reply after
+the question.
 """
 
 from __future__ import annotations
@@ -13,19 +13,17 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any, cast
+from typing import cast
 
-from podium.agents.agent import BROKEN_OFF
-from podium.agents.model import Model, Prompt, usage_of
-from podium.orchestrator.budget import Hold
+from podium.agents.model import Model, Prompt
 from podium.orchestrator.coordinator import RunState, Stateless, directive_id, latest
-from podium.orchestrator.leases import OwnCalls
-from podium.orchestrator.retrying import PATIENT, Retry, recover
+from podium.orchestrator.coordinators.own_model import OwnModel, ShortError
+from podium.orchestrator.retrying import PATIENT, Retry
 from podium.protocols.errors import ModelError
 from podium.protocols.noise import seed_of
-from podium.protocols.record import Action, Call, Decision, Directive, Generation, Sampling, Usage
+from podium.protocols.record import Action, Call, Decision, Directive, Sampling
 from podium.protocols.task import Message
 
 __all__ = ["ANSWER_TOKENS", "ATTEMPTS", "LAST_WORDS", "LLMSelector", "finishing", "first_question", "second_question"]
@@ -50,13 +48,6 @@ ASK = (
 
 LAST_WORDS = "Who speaks next?"
 """What the model is told after the task and the replies."""
-
-NO_HOLD: Hold = (0, 0, 0.0)
-"""What is set aside where nobody keeps account."""
-
-
-class _Short(Exception):
-    """The budgets do not hold the next question."""
 
 
 def finishing(agents: Sequence[str]) -> str:
@@ -95,7 +86,7 @@ class LLMSelector(Stateless):
     def __init__(self, model: Model, max_steps: int = 6, retry: Retry = PATIENT) -> None:
         self.model = model
         self.max_steps = max_steps
-        self.retry = retry
+        self._asking = OwnModel(model, retry)
 
     async def decide(self, states: Sequence[RunState]) -> list[Decision]:
         """One selection per state, at the same time."""
@@ -115,7 +106,7 @@ class LLMSelector(Stateless):
         else:
             try:
                 choice = await self._select(state, options, finish, calls, reasons)
-            except _Short:
+            except ShortError:
                 choice = finish if spoken else names[0]
                 if state.own is not None:
                     state.own.release()
@@ -145,13 +136,13 @@ class LLMSelector(Stateless):
             "additionalProperties": False,
         }
         if state.own is not None and not state.own.keep(self._prompt(state)):
-            raise _Short
+            raise ShortError
         messages = self._messages(state, options, finish)
         said: list[str] = []
         for attempt in range(ATTEMPTS):
             try:
                 text = await self._call(state, tuple(messages), schema, attempt, calls)
-            except (ModelError, _Short):
+            except (ModelError, ShortError):
                 if not said:
                     raise
                 break  # what was paid for is on the decision, and the first answer settles it
@@ -181,9 +172,8 @@ class LLMSelector(Stateless):
         attempt: int,
         calls: list[Call],
     ) -> str:
-        """What the model says, asked again where it fails in passing. Raises ModelError, and _Short before a call."""
+        """What the model says, asked again where it fails in passing. Raises ModelError, and ShortError before it."""
         shown = sum(len(message.content) + len(message.name or "") + 2 for message in messages)
-        question = f"{state.run}.{state.step}.select.{attempt}"
         prompt = Prompt(
             self.name,
             state.task[-1].content,
@@ -191,65 +181,11 @@ class LLMSelector(Stateless):
             int(shown / self.model.chars_per_token) + len(messages),
             response_schema=dict(schema),
             run=state.run,
-            call=question,
+            call=f"{state.run}.{state.step}.select.{attempt}",
         )
         seed = seed_of(state.seed, state.step, self.name, attempt) & 0x7FFFFFFF
         sampling = Sampling(0.0, max_tokens=ANSWER_TOKENS, seed=seed)
-
-        def ask(number: int = 1, _: int = 0) -> Coroutine[Any, Any, str]:
-            return self._attempt(state.own, prompt, sampling, question, (attempt + 1, number), calls)
-
-        try:
-            return await ask()
-        except ModelError as error:
-            return await recover(self.retry, error, 1, ask)
-
-    async def _attempt(
-        self,
-        own: OwnCalls | None,
-        prompt: Prompt,
-        sampling: Sampling,
-        question: str,
-        numbers: tuple[int, int],
-        calls: list[Call],
-    ) -> str:
-        """One attempt, set aside before it starts; it is paid for and among the calls however it ends.
-
-        numbers: of the question, and of its attempt.
-        """
-        price = self.model.price.input, self.model.price.output
-        hold = NO_HOLD if own is None else own.hold(prompt.estimate, sampling.max_tokens, price)
-        if hold is None:
-            raise _Short
-        call: Call | None = None
-        came = 0
-
-        def in_vain(usage: Usage, why: str) -> Call:
-            nothing = Generation("", usage, sampling, "cancelled")
-            return Call(f"{question}.failed.{numbers[1]}", self.model.name, nothing, numbers[1], why)
-
-        try:
-            async for item in self.model.generate(prompt, sampling):
-                if isinstance(item, Generation):
-                    call = Call(question, self.model.name, item, numbers[0])
-                else:
-                    came += len(item)
-            if call is None:
-                raise ModelError(f"model {self.model.name} ended without an answer")
-            return call.result.text
-        except ModelError as error:
-            call = in_vain(error.usage, error.message)
-            raise
-        except asyncio.CancelledError:
-            if came:
-                written = int(came / self.model.chars_per_token) + 1
-                call = in_vain(usage_of(self.model.price, prompt.estimate, written), BROKEN_OFF)
-            raise
-        finally:
-            if call is not None:
-                calls.append(call)
-            if own is not None:
-                own.settle(hold, call)
+        return (await self._asking.ask(state.own, prompt, sampling, calls, attempt + 1)).text
 
     def _messages(self, state: RunState, options: list[str], finish: str) -> list[Message]:
         roles = {card.name: (card.role, card.description) for card in state.cards}

@@ -51,7 +51,10 @@ class Head:
 
 @plain
 class Completed:
-    """A call of a request that is still under way, so that a resumed run does not make it again."""
+    """A call of a request that is still under way, so that a resumed run does not make it again.
+
+    directive: its request's; of a coordinator's own call, the decision that it is made for.
+    """
 
     directive: str
     call: Call

@@ -26,8 +26,9 @@ IN_FLIGHT = (
 class ResumeState:
     """A run that has no end, as far as it was written.
 
-    completed: calls of requests that have no reply yet. begun: tools that must not run twice, were about to, and did
-    not report back: whether they ran is not known. place: of its next entry. owner: who had it under way.
+    completed: calls of requests that have no reply yet, and of decisions that were not made. begun: tools that must not
+    run twice, were about to, and did not report back: whether they ran is not known. place: of its next entry. owner:
+    who had it under way.
     """
 
     head: Head
@@ -59,7 +60,10 @@ def resume_state(entries: Sequence[Entry]) -> ResumeState:
         raise InputError("not a saved run: it does not begin with a head")
     nodes = _only(Node, entries)
     answered = {node.directive for node in nodes}
-    completed = tuple(each for each in _only(Completed, entries) if each.directive not in answered)
+    decided = {call.id for node in nodes if node.directive is None for call in node.calls}  # by a coordinator's calls
+    completed = tuple(
+        each for each in _only(Completed, entries) if each.directive not in answered and each.call.id not in decided
+    )
     returned = {each.call.id for each in completed}
     begun = (each for each in _only(Begun, entries) if each.directive not in answered and each.call not in returned)
     return ResumeState(entries[0], nodes, _only(Decision, entries), completed, tuple(begun), len(entries))

@@ -12,16 +12,20 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import log1p, log2, log10
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from podium.orchestrator.learned.text import encode
+from podium.orchestrator.learned.text import encode, outline
 from podium.protocols.bus import Card
 from podium.protocols.record import Node
 from podium.protocols.task import Message
 
 Array = NDArray[np.float32]
+
+Reads = bool | Literal["figures"]
+"""What is read of the texts of tasks and replies: words and figures, figures alone, or (False) nothing."""
 
 CARD = 5
 """Figures of a card: log input and output price, price rank, log token cap, has tools."""
@@ -33,6 +37,8 @@ STATE = 12
 """Figures of a state: see `state_figures`."""
 AGENT = 9
 """Figures of one agent in a state: see `agent_figures`."""
+GENEROUS = 40.0
+"""Where nobody says what a passed answer is worth: so many typical replies."""
 TYPICAL_REPLY = 50
 """Tokens of a reply, where only its price is known: the cost that a policy is shown is an order of magnitude."""
 NODE = 9
@@ -68,7 +74,7 @@ class Event:
 class Facts:
     """Everything a policy knows of a run besides its own beliefs. Immutable.
 
-    reads: False keeps the words of task and replies out; words: those that it tells apart, None: all.
+    reads: what of the texts of task and replies; words: those that it tells apart, None: all.
     """
 
     task: tuple[Array, Array]
@@ -78,7 +84,7 @@ class Facts:
     open: tuple[Node, ...] = ()
     dollars: float = 0.0
     chars: int = 0
-    reads: bool = True
+    reads: Reads = True
     words: frozenset[str] | None = None
 
     @staticmethod
@@ -86,12 +92,12 @@ class Facts:
         task: tuple[Message, ...],
         cards: tuple[Card, ...],
         *,
-        reads: bool = True,
+        reads: Reads = True,
         words: frozenset[str] | None = None,
     ) -> Facts:
         """The facts of a run that has not started."""
         return Facts(
-            encode("\n".join(message.content for message in task) if reads else "", words),
+            _read("\n".join(message.content for message in task), reads, words),
             cards,
             {card.name: place for place, card in enumerate(cards)},
             chars=sum(len(message.content) for message in task),
@@ -111,8 +117,9 @@ class Facts:
         author = self.index[node.author]
         said = Said(node.id, author, node.answer, node.content, agree / drawn, drawn, tokens)
         event = self._event(said)
-        dollars = self.dollars + node.usage.dollars
-        return replace(self, said=(*self.said, said), open=(), dollars=dollars), event
+        dollars, heard = self.dollars + node.usage.dollars, (*self.said, said)
+        # Not `replace`, which takes as long as all of the rest.
+        return Facts(self.task, self.cards, self.index, heard, (), dollars, self.chars, self.reads, self.words), event
 
     def _event(self, new: Said) -> Event:
         before = self.said
@@ -133,18 +140,22 @@ class Facts:
             ],
             np.float32,
         )
-        views = np.zeros((len(self.cards), VIEW), np.float32)
         last: dict[int, str | None] = {each.author: each.answer for each in before}
+        answer, again = new.answer, new.author in last
+        views: list[list[bool]] = []
         for agent in range(len(self.cards)):
-            view = views[agent]
-            view[0] = agent == new.author
-            if agent in last and last[agent] is not None and new.answer is not None:
-                view[1 if last[agent] == new.answer else 2] = 1
-            else:
-                view[3] = 1
-            view[4] = agent in last
-        views[:, 5] = new.author in last
-        return Event(encode(new.content if self.reads else "", self.words), figures, new.author, views)
+            spoke = agent in last
+            other = last[agent] if spoke else None
+            known = other is not None and answer is not None
+            same_here = known and other == answer
+            views.append([agent == new.author, same_here, known and not same_here, not known, spoke, again])
+        text = _read(new.content, self.reads, self.words)
+        return Event(text, figures, new.author, np.array(views, np.float32))
+
+
+def _read(text: str, reads: Reads, words: frozenset[str] | None) -> tuple[Array, Array]:
+    """What is read of a text."""
+    return outline(text) if reads == "figures" else encode(text if reads else "", words)
 
 
 def card_figures(cards: Sequence[Card]) -> Array:
@@ -207,16 +218,16 @@ def agent_figures(facts: Facts, affordable: Sequence[bool], preference: float | 
     """(agents, AGENT): what can be said of each agent now.
 
     Affordable, times asked, spoke last, has an answer, it is the plurality's, share, another answer; and what asking
-    it costs in passed answers (the knob's unit; without a knob in replies of `scale` dollars), on a log scale and as
-    it is. Only the order of magnitude is known beforehand: the price of the task's text and of a typical reply.
+    it costs in passed answers (the knob's unit), on a log scale and as it is. Only the order of magnitude is known
+    beforehand: the price of the task's text and of a typical reply.
     """
-    out = np.zeros((len(facts.cards), AGENT), np.float32)
-    out[:, 0] = affordable
-    unit = scale if preference is None else preference
+    # Lists, made an array at the end: numbers are put into an array one by one at five times the cost.
+    out = [[float(may), *(0.0,) * (AGENT - 1)] for may in affordable]
+    unit = 1e-6 / (GENEROUS * scale if preference is None else preference)
     for row, card in zip(out, facts.cards, strict=True):
-        dollars = (facts.chars / card.chars_per_token * card.price[0] + TYPICAL_REPLY * card.price[1]) * 1e-6
-        cost = max(dollars / unit, 1e-4)
-        row[7], row[8] = log10(cost) / 3, min(cost, 3.0)
+        cost = (facts.chars / card.chars_per_token * card.price[0] + TYPICAL_REPLY * card.price[1]) * unit
+        cost = max(cost, 1e-4)
+        row[7:] = log10(cost) / 3, min(cost, 3.0)
     votes: dict[str, int] = {}
     for each in facts.said:
         if each.answer is not None:
@@ -230,32 +241,49 @@ def agent_figures(facts: Facts, affordable: Sequence[bool], preference: float | 
         row[5] = each.share
         row[6] = each.answer is not None and votes[each.answer] < most
     if facts.said:
-        out[facts.said[-1].author, 2] = 1
-    return out
+        out[facts.said[-1].author][2] = 1.0
+    return np.array(out, np.float32)
 
 
-def node_figures(facts: Facts) -> tuple[Array, NDArray[np.int64]]:
-    """Figures (MOST, NODE) and authors (MOST,) of the newest replies; unused rows are 0, their author is -1.
+def node_figures(facts: Facts) -> tuple[Array, NDArray[np.int64], Array]:
+    """Figures (MOST, NODE), authors (MOST,) and backers (MOST, agents) of the newest replies.
 
     Newest, share of replies and number of agents with this answer, has an answer, samples' share and number, age,
-    length, and whether an earlier reply had it already.
+    length, and whether an earlier reply had it already. backers: 1 for each agent whose newest answer is this one; the
+    author is always one. Unused rows are 0, their author is -1.
     """
-    said = facts.said[-MOST:]
+    everything, agents = facts.said, len(facts.cards)
+    said = everything[-MOST:]
     figures = np.zeros((MOST, NODE), np.float32)
     authors = np.full(MOST, -1, np.int64)
-    everything = facts.said
-    for row, each in enumerate(said):
-        same = [other for other in everything if each.answer is not None and other.answer == each.answer]
-        figures[row] = (
-            float(row == len(said) - 1),
-            len(same) / len(everything),
-            len({other.author for other in same}) / 4,
-            float(each.answer is not None),
-            each.share,
-            log2(each.drawn) / 3,
-            (len(said) - 1 - row) / 4,
-            log1p(len(each.content)) / 6,
-            float(bool(same) and same[0].node < each.node),
+    backers = np.zeros((MOST, agents), np.float32)
+    if not said:
+        return figures, authors, backers
+    last = {each.author: each.answer for each in everything}
+    alike: dict[str | None, list[Said]] = {None: []}
+    for each in everything:
+        if each.answer is not None:
+            alike.setdefault(each.answer, []).append(each)
+    rows: list[tuple[float, ...]] = []
+    backing: list[list[bool]] = []
+    for place, each in enumerate(said):
+        same = alike[each.answer]
+        rows.append(
+            (
+                float(place == len(said) - 1),
+                len(same) / len(everything),
+                len({other.author for other in same}) / 4,
+                float(each.answer is not None),
+                each.share,
+                log2(each.drawn) / 3,
+                (len(said) - 1 - place) / 4,
+                log1p(len(each.content)) / 6,
+                float(bool(same) and same[0].node < each.node),
+            )
         )
-        authors[row] = each.author
-    return figures, authors
+        backed = each.answer is not None
+        backing.append([agent == each.author or (backed and last.get(agent) == each.answer) for agent in range(agents)])
+    figures[: len(said)] = rows
+    authors[: len(said)] = [each.author for each in said]
+    backers[: len(said)] = backing
+    return figures, authors, backers

@@ -7,7 +7,7 @@ Agents enter as a set: they share all weights, and whatever is computed per agen
     belief z_j   a GRU per agent, fed by every reply of the run, seen from that agent (arXiv 2509.04876, CKM)
     gap g_j      attention of an agent (belief and card) over slots of what the task still needs (same paper, f_gap)
     heads        pointer over agents and finish; samples, context, objective, detail per agent; pointer over answers;
-                 predicted success and cost per agent, predicted success per answer, value of the state
+                 predicted success, cost and gain per agent, predicted success per answer, value of the state
 
 Dimensions in names: B runs, N agents, R answers (`facts.MOST`), E, C, Z, H, G, S, U the widths below.
 """
@@ -106,10 +106,11 @@ def shapes(heads: Heads, identities: int) -> dict[str, tuple[int, ...]]:
     dense("gap", 2 * G, G)
     dense("agent", Z + C + G + facts.AGENT, U)
     dense("agent.state", S, U)
-    dense("answer", U + facts.NODE, V)
+    dense("answer", 2 * U + facts.NODE, V)
     dense("answer.state", S, V)
     dense("success", U, 1)
     dense("cost", U, 1)
+    dense("gain", U + 2, 1)
     dense("passes", V, 1)
     dense("choose", V, 1)
     dense("pick", U, 1)
@@ -126,8 +127,8 @@ def shapes(heads: Heads, identities: int) -> dict[str, tuple[int, ...]]:
 def initial(heads: Heads, identities: int, seed: int) -> dict[str, NDArray[np.float32]]:
     """Fresh weights: scaled normal matrices, zero biases, small heads so that the first policy is near uniform."""
     random = np.random.default_rng(seed)
-    small = {"success.w", "cost.w", "passes.w", "choose.w", "pick.w", "pick.again.w", "stop.w", "finish.w", "value.w"}
-    small |= {"options.w"}
+    small = {"success.w", "cost.w", "gain.w", "passes.w", "choose.w", "options.w"}
+    small |= {"pick.w", "pick.again.w", "stop.w", "finish.w", "value.w"}
     weights: dict[str, NDArray[np.float32]] = {}
     for name, shape in shapes(heads, identities).items():
         if len(shape) == 1:
@@ -217,7 +218,11 @@ class Out:
     """What the network says of a batch of states. Logits are not masked yet.
 
     agents: (B, N, U) agents in their state; state: (B, S); gaps: (B, N, G); pick: (B, N); finish: (B,);
-    options: (B, N, heads.total); choose, passes: (B, R); success, cost: (B, N); value: (B,).
+    options: (B, N, heads.total); choose, passes: (B, R); success, cost, gain: (B, N); now, value: (B,).
+
+    Logits of probabilities: success, that j's reply passes; passes, that an answer does; gain, that the best answer
+    passes once j was asked. cost: log1p of output tokens. now: P(the best answer passes), 0 before the first; a
+    probability.
     """
 
     agents: Tensor
@@ -230,6 +235,8 @@ class Out:
     passes: Tensor
     success: Tensor
     cost: Tensor
+    gain: Tensor
+    now: Tensor
     value: Tensor
 
 
@@ -244,13 +251,14 @@ def decide(
     agent_figures: Tensor,
     node_figures: Tensor,
     author_BRN: Tensor,
+    backers_BRN: Tensor,
     stop_gradient: Callable[[Tensor], Tensor] = lambda x: x,
 ) -> Out:
     """Everything a decision is drawn from.
 
     state_figures: (B, STATE); agent_figures: (B, N, AGENT); node_figures: (B, R, NODE); author_BRN: who wrote each
-    candidate answer, one-hot, zeros where there is none. Predictions steer the policy through `trust`, and the
-    policy's loss does not bend them (stop_gradient).
+    candidate answer, one-hot, zeros where there is none; backers_BRN: who gives that answer, 1 each. Predictions steer
+    the policy through `trust`, and the policy's loss does not bend them (stop_gradient).
     """
     batch, agents = z_BNZ.shape[0], z_BNZ.shape[1]
     s = xp.tanh(_dense(w, "state", xp.concatenate((task_BE, h_BH, state_figures), -1)))
@@ -263,27 +271,32 @@ def decide(
     u = _relu(u + _dense(w, "agent.state", s)[:, None, :])
     success, cost = _dense(w, "success", u)[..., 0], _dense(w, "cost", u)[..., 0]
     there = author_BRN.sum(-1)
-    v = _dense(w, "answer", xp.concatenate((author_BRN @ u, node_figures), -1))
+    v = _dense(w, "answer", xp.concatenate((author_BRN @ u, 0.5 * (backers_BRN @ u), node_figures), -1))
     v = _relu(v + _dense(w, "answer.state", s)[:, None, :])
     passes = _dense(w, "passes", v)[..., 0]
-    believed = stop_gradient(passes)
+    believed, promised = stop_gradient(passes), stop_gradient(success)
     best = xp.amax(believed + (1.0 - there) * FAR, -1)
     some = xp.amax(there, -1)
-    hope = xp.amax(stop_gradient(success), -1)
-    confidence = xp.stack((xp.tanh(best * some * 0.5) * some, xp.tanh(hope * 0.5)), -1)
+    now = _sigmoid(xp, best * some) * some
+    so_far = xp.tanh(best * some * 0.5) * some
+    hopes = xp.stack((_along(xp, so_far[:, None], agents)[..., 0], xp.tanh(promised * 0.5)), -1)
+    gain = _dense(w, "gain", xp.concatenate((u, hopes), -1))[..., 0] + promised
+    confidence = xp.stack((so_far, xp.tanh(xp.amax(promised, -1) * 0.5)), -1)
     whole = _relu(_dense(w, "whole", xp.concatenate((s, u.sum(1) / agents, confidence), -1)))
     trust = w["trust"]
     return Out(
         u,
         s,
         gap,
-        _dense(w, "pick", u)[..., 0] + trust[0] * stop_gradient(success),
+        _dense(w, "pick", u)[..., 0] + trust[0] * promised,
         _dense(w, "finish", whole)[..., 0] + trust[0] * best * some,
         _dense(w, "options", u),
         _dense(w, "choose", v)[..., 0] + trust[1] * believed + (1.0 - there) * FAR,
         passes,
         success,
         cost,
+        gain,
+        now,
         _dense(w, "value", whole)[..., 0],
     )
 

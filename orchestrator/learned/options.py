@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from podium.orchestrator.learned.facts import Reads
 from podium.orchestrator.learned.network import Heads
 from podium.protocols.record import ALL, LAST, NOTHING, Compute, Detail, Directive, Objective, View
 
@@ -33,9 +34,10 @@ class Options(BaseModel):
     """How many agents may be asked in parallel in one step."""
     max_steps: int = Field(default=6, ge=1, le=200)
     """After this many steps with directives the policy has to finish."""
-    reads: bool = True
-    """Whether it reads the words of tasks and replies. With a few hundred tasks the words are learned by heart, and a
-    policy that goes by who agrees with whom, at what price, does better on new ones."""
+    reads: Reads = True
+    """What it reads of tasks and replies: true, their words; figures, only how long they are and what of; false,
+    neither. With a few hundred tasks the words are learned by heart, and a policy that goes by figures, by who agrees
+    with whom, and at what price, does better on new ones."""
 
     @field_validator("samples", "context", "objectives", "details")
     @classmethod

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import exp, log
 from typing import Any
 
@@ -76,6 +77,9 @@ class LearnedCoordinator:
         self._words = policy.words
         self._spans = policy.card.options.heads.spans()
         self._choices = policy.card.options.words()
+        self._masks = {
+            head: tuple(policy.card.options.mask(head, replies) for replies in (0, 1)) for head in self._spans
+        }
         self._cards: dict[tuple[Card, ...], Array] = {}
 
     def begin(self, task: tuple[Message, ...], cards: tuple[Card, ...]) -> Memory:
@@ -118,28 +122,29 @@ class LearnedCoordinator:
         knobs = [card.preference if state.preference is None else state.preference for state in states]
         beliefs = self._believed(memories)
         nodes = [node_figures(memory.facts) for memory in memories]
-        authors = np.stack([authors for _, authors in nodes])
+        authors = _stacked([authors for _, authors, _ in nodes])
         out = network.decide(
             np,
             self.policy.weights,
-            np.stack([each.agents for each in beliefs]),
-            np.stack([each.transcript for each in beliefs]),
-            np.stack([each.task for each in beliefs]),
-            np.stack([memory.cards for memory in memories]),
-            np.stack(
+            _stacked([each.agents for each in beliefs]),
+            _stacked([each.transcript for each in beliefs]),
+            _stacked([each.task for each in beliefs]),
+            _stacked([memory.cards for memory in memories]),
+            _stacked(
                 [
                     state_figures(memory.facts, state.step, state.left.fractions, knob, card.scale)
                     for memory, state, knob in zip(memories, states, knobs, strict=True)
                 ]
             ),
-            np.stack(
+            _stacked(
                 [
                     agent_figures(memory.facts, card.options.affordable(state.step, state.affordable), knob, card.scale)
                     for memory, state, knob in zip(memories, states, knobs, strict=True)
                 ]
             ),
-            np.stack([figures for figures, _ in nodes]),
+            _stacked([figures for figures, _, _ in nodes]),
             (authors[..., None] == np.arange(len(states[0].cards))).astype(np.float32),
+            _stacked([backers for _, _, backers in nodes]),
         )
         logits = np.concatenate((out.pick, out.finish[:, None]), -1).tolist()
         thoughts = _thoughts(out)
@@ -166,9 +171,9 @@ class LearnedCoordinator:
         if not memories:
             return
         w = self.policy.weights
-        words, shapes = (np.stack(parts) for parts in zip(*(memory.facts.task for memory in memories), strict=True))
+        words, shapes = (_stacked(parts) for parts in zip(*(memory.facts.task for memory in memories), strict=True))
         tasks = network.embed(np, w, words, shapes)
-        agents, transcripts = network.start(np, w, tasks, np.stack([memory.cards for memory in memories]))
+        agents, transcripts = network.start(np, w, tasks, _stacked([memory.cards for memory in memories]))
         for memory, *beliefs in zip(memories, tasks, agents, transcripts, strict=True):
             memory.beliefs = Beliefs(*beliefs)
 
@@ -179,16 +184,16 @@ class LearnedCoordinator:
         w = self.policy.weights
         before = [memory.before.beliefs for memory in memories if memory.before and memory.before.beliefs]
         events = [memory.event for memory in memories if memory.event]
-        words, shapes = (np.stack(parts) for parts in zip(*(event.text for event in events), strict=True))
+        words, shapes = (_stacked(parts) for parts in zip(*(event.text for event in events), strict=True))
         agents, transcripts = network.observe(
             np,
             w,
-            np.stack([beliefs.agents for beliefs in before]),
-            np.stack([beliefs.transcript for beliefs in before]),
+            _stacked([beliefs.agents for beliefs in before]),
+            _stacked([beliefs.transcript for beliefs in before]),
             network.embed(np, w, words, shapes),
-            np.stack([event.figures for event in events]),
-            np.stack([event.views for event in events]),
-            np.stack([memory.cards[event.author] for memory, event in zip(memories, events, strict=True)]),
+            _stacked([event.figures for event in events]),
+            _stacked([event.views for event in events]),
+            _stacked([memory.cards[event.author] for memory, event in zip(memories, events, strict=True)]),
         )
         for memory, old, *new in zip(memories, before, agents, transcripts, strict=True):
             memory.beliefs, memory.before, memory.event = Beliefs(old.task, *new), None, None
@@ -236,7 +241,7 @@ class LearnedCoordinator:
         replies = len(state.memory.facts.said)
         choices: dict[str, int] = {}
         for head, (start, end) in self._spans.items():
-            mask = options.mask(head, replies)
+            mask = self._masks[head][replies > 0]
             if sum(mask) == 1:
                 choices[head] = mask.index(True)
                 continue
@@ -251,30 +256,51 @@ class _Thoughts:
 
     success: list[float]
     tokens: list[float]
+    after: list[float]
     gaps: list[float]
     right: list[float]
+    now: float
     value: float
 
     def reasons(self, names: Sequence[str], facts: Facts, probabilities: Sequence[float]) -> dict[str, float]:
-        """Why, in scalars: probabilities of the first pick, beliefs, gaps, and what each answer is thought worth."""
-        reasons = {"p(finish)": probabilities[-1]}
-        for place, name in enumerate(names):
-            reasons[f"p({name})"] = probabilities[place]
-            reasons[f"success({name})"] = self.success[place]
-            reasons[f"tokens({name})"] = self.tokens[place]
-            reasons[f"gap({name})"] = self.gaps[place]
+        """Why, in scalars: probabilities of the first pick, beliefs, gaps, and what each answer is thought worth.
+
+        now: P(the best answer so far passes); gain(j): by how much asking j is believed to raise that.
+        """
+        reasons = {"p(finish)": probabilities[-1], "now": self.now}
+        for place, (p, success, tokens, gain, gap) in enumerate(_keys(tuple(names))):
+            reasons[p] = probabilities[place]
+            reasons[success] = self.success[place]
+            reasons[tokens] = self.tokens[place]
+            reasons[gain] = self.after[place] - self.now
+            reasons[gap] = self.gaps[place]
         for each, right in zip(facts.said[-len(self.right) :], self.right, strict=False):
             reasons[f"right(node {each.node})"] = right
         return reasons
 
 
+@lru_cache(maxsize=256)
+def _keys(names: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+    """What the reasons are called, agent by agent."""
+    return tuple(tuple(f"{what}({name})" for what in ("p", "success", "tokens", "gain", "gap")) for name in names)
+
+
+def _stacked(arrays: Sequence[Array]) -> Array:
+    """Arrays of one shape as a batch. One alone needs no copy, which is most of the time a single decision takes."""
+    return arrays[0][None] if len(arrays) == 1 else np.stack(arrays)
+
+
 def _thoughts(out: network.Out) -> list[_Thoughts]:
     """The beliefs of a batch, row by row."""
+    agents = out.success.shape[1]
+    chances = _logistic(np.concatenate((out.success, out.gain, out.passes), -1))
     columns = (
-        _logistic(out.success),
-        np.expm1(np.clip(out.cost, 0, 12)),
-        np.sqrt(np.square(out.gaps).mean(-1)),
-        _logistic(out.passes),
+        chances[:, :agents],
+        np.expm1(np.minimum(np.maximum(out.cost, 0), 12)),
+        chances[:, agents : 2 * agents],
+        np.sqrt(np.square(out.gaps).sum(-1) / out.gaps.shape[-1]),
+        chances[:, 2 * agents :],
+        out.now,
         out.value,
     )
     return [_Thoughts(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
@@ -359,14 +385,9 @@ def _row(out: network.Out, row: int) -> network.Out:
         nothing,
         out.pick[row : row + 1],
         nothing,
-        nothing,
-        nothing,
-        nothing,
-        nothing,
-        nothing,
-        nothing,
+        *(nothing,) * 8,
     )
 
 
 def _logistic(x: Array) -> Array:
-    return np.float32(0.5) * (np.tanh(np.float32(0.5) * x) + np.float32(1.0))
+    return 0.5 * (np.tanh(0.5 * x) + 1.0)

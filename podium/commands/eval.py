@@ -1,13 +1,16 @@
-"""`podium eval TEAM.yaml --tasks SPEC`: coordinators side by side on the same tasks, with intervals."""
+"""`podium eval TEAM.yaml --tasks SPEC`: coordinators side by side on the same tasks, with intervals.
+
+With `--frontier` at several prices of an answer, with `--pass-at` several runs of each task.
+"""
 
 from __future__ import annotations
 
 import math
 import re
 import sys
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -15,7 +18,12 @@ from podium.commands.terminal import console
 from podium.commands.terminal import dollars as amount
 from podium.protocols.words import counted
 
+if TYPE_CHECKING:
+    from podium.training.evaluation import Evaluation
+
 __all__ = ["register"]
+
+Number = TypeVar("Number", int, float)
 
 
 def register(app: typer.Typer) -> None:
@@ -42,7 +50,7 @@ def evaluate(
     fit: Annotated[
         str | None, typer.Option("--fit", metavar="SPEC", help="Tasks that fitted and chosen coordinators learn from.")
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="How many times each task is run.")] = 1,
+    seeds: Annotated[int | None, typer.Option(min=1, show_default="1", help="How many times each task is run.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most this many tasks.")] = None,
     keep: Annotated[
         Path | None,
@@ -54,7 +62,32 @@ def evaluate(
     cache: Annotated[
         Path | None, typer.Option("--cache", metavar="FILE", help="Keep replies here: none is paid for twice.")
     ] = None,
+    frontier: Annotated[
+        bool,
+        typer.Option("--frontier", help="Score over dollars; who hears the price of an answer is run at each."),
+    ] = False,
+    knobs: Annotated[
+        str | None,
+        typer.Option(
+            "--knobs",
+            metavar="DOLLARS",
+            show_default="of the policies, or by the team's prices",
+            help="The prices: dollars that one passed answer is worth, such as 0.002,0.005,0.01.",
+        ),
+    ] = None,
+    pass_at: Annotated[
+        str | None,
+        typer.Option("--pass-at", metavar="K", help="How often one of k runs passes, such as 1,2,4,8; runs are drawn."),
+    ] = None,
+    turns: Annotated[
+        str | None,
+        typer.Option("--turns", metavar="T", help="With --pass-at: runs of at most so many turns, such as 1,2,4."),
+    ] = None,
     plot: Annotated[Path | None, typer.Option(help="Write a picture of score over cost to this file.")] = None,
+    figures: Annotated[
+        Path | None,
+        typer.Option("--figures", metavar="FILE", help="Write all figures of each run as JSON to this file."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
     """Compare coordinators of a team: score with interval, tokens, calls, dollars and seconds for each."""
@@ -73,8 +106,11 @@ def evaluate(
         folder_for(plot, "--plot")
     if dollars is not None and not 0 < dollars < math.inf:
         raise InputError(f"--dollars {dollars:g}: must be a finite number, more than 0")
-    if cache is not None:
-        folder_for(cache, "--cache")
+    for file_to, what in ((cache, "--cache"), (figures, "--figures")):
+        if file_to is not None:
+            folder_for(file_to, what)
+    prices = _numbers("--knobs", knobs, float)
+    ks, most = _numbers("--pass-at", pass_at, int), _numbers("--turns", turns, int)
     failure: RunError | KeyboardInterrupt | None = None
     with located(file):
         team = Team.load(file)
@@ -91,6 +127,11 @@ def evaluate(
                 keep=keep,
                 dollars=dollars,
                 cache=cache,
+                frontier=frontier,
+                knobs=prices,
+                pass_at=ks,
+                turns=most,
+                expects=counting.expect,
                 began=counting.begin,
                 done=counting.one,
                 fits=counting.fit,
@@ -104,6 +145,8 @@ def evaluate(
             if not isinstance(left, Evaluation) or not (left.measured or left.kept or left.spent):
                 raise
             found, failure = left, error
+    if figures is not None:
+        _write(figures, found)
     if as_json:
         typer.echo(found.to_json())
     else:
@@ -112,6 +155,7 @@ def evaluate(
             table = comparison_table(found.rows, styled=out.is_terminal)
             out.width = max(out.width, least_width(table))  # a line that is too long can be read, a figure cut cannot
             out.print(table)
+            _tell_more(found)
         for name, detail in found.details.items():
             out.print(f"{name}: {detail}", markup=False, soft_wrap=True)
         for name, kept in found.kept.items():
@@ -122,15 +166,57 @@ def evaluate(
     for name, failed in found.failures.items():
         typer.echo(f"{name}: {failed}", err=True)
     if plot is not None and found.rows:
-        from podium.training.plots import cost_quality
+        from podium.training.pictures import draw
 
-        cost = "dollars" if any(row.dollars > 0 for row in found.rows) else "tokens"
         try:
-            cost_quality(found.rows, plot, cost=cost, note=f"{tasks}, {counted(found.tasks, 'task')}")
+            draw(found, plot, note=f"{tasks}, {counted(found.tasks, 'task')}")
         except OSError as error:
             raise InputError(f"--plot {plot}: the picture cannot be written: {error.strerror or error}") from None
     if failure is not None:
         raise failure
+
+
+def _tell_more(found: Evaluation) -> None:
+    """The frontier and Pass@(k, T), where they were asked for."""
+    from podium.training.frontier_reports import frontier_lines, gain_table, pass_table
+    from podium.training.reports import least_width
+
+    out = console()
+    tables = [gain_table(found.frontier(), styled=out.is_terminal)] if found.knobs else []
+    tables += [pass_table(found.pass_at())] if found.ks else []
+    for table in tables:
+        out.width = max(out.width, least_width(table))
+        out.print()
+        out.print(table)
+    if found.knobs:
+        for line in frontier_lines(found.frontier()):
+            out.print(line, markup=False, soft_wrap=True)
+
+
+def _write(file: Path, found: Evaluation) -> None:
+    """All figures. Raises InputError where the file cannot be written."""
+    from podium.protocols.errors import InputError
+
+    try:
+        file.write_text(found.to_json(per_task=True) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"--figures {file}: it cannot be written: {error.strerror or error}") from None
+
+
+def _numbers(option: str, text: str | None, kind: Callable[[str], Number]) -> list[Number] | None:
+    """Numbers with commas between. Raises InputError for what is none."""
+    from podium.protocols.errors import InputError
+
+    if text is None:
+        return None
+    out: list[Number] = []
+    for each in filter(None, map(str.strip, text.split(","))):
+        try:
+            out.append(kind(each))
+        except ValueError:
+            what, form = ("whole number", "1,2,4") if kind is int else ("number", "0.002,0.01")
+            raise InputError(f"{option} {text}: {each!r} is no {what}; write {option} {form}") from None
+    return out
 
 
 def _split(texts: Iterable[str], agents: Collection[str]) -> list[str]:

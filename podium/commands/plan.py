@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from podium.protocols.words import counted
+from podium.protocols.words import counted, enumerated
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -157,7 +157,23 @@ def _notes(team: TeamSpec, case: WorstCase) -> list[str]:
     if team.budget.seconds is not None:
         besides = "; what a person takes to answer does not count" if _asks_people(team) else ""
         lines.append(f"A run ends after {team.budget.seconds:g} seconds at the latest{besides}.")
-    return lines
+    for name, agent in team.agents.items():
+        if agent.budget.seconds is not None:
+            lines.append(f"{name} is at work for {agent.budget.seconds:g} seconds of a run at most.")
+    return [*lines, *_pool(team)]
+
+
+def _pool(team: TeamSpec) -> list[str]:
+    """What all runs together may use."""
+    pool = team.pool
+    words = (
+        *((counted(pool.tokens, "token"),) if pool.tokens is not None else ()),
+        *((counted(pool.calls, "call"),) if pool.calls is not None else ()),
+        *((f"{pool.seconds:g} seconds",) if pool.seconds is not None else ()),
+        *((f"${pool.dollars:g}",) if pool.dollars is not None else ()),
+    )
+    often = "as long as the process lives" if pool.every is None else f"each {pool.every} (UTC)"
+    return [f"All runs together use {enumerated(words)} at most, {often}."] if words else []
 
 
 def _asks_people(team: TeamSpec) -> bool:
@@ -194,6 +210,7 @@ def _as_data(team: TeamSpec, file: Path, case: WorstCase) -> dict[str, Any]:
             "provider": team.models[agent.model].provider,
             "price": {"input": rows[name].price.input, "output": rows[name].price.output} if name in rows else None,
             "may_see": sorted(topology.who_may_see(name)),
+            "budget": agent.budget.model_dump(mode="json"),
             "worst_case": _use(rows[name].use) if name in rows else {"calls": 0, "tokens": 0, "dollars": 0.0},
         }
         for name, agent in team.agents.items()
@@ -211,6 +228,7 @@ def _as_data(team: TeamSpec, file: Path, case: WorstCase) -> dict[str, Any]:
             "worst_case": _use(case.deciding),
         },
         "budget": team.budget.model_dump(mode="json"),
+        "pool": team.pool.model_dump(mode="json"),
         "worst_case": {**_use(case.total), "cut_by": list(case.cut_by), "task_tokens": case.task_tokens},
     }
 

@@ -16,7 +16,7 @@ from podium.protocols.words import counted
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["WIDTH", "amounts", "console", "counted", "dollars", "for_terminal", "harmless", "seconds"]
+__all__ = ["WIDTH", "amounts", "console", "counted", "dollars", "for_terminal", "harmless", "remaining", "seconds"]
 
 WIDTH = 100
 """Columns that output is made for, where the terminal has as many."""
@@ -49,6 +49,13 @@ def dollars(amount: float) -> str:
 def seconds(amount: float) -> str:
     """12 ms, 3.4 s."""
     return f"{1000 * amount:.0f} ms" if amount < 1 else f"{amount:.1f} s"
+
+
+def remaining(seconds: float) -> str:
+    """1:05 left."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02} left" if hours else f"{minutes}:{rest:02} left"
 
 
 def amounts(usage: Usage) -> str:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Self
 
 import typer
 
-from podium.commands.terminal import dollars
+from podium.commands.terminal import dollars, remaining
 
 if TYPE_CHECKING:
     from podium.training.learn import Progress as Step
 
-__all__ = ["TrainingProgress", "remaining"]
+__all__ = ["TrainingProgress"]
 
 LINE_EVERY = 10
 """Iterations between two lines where there is no terminal to draw on."""
@@ -75,10 +75,3 @@ class TrainingProgress:
             self._bar.console.print(line, markup=False, soft_wrap=True)
         else:
             typer.echo(line, err=True)
-
-
-def remaining(seconds: float) -> str:
-    """1:05 left."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02} left" if hours else f"{minutes}:{rest:02} left"

@@ -14,6 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PROGRAMS = {
     "run_loop": ["--rounds", "1"],
+    "decision": ["--rounds", "1", "--decisions", "6"],
     "telemetry": ["--rounds", "1"],
     "journal": ["--rounds", "1", "--steps", "20"],
 }

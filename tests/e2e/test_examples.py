@@ -30,6 +30,7 @@ GOATS = "How many goats can John buy with 4,500 dollars at 500 each?"
 ANSWERS = {
     "chain": (GOATS, "9 times 500 is 4500: right.\n9"),
     "debate": (GOATS, "4500 / 500 = 9\n9"),
+    "llm_lead": (GOATS, "4500 / 500 = 9\n9"),
     "mixture_of_agents": (
         "Name a river that flows through Vienna.",
         "The Danube flows through Vienna, where the small river Wien joins it.",

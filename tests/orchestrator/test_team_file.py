@@ -69,7 +69,12 @@ BROKEN: list[tuple[str, str, int, tuple[str, ...]]] = [
     (COORDINATOR, "coordinator: {kind: moa}", 18, ('coordinator: the key "aggregator" is missing',)),
     (COORDINATOR, "coordinator: {kind: moa, agent: x}", 18, ('unknown key "agent"', "layers", 'mean "agents"?')),
     (COORDINATOR, "coordinator: {kind: llm_selector, model: smal}", 18, ("there is no model", 'mean "small"?')),
-    (COORDINATOR, "coordinator: {kind: llm, model: small}", 18, ('unknown kind; found "llm"', 'mean "llm_selector"?')),
+    (COORDINATOR, "coordinator: {kind: llm_select}", 18, ('unknown kind; found "llm_select"', 'mean "llm_selector"?')),
+    (COORDINATOR, "coordinator: {kind: llm}", 18, ('coordinator: the key "model" is missing',)),
+    (COORDINATOR, "coordinator: {kind: llm, model: smal}", 18, ("there is no model", 'mean "small"?')),
+    (COORDINATOR, "coordinator: {kind: llm, model: small, structured: json}", 18, ('found "json"', "json_schema")),
+    (COORDINATOR, "coordinator: {kind: llm, model: small, objectives: [asl]}", 18, ("objectives.0", 'mean "ask"?')),
+    (COORDINATOR, "coordinator: {kind: llm, model: small, repairs: -1}", 18, ("coordinator.repairs", "at least 0")),
     (COORDINATOR, "", 1, ('"coordinator" is missing; write coordinator: {kind: debate | ', "who decides which")),
     (COORDINATOR, "coordinator: {kind: pipeline}", 18, ("is missing; write steps: [{agent: TEXT}, ...] (the steps",)),
     (COORDINATOR, "coordinator: {kind: debate, agents: []}", 18, ("coordinator.agents: needs at least 1 entry",)),
@@ -416,3 +421,13 @@ def test_any_value_anywhere_loads_or_gives_team_file_error(data: st.DataObject) 
     holder, key = data.draw(st.sampled_from(places(team)))
     holder[key] = data.draw(VALUES)
     loaded_or_told(json.dumps(team))
+
+
+@pytest.mark.parametrize("kind", ["kind: vote", "kind: debate", "kind: moa, aggregator: planner"])
+def test_nobody_is_named_twice_where_all_are_asked_at_once(kind: str) -> None:
+    named = GOOD.replace(COORDINATOR, f"coordinator: {{{kind}, agents: [coder, checker, coder]}}")
+    with pytest.raises(TeamFileError, match=r"agents: coder is named twice, and all .* a vote has samples") as raised:
+        parse_team(named)
+    assert len(raised.value.problems) == 1
+    in_turn = GOOD.replace(COORDINATOR, "coordinator: {kind: round_robin, order: [coder, checker, coder]}")
+    assert parse_team(in_turn).coordinator.kind == "round_robin"

@@ -165,6 +165,36 @@ def test_what_a_decision_takes_is_held_to_the_budget() -> None:
     assert tight.cut_by == ("calls", "tokens", "dollars")
 
 
+def lead(**settings: object) -> TeamSpec:
+    told = "".join(f", {key}: {value}" for key, value in settings.items())
+    told = told if "max_steps" in settings else f", max_steps: 2{told}"
+    kind = f"{{kind: llm, model: boss{told}}}"
+    return parse_team(
+        SELECTOR.replace("MOST", "512")
+        .replace("AGENTS", PAIR)
+        .replace("BUDGET", NO_LIMIT)
+        .replace("{kind: llm_selector, model: boss, max_steps: 2}", kind)
+    )
+
+
+def test_a_model_that_leads_decides_once_more_to_finish_with_its_repairs() -> None:
+    case = worst_case(lead())
+    assert (case.deciding.calls, case.unlimited.calls) == (3 * 3, 9 + 2 * 3)
+    assert worst_case(lead(repairs=0, width=2, samples=3)).unlimited.calls == 3 + 2 * 2 * 3
+    assert worst_case(lead(repairs=0, width=1)).deciding.calls == 3
+    assert worst_case(lead(repairs=0, width=1, max_steps=1)).deciding.calls == 1, "one reply needs no choice"
+
+
+def test_what_a_model_that_leads_reads_is_bounded_by_its_transcript_and_by_the_task() -> None:
+    def tokens(task: int = 500, **settings: object) -> float:
+        return worst_case(lead(repairs=0, **settings), task_tokens=task).deciding.tokens
+
+    assert tokens(max_tokens=100) - tokens(max_tokens=40) == 3 * 60
+    assert tokens(1_000) - tokens(500) == 3 * 500
+    assert tokens(100_000) == tokens(10_000), "a long task is cut"
+    assert tokens(transcript=1_000) < tokens() == tokens(transcript=100_000)
+
+
 def test_cut_by_names_the_limits_that_bind() -> None:
     case = worst_case(team("{kind: vote}", "{tokens: 1000, calls: 32}"))
     assert case.cut_by == ("tokens", "dollars")
@@ -190,6 +220,8 @@ def test_every_coordinator_is_put_in_words() -> None:
         "debate",
         "moa, aggregator: a",
         "llm_selector, model: m",
+        "llm, model: m",
+        "llm, model: m, width: 1, repairs: 0, preference: 0.5",
         "skill_table",
         "random",
         "pipeline, steps: [{agent: a, samples: 2}]",

@@ -21,6 +21,7 @@ from podium.orchestrator.worst_case import Use, WorstCase, worst_case
 from podium.protocols.errors import ModelError, RunError
 from podium.protocols.events import Result
 from podium.protocols.record import Generation, Sampling, ToolCall, Usage
+from tests.orchestrator.by_schema import instance
 from tests.orchestrator.learned.parts import loud
 
 SPECS = get_args(get_args(CoordinatorSpec)[0])
@@ -28,7 +29,7 @@ KINDS = [get_args(spec.model_fields["kind"].annotation)[0] for spec in SPECS]
 NAMES = ("a", "bo", "finish", "a-rather-long-name")
 ENDLESS = {"random", "skill_table"}
 """Those that a budget is to end."""
-LOOSE = {*ENDLESS, "learned"}
+LOOSE = {*ENDLESS, "learned", "llm"}
 """Those that end of themselves: their plan is what budget or steps allow, and hardly a run gets there."""
 TEAMS = 60
 """Random teams of each kind of coordinator."""
@@ -63,15 +64,22 @@ class Voice:
         text = self.random.choice("xyz") * (4 * said - 1)
         if prompt.response_schema:
             if self.random.random() < self.clear:
-                text = json.dumps(
-                    {"next": self.random.choice(prompt.response_schema["properties"]["next"]["enum"][:2])}
-                )
+                text = json.dumps(self._chosen(prompt.response_schema))
         elif prompt.tools and said >= 6 and self.random.random() < 0.7:
             text, tools = "", (ToolCall("1", "calculator", '{"expression": "1+1"}'),)
         characters = sum(len(message.content) + len(message.name or "") for message in prompt.messages)
         read = prompt.estimate if self.estimates else max(prompt.estimate, characters // 4)
         usage = Usage(read, said, 1, self.price.dollars(read, said))
         yield Generation(text, usage, sampling, "tool" if tools else "stop", tool_calls=tools)
+
+    def _chosen(self, schema: dict[str, Any]) -> Any:
+        """What a coordinator is told: hardly ever that the run is over."""
+        if "next" in schema["properties"]:
+            return {"next": self.random.choice(schema["properties"]["next"]["enum"][:2])}
+        decision = schema["properties"]["decision"]
+        if "anyOf" in decision and self.random.random() < 0.8:
+            schema = {**schema, "properties": {**schema["properties"], "decision": decision["anyOf"][0]}}
+        return instance(schema, self.random)
 
     async def close(self) -> None: ...
 
@@ -100,6 +108,16 @@ def coordinator(kind: str, names: list[str], random: Random) -> dict[str, Any]:
             "shown": random.choice(("all", "last")),
         },
         "llm_selector": {"model": random.choice(("boss", names[0])), "max_steps": random.choice((1, 2, 6))},
+        "llm": {
+            "model": random.choice(("boss", names[0])),
+            "max_steps": random.choice((1, 2, 5)),
+            "width": random.randint(1, 3),
+            "samples": random.randint(1, 2),
+            "repairs": random.randint(0, 2),
+            "structured": random.choice(("json_schema", "json_schema", "none")),
+            "transcript": random.choice((1_000, 12_000)),
+            "max_tokens": random.choice((32, 512)),
+        },
         "random": {"max_steps": number, "finish_probability": random.choice((0.0, 0.3))},
         "learned": {"policy": "none", "mode": "sample"},
         "skill_table": {},

@@ -128,7 +128,7 @@ def test_what_another_version_left_is_no_obstacle(
 def test_a_policy_of_another_version_is_no_obstacle(own: Path) -> None:
     show(own, 2)
     card = own / "policy" / "policy.json"
-    card.write_text(card.read_text().replace('"format": 3', '"format": 2'))
+    card.write_text(card.read_text().replace('"format": 4', '"format": 2'))
     (_, steps), (line,) = show(own, 2, upto=1)
     assert steps == [1]
     assert "of another version of Podium" in line

@@ -65,7 +65,7 @@ def test_a_replayed_decision_is_as_likely_as_it_was(limits: Limits | None, knob:
     np.testing.assert_allclose(np.exp(log_probs - [decision.log_prob for decision in decisions]), 1, atol=2e-5)
     np.testing.assert_allclose(values, [decision.value or 0.0 for decision in decisions], atol=2e-5)
     widths = {len(d.action) for d in decisions if not isinstance(d.action, Finish)}
-    assert widths >= ({1, 2, 3} if limits is None else {1, 2})
+    assert widths >= {1, 2, 3} if limits is None else len(widths) > 1
     assert max(decision.step for decision in decisions) >= (3 if limits is None else 1)
     heads = {factor.head for decision in decisions for factor in decision.factors}
     assert heads == {"pick", "answer", *HEADS}

@@ -30,7 +30,7 @@ WIDE = Options(
     width=3,
     max_steps=4,
 )
-HEADS = ("pick", "pick.again", "stop", "finish", "choose", "options", "value", "success", "cost", "passes")
+HEADS = ("pick", "pick.again", "stop", "finish", "choose", "options", "value", "success", "cost", "gain", "passes")
 
 
 def loud(options: Options = WIDE, names: Sequence[str] = NAMES, *, seed: int = 1, volume: float = 12.0) -> Policy:

@@ -56,7 +56,7 @@ def test_agreement_between_agents() -> None:
 
 def test_candidate_answers() -> None:
     facts, _ = told(reply(1, "a", "4", "4"), reply(2, "b", "44", "4"), reply(3, "c", "5", "5"))
-    figures, authors = features.node_figures(facts)
+    figures, authors, backers = features.node_figures(facts)
     assert authors.tolist() == [0, 1, 2] + [-1] * (features.MOST - 3)
     assert figures[:4, 0].tolist() == [0, 0, 1, 0]  # newest
     assert figures[:3, 1] == pytest.approx([2 / 3, 2 / 3, 1 / 3])
@@ -64,11 +64,12 @@ def test_candidate_answers() -> None:
     assert figures[:3, 6].tolist() == [0.5, 0.25, 0]  # age
     assert figures[:3, 8].tolist() == [0, 1, 0]  # had already
     assert not figures[3:].any()
+    assert backers[:4].tolist() == [[1, 1, 0], [1, 1, 0], [0, 0, 1], [0, 0, 0]]
 
 
 def test_only_the_newest_answers_are_candidates() -> None:
     facts, _ = told(*(reply(number, "a", str(number), str(number)) for number in range(1, 16)))
-    figures, authors = features.node_figures(facts)
+    figures, authors, _ = features.node_figures(facts)
     assert (authors == 0).all()
     assert figures[-1, 0] == 1
     assert figures[:, 1] == pytest.approx([1 / 15] * features.MOST)
@@ -124,9 +125,15 @@ def test_what_an_agent_costs_is_told_in_passed_answers() -> None:
     agents = features.agent_figures(facts, (True,) * 3, 1e-3, 1e-5)
     assert agents[:, 7] == pytest.approx(np.log10(dollars / 1e-3) / 3)
     assert agents[:, 8] == pytest.approx(dollars / 1e-3)
-    without = features.agent_figures(facts, (True,) * 3, None, 1e-5)
-    assert without[:, 7] == pytest.approx(np.log10(dollars / 1e-5) / 3)
+    without = features.agent_figures(facts, (True,) * 3, None, 1e-6)
+    assert without[:, 7] == pytest.approx(np.log10(dollars / (features.GENEROUS * 1e-6)) / 3)
     assert without[:, 8].max() == 3
+
+
+def test_a_backer_is_who_says_so_now() -> None:
+    facts, _ = told(reply(1, "a", "4", "4"), reply(2, "b", "4", "4"), reply(3, "a", "5", "5"), reply(4, "c", "?", None))
+    backers = features.node_figures(facts)[2]
+    assert backers[:4].tolist() == [[1, 1, 0], [0, 1, 0], [1, 0, 0], [0, 0, 1]]
 
 
 def test_the_knob_has_no_unit() -> None:

@@ -26,8 +26,8 @@ def through(xp: Any, w: Any, data: dict[str, Any]) -> dict[str, Any]:
         author = card[data["run"], data["author"][turn]]
         reply = network.embed(xp, w, data["reply_vector"][turn], data["reply_shape"][turn])
         z, h = network.observe(xp, w, z, h, reply, data["event"][turn], data["views"][turn], author)
-    state, agents, answers, authors = data["state"], data["agents"], data["answers"], data["authors"]
-    out = network.decide(xp, w, z, h, task_BE, card, state, agents, answers, authors)
+    seen = (data[name] for name in ("state", "agents", "answers", "authors", "backers"))
+    out = network.decide(xp, w, z, h, task_BE, card, *seen)
     pick, stop = network.again(w, out, data["picked"])
     found = {name: getattr(out, name) for name in network.Out.__dataclass_fields__}
     return found | {"belief": z, "transcript": h, "again": pick, "stop": stop}
@@ -57,9 +57,10 @@ def random_data(kind: Any, runs: int = 5, agents: int = 4, seed: int = 3) -> dic
         "event": normal(2, runs, facts.EVENT),
         "views": normal(2, runs, agents, facts.VIEW),
         "state": normal(runs, facts.STATE),
-        "agents": normal(runs, agents, facts.AGENT),
+        "agents": np.abs(normal(runs, agents, facts.AGENT)),
         "answers": normal(runs, facts.MOST, facts.NODE),
         "authors": authors,
+        "backers": np.maximum(authors, authors[:, :, ::-1]),
         "picked": (normal(runs, agents) > 0.5).astype(kind),
     }
 
@@ -131,14 +132,14 @@ def test_agents_are_a_set() -> None:
     data = random_data(np.float32)
     order = [2, 0, 3, 1]
     axes = {"card_vector": 1, "card_shape": 1, "card_figures": 1, "identity": 1, "agents": 1, "picked": 1}
-    axes |= {"views": 2, "authors": 2}
+    axes |= {"views": 2, "authors": 2, "backers": 2}
     moved = {name: np.take(array, order, axes[name]) if name in axes else array for name, array in data.items()}
     moved["author"] = np.argsort(order)[data["author"]]
     first, second = through(np, weights, data), through(np, weights, moved)
     for name, found in first.items():
         mine = (
             found[:, order]
-            if name in {"agents", "gaps", "pick", "options", "success", "cost", "again", "belief"}
+            if name in {"agents", "gaps", "pick", "options", "success", "cost", "gain", "again", "belief"}
             else found
         )
         np.testing.assert_allclose(mine, second[name], 1e-4, 1e-4, err_msg=name)
@@ -149,7 +150,7 @@ def test_agents_are_a_set() -> None:
 def test_the_order_of_the_agents_changes_no_decision(mode: Any) -> None:
     tasks = [task(number) for number in range(12)]
     first = play(loud(), tasks, mode=mode)
-    assert len({str(each) for each in story(first)}) > 3
+    assert len({str(each) for each in story(first)}) > (1 if mode == "greedy" else 3)
     for names in (("cy", "ann", "bob"), ("bob", "cy", "ann")):
         again = play(loud(), tasks, mode=mode, names=names)
         assert story(again) == story(first)
@@ -197,7 +198,7 @@ def test_samples_follow_the_probabilities() -> None:
     counts = Counter(names[decision.factors[0].choice] for decision in decisions)
     squares = sum((counts[name] - 1500 * said[f"p({name})"]) ** 2 / (1500 * said[f"p({name})"]) for name in names)
     assert squares < 13.8  # chi-square with 2 degrees of freedom, p = 0.001
-    assert max(said[f"p({name})"] for name in names) > 0.36
+    assert max(said[f"p({name})"] for name in names) > 0.34
     for decision in decisions[:50]:
         chosen = names[decision.factors[0].choice]
         assert np.exp(decision.factors[0].log_prob) == pytest.approx(said[f"p({chosen})"])

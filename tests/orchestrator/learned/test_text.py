@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from podium.orchestrator.learned.text import LONGEST, SHAPE, WIDTH, encode, telling_words
+from podium.orchestrator.learned.text import LONGEST, SHAPE, WIDTH, encode, outline, telling_words
 
 HALF = WIDTH // 2
 
@@ -68,11 +68,18 @@ def test_order_and_case() -> None:
 
 def test_the_figures() -> None:
     shape = encode("Add 12, ok?")[1]
-    expected = [np.log1p(11) / 6, np.log1p(5) / 5, 2 / 11, 1 / 11, 2 / 11, 0]
+    expected = [np.log1p(11) / 6, np.log1p(5) / 5, 2 / 11, 1 / 11, 2 / 11, 0, np.log1p(1) / 3, np.log1p(1) / 3]
     assert shape == pytest.approx(expected)
     assert encode("Ädd 12, ok?")[1] == pytest.approx(expected)  # counted the slow way
-    assert encode("")[1].tolist() == [0, 0, 0, 0, 0, 1]
+    assert encode("")[1].tolist() == [0, 0, 0, 0, 0, 1, 0, 0]
+    assert encode("3 and 4.5.\nNo!")[1][6:] == pytest.approx([np.log1p(3) / 3, np.log1p(4) / 3])
     assert encode(" \n")[1][5] == 1
+
+
+def test_an_outline_is_the_figures_alone() -> None:
+    vector, figures = outline("Add 12, ok?")
+    assert not vector.any()
+    assert (figures == encode("Add 12, ok?")[1]).all()
 
 
 def test_nothing_to_encode() -> None:
@@ -87,6 +94,14 @@ def test_of_a_long_text_head_and_tail_are_read() -> None:
     assert (one != encode("other" + head + "middle " * 500 + tail)[0]).any()
     assert (one != encode(head + "middle " * 500 + tail + "other")[0]).any()
     assert len(head) > LONGEST // 2
+
+
+def test_a_long_text_is_not_kept() -> None:
+    text = "head and tail " * LONGEST
+    held = sys.getrefcount(text)
+    encode(text)
+    outline(text)
+    assert sys.getrefcount(text) == held
 
 
 def test_letters_of_every_script_make_words() -> None:
