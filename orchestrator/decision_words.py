@@ -1,9 +1,9 @@
 """Why a decision was taken, in words, from the scalars that its coordinator left in `Decision.reasons`.
 
-The known names: p(NAME) and p(finish), success(NAME), tokens(NAME), gap(NAME), right(node K), likelier(PICK HEAD WORD)
-from a learned policy; skill, expected, stop, go_on from a skill table; agree, ballots from a vote; invalid, repaired,
-nearest, turn from a selector; invalid, repaired, fallback, unasked, only from a model that leads, whose own words stand
-in its call. A coordinator without reasons follows a schedule, which is then what is said.
+The known names: p(NAME) and p(finish), success(NAME), tokens(NAME), gain(NAME), gap(NAME), now, right(node K),
+likelier(PICK HEAD WORD) from a learned policy; skill, expected, stop, go_on from a skill table; agree, ballots from a
+vote; invalid, repaired, nearest, turn from a selector; invalid, repaired, fallback, unasked, only from a model that
+leads, whose own words stand in its call. A coordinator without reasons follows a schedule, which is then what is said.
 
 What a learned policy drew after its first pick (what each agent is shown, what it is asked for, how many samples; who
 is asked beside it; which reply is the answer) is told from `Decision.factors`, each with its probability.
@@ -69,12 +69,16 @@ SCHEDULES: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Belief:
-    """What a learned policy thought of one agent. probability: of being picked first; success, gap: 0 to 1; tokens."""
+    """What a learned policy thought of one agent. probability: of being picked first; success, gap: 0 to 1; tokens.
+
+    gain: by how much asking it was believed to raise the chance that the best answer is right, -1 to 1.
+    """
 
     agent: str
     probability: float
     success: float
     tokens: float
+    gain: float
     gap: float
     picked: bool
 
@@ -220,7 +224,7 @@ def beliefs(decision: Decision) -> tuple[Belief, ...]:
     return tuple(
         Belief(
             name,
-            *(reasons.get(f"{figure}({name})", 0.0) for figure in ("p", "success", "tokens", "gap")),
+            *(reasons.get(f"{figure}({name})", 0.0) for figure in ("p", "success", "tokens", "gain", "gap")),
             picked=name in picked,
         )
         for name in names

@@ -195,7 +195,7 @@ def _head(said: Said) -> RenderableType:
 def _beliefs(beliefs: tuple[Belief, ...]) -> Table:
     """What the policy thought of each agent; the ones it picked are marked."""
     table = _table("", "agent")
-    for heading in ("picked", "would be right", "tokens", "gap"):
+    for heading in ("picked", "would be right", "gain", "tokens", "gap"):
         table.add_column(heading, justify="right")
     for each in beliefs:
         table.add_row(
@@ -204,6 +204,7 @@ def _beliefs(beliefs: tuple[Belief, ...]) -> Table:
             *(
                 f"{100 * each.probability:.0f} %",
                 f"{100 * each.success:.0f} %",
+                f"{100 * each.gain:+.0f} %",
                 f"{each.tokens:.0f}",
                 f"{each.gap:.2f}",
             ),

@@ -56,10 +56,12 @@ LEARNED: Mapping[str, float] = {
     "p(ann)": 0.62,
     "success(ann)": 0.71,
     "tokens(ann)": 24.2,
+    "gain(ann)": 0.25,
     "gap(ann)": 0.4,
     "p(bob)": 0.29,
     "success(bob)": 0.2,
     "tokens(bob)": 8.0,
+    "gain(bob)": -0.1,
     "gap(bob)": 0.9,
 }
 
@@ -72,9 +74,9 @@ def test_a_learned_pick_is_told_against_its_rivals() -> None:
     assert step.action == "asks ann"
     assert step.why[0] == "Asking ann had probability 62 %, against 29 % for bob and 9 % for finishing."
     assert step.why[1] == "The run was expected to be worth 0.50 from here on."
-    assert [(each.agent, each.picked, each.success, each.tokens, each.gap) for each in step.beliefs] == [
-        ("ann", True, 0.71, 24.2, 0.4),
-        ("bob", False, 0.2, 8.0, 0.9),
+    assert [(each.agent, each.picked, each.success, each.tokens, each.gain, each.gap) for each in step.beliefs] == [
+        ("ann", True, 0.71, 24.2, 0.25, 0.4),
+        ("bob", False, 0.2, 8.0, -0.1, 0.9),
     ]
     assert step.left == "tokens 88 %, dollars 50 %"
 

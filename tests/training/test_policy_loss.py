@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import fields, replace
 from typing import Any
 
@@ -9,11 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from podium.orchestrator.learned import Policy
-from podium.training.policy_loss import Losses, losses
-from podium.training.replay import Replay
+from podium.orchestrator.engine import Settings
+from podium.orchestrator.learned import LearnedCoordinator, Policy
+from podium.orchestrator.learned.options import Options
+from podium.training.policy_loss import Losses, losses, unrolled
+from podium.training.replay import Replay, replay
 from podium.training.train_file import LossSpec
 from tests.orchestrator.learned.parts import WIDE, loud, play, task
+from tests.orchestrator.stage import Speaker, Stage
 from tests.training.test_replay import arrays
 
 SPEC = LossSpec(beliefs=0.0)
@@ -165,3 +169,39 @@ def test_unknown_agents_have_no_identity_to_learn(batch: tuple[Policy, Replay]) 
     slopes = gradient(weights, loss(weights, strangers, spec=LossSpec()).total)["identity"]
     assert slopes[1].any()
     assert not slopes[[0, 2, 3]].any()
+
+
+def test_what_asking_gained_is_read_off_the_next_decision() -> None:
+    """Here ann is always right and bob never: after ann the best answer passes, after bob alone it does not."""
+    policy = Policy.fresh(Options(context=("task",), max_steps=2), ("ann", "bob"), scale=1e-5)
+    crew = Stage(
+        *(Speaker(name, lambda envelope: f"it is {int(envelope.directive.agent == 'ann')}") for name in ("ann", "bob"))
+    ).led_by(LearnedCoordinator(policy))
+    tasks = [task(number) for number in range(24)]
+    results = [
+        asyncio.run(crew.run(each, Settings(seed=number, mode="sample"), id=f"r{number}"))
+        for number, each in enumerate(tasks)
+    ]
+    cards = crew.bus.cards()
+    whole = replay(results, [None] * len(results), cards, policy.card, lambda run, said: run.task.score(said).score)
+    weights = parameters(policy)
+    optimiser = torch.optim.Adam(weights.values(), lr=0.01)
+    zeros = np.zeros(len(whole))
+    for _ in range(120):
+        optimiser.zero_grad()
+        spec = LossSpec(value=0)
+        options = policy.card.options
+        found = losses(weights, whole, options, spec, zeros, zeros, zeros, entropy=0, learn_policy=False)
+        found.total.backward()
+        optimiser.step()
+    with torch.no_grad():
+        out = unrolled(weights, whole)
+    first = torch.from_numpy(whole.seen == 0)
+    after = torch.sigmoid(out.gain[first])
+    assert after[:, 0].min() > 0.9
+    assert after[:, 1].max() < 0.1
+    assert (out.now[first] == 0).all()
+    second = torch.from_numpy((whole.seen == 1) & (whole.authors[:, 0] == 0))
+    assert second.any()
+    assert out.now[second].min() > 0.9
+    assert torch.sigmoid(out.gain[second, 1]).min() > 0.8  # what is right stays right
