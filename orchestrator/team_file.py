@@ -318,7 +318,7 @@ def _nested(data: Mapping[str, Any]) -> Iterator[Problem]:
     for where, share, limits, what in (*inner, (("budget",), chosen, pool, "all runs together may use")):
         for limit, value in _mapping(share).items():
             most = limits.get(limit)
-            if isinstance(value, int | float) and isinstance(most, int | float) and value > most:
+            if isinstance(value, int | float) and isinstance(most, int | float) and value > most > 0:
                 yield Problem((*where, limit), f"more than {what} ({most:g})", f"at most {most:g}")
 
 

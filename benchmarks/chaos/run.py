@@ -22,6 +22,7 @@ import argparse
 import asyncio
 import gc
 import json
+import logging
 import subprocess
 import sys
 import tempfile
@@ -151,6 +152,7 @@ def main() -> None:
     parser.add_argument("--grown", type=float, help="most bytes per run that memory may grow; left out: not judged")
     parser.add_argument("--results", type=Path, help="folder for results.json and memory.png; left out: none")
     arguments = parser.parse_args()
+    logging.getLogger("podium").addHandler(logging.NullHandler())  # it would tell of each tool that hangs
     fill_caches()
     storm, counts = Storm(arguments.runs, arguments.seed, arguments.at_once), Counter[str]()
     with tempfile.TemporaryDirectory() as folder, endpoint(arguments.seed, counts) as port:
