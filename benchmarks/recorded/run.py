@@ -62,8 +62,8 @@ def main() -> None:
     began = time.monotonic()
     work = partial(split, arguments.pool, arguments.iterations)
     with ProcessPoolExecutor(arguments.jobs, get_context("spawn")) as workers:
-        splits = list(workers.map(work, range(1, arguments.seeds + 1)))
-    results = [scores for scores, _ in splits]
+        found = list(workers.map(work, range(1, arguments.seeds + 1)))
+    results = [scores for scores, _ in found]
     rows = [pooled(name, [result[name] for result in results]) for name in results[0]]
     curve = [row for row in rows if row.name.startswith("trained")]
     others = [row for row in rows if not row.name.startswith("trained")]
@@ -76,7 +76,7 @@ def main() -> None:
             f"{gain.high * 100:+.1f}] at {share:.0%} of its dollars"
         )
     for kind, words in KINDS.items():
-        asked = [honest[kind] for _, honest in splits]
+        asked = [honest[kind] for _, honest in found]
         print(
             f"believed that {words} ({asked[0].n:,} times a split): expected calibration error "
             f"{' '.join(f'{each.error:.3f}' for each in asked)}, Brier skill over the agent's base rate "
@@ -91,7 +91,7 @@ def main() -> None:
         **made("numpy", "torch"),
         "minutes": round((time.monotonic() - began) / 60, 1),
         "per split": [{key: [list(map(float, part)) for part in value] for key, value in r.items()} for r in results],
-        "beliefs": [{kind: asdict(found) for kind, found in honest.items()} for _, honest in splits],
+        "beliefs": [{kind: asdict(each) for kind, each in honest.items()} for _, honest in found],
     }
     (arguments.output / f"{name}.json").write_text(json.dumps(figures) + "\n")
 
@@ -124,7 +124,7 @@ async def one(pool: Path, seed: int, iterations: int) -> tuple[dict[str, Scores]
                 "team": file,
                 "tasks": {"train": f"{spec}&split=train"},
                 "output": Path(folder) / "policy",
-                "options": {"samples": [1], "context": ["task"], "max_steps": 5, "reads": "figures"},
+                "options": {"samples": [1], "context": ["task"], "max_steps": 5, "reads": False},
                 "preference": {"low": KNOBS[0], "high": KNOBS[-1]},
                 "iterations": iterations,
                 "evaluate_every": 25,
