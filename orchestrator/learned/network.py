@@ -161,19 +161,16 @@ def _softmax(xp: Any, x: Tensor) -> Tensor:
     return e / e.sum(-1)[..., None]
 
 
-def _gru(xp: Any, w: Weights, name: str, x: Tensor, h: Tensor) -> Tensor:
-    """One step of a gated recurrent unit (arXiv 1406.1078), the candidate's reset applied after its matrix."""
+def _gru(xp: Any, w: Weights, name: str, a: Tensor, h: Tensor) -> Tensor:
+    """One step of a gated recurrent unit (arXiv 1406.1078), the candidate's reset applied after its matrix.
+
+    a: the input, through its matrix already.
+    """
     size = h.shape[-1]
-    a, b = _dense(w, f"{name}.in", x), _dense(w, f"{name}.back", h)
-    r = _sigmoid(xp, a[..., :size] + b[..., :size])
-    u = _sigmoid(xp, a[..., size : 2 * size] + b[..., size : 2 * size])
-    n = xp.tanh(a[..., 2 * size :] + r * b[..., 2 * size :])
-    return u * h + (1.0 - u) * n
-
-
-def _along(xp: Any, x: Tensor, agents: int) -> Tensor:
-    """(B, D) repeated for each agent: (B, N, D)."""
-    return xp.broadcast_to(x[:, None, :], (x.shape[0], agents, x.shape[1]))
+    b = _dense(w, f"{name}.back", h)
+    gates = _sigmoid(xp, a[..., : 2 * size] + b[..., : 2 * size])
+    n = xp.tanh(a[..., 2 * size :] + gates[..., :size] * b[..., 2 * size :])
+    return n + gates[..., size:] * (h - n)
 
 
 def embed(xp: Any, w: Weights, vector: Tensor, figures: Tensor) -> Tensor:
@@ -188,8 +185,8 @@ def cards(xp: Any, w: Weights, vector: Tensor, shape: Tensor, figures: Tensor, i
 
 def start(xp: Any, w: Weights, task_BE: Tensor, card_BNC: Tensor) -> tuple[Tensor, Tensor]:
     """Beliefs (B, N, Z) and transcript state (B, H) before the first reply."""
-    agents = card_BNC.shape[1]
-    z = xp.tanh(_dense(w, "belief.start", xp.concatenate((card_BNC, _along(xp, task_BE, agents)), -1)))
+    weight = w["belief.start.w"]
+    z = xp.tanh(card_BNC @ weight[:C] + (task_BE @ weight[C:] + w["belief.start.b"])[:, None, :])
     return z, xp.tanh(_dense(w, "transcript.start", task_BE))
 
 
@@ -207,10 +204,10 @@ def observe(
 
     figures: (B, EVENT); views: (B, N, VIEW); author_BC: card embedding of who replied.
     """
-    agents = z_BNZ.shape[1]
     common = xp.concatenate((reply_BE, figures, author_BC), -1)
-    x = xp.concatenate((_along(xp, common, agents), views), -1)
-    return _gru(xp, w, "belief", x, z_BNZ), _gru(xp, w, "transcript", common, h_BH)
+    weight, size = w["belief.in.w"], common.shape[-1]
+    x = (common @ weight[:size] + w["belief.in.b"])[:, None, :] + views @ weight[size:]
+    return _gru(xp, w, "belief", x, z_BNZ), _gru(xp, w, "transcript", _dense(w, "transcript.in", common), h_BH)
 
 
 @dataclass(slots=True)
@@ -277,12 +274,14 @@ def decide(
     believed, promised = stop_gradient(passes), stop_gradient(success)
     best = xp.amax(believed + (1.0 - there) * FAR, -1)
     some = xp.amax(there, -1)
-    now = _sigmoid(xp, best * some) * some
     so_far = xp.tanh(best * some * 0.5) * some
-    hopes = xp.stack((_along(xp, so_far[:, None], agents)[..., 0], xp.tanh(promised * 0.5)), -1)
-    gain = _dense(w, "gain", xp.concatenate((u, hopes), -1))[..., 0] + promised
-    confidence = xp.stack((so_far, xp.tanh(xp.amax(promised, -1) * 0.5)), -1)
-    whole = _relu(_dense(w, "whole", xp.concatenate((s, u.sum(1) / agents, confidence), -1)))
+    now = 0.5 * (so_far + some)
+    hopes = xp.tanh(promised * 0.5)
+    weight = w["gain.w"]
+    gain = (u @ weight[:U])[..., 0] + so_far[:, None] * weight[U, 0] + hopes * weight[U + 1, 0] + w["gain.b"] + promised
+    weight = w["whole.w"]
+    whole = s @ weight[:S] + (u.sum(1) / agents) @ weight[S : S + U] + w["whole.b"]
+    whole = _relu(whole + so_far[:, None] * weight[-2] + xp.amax(hopes, -1)[:, None] * weight[-1])
     trust = w["trust"]
     return Out(
         u,
