@@ -30,7 +30,7 @@ AROUND = 5.0
 """How far below and above the knob of a policy they go, where its range is not known: a factor."""
 REPLY_TOKENS = 200
 """Of a reply, where only its price is known."""
-GENEROUS = 20.0
+LARGEST = 20.0
 """The largest knob in replies of the dearest agent, where nothing else says it: one such reply hardly matters then."""
 
 
@@ -137,7 +137,7 @@ def knobs_for(ready: Mapping[str, Chosen], team: Team) -> tuple[tuple[float, ...
         max(REPLY_TOKENS * card.price[1] + REPLY_TOKENS * card.price[0] for card in team.orchestrator.bus.cards())
         * 1e-6
     )
-    return _spread(dearest, GENEROUS * dearest), f"1 to {GENEROUS:g} times what a reply of the dearest agent costs"
+    return _spread(dearest, LARGEST * dearest), f"1 to {LARGEST:g} times what a reply of the dearest agent costs"
 
 
 def _ranges(ready: Mapping[str, Chosen]) -> Iterator[tuple[str, float, float]]:

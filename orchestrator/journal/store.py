@@ -13,12 +13,11 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar, cast
-from weakref import WeakKeyDictionary, ref
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import ColumnElement, Connection, Select, select
 from sqlalchemy.exc import SQLAlchemyError
@@ -32,6 +31,7 @@ from podium.orchestrator.journal.reading import ResumeState
 from podium.orchestrator.journal.tables import Cells, cells_of, ended, listed, prepare
 from podium.orchestrator.journal.tables import entries as entry_rows
 from podium.orchestrator.journal.tables import runs as run_rows
+from podium.orchestrator.journal.watch import Watch
 from podium.orchestrator.journal.writer import Tail, Work, Writer
 from podium.protocols.errors import InputError, JournalError
 from podium.protocols.people import Question, Word
@@ -78,41 +78,6 @@ class Listed:
     under_way: bool = False
 
 
-class _Watch:
-    """Sees to it that no append waits for ever. They are due in the order they come, so one timer does for a loop."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, late: Callable[[str], JournalError]) -> None:
-        self._loop = ref(loop)
-        self._late = late
-        self._waiting = deque[Work]()
-        self._timer: asyncio.TimerHandle | None = None
-
-    def add(self, work: Work) -> None:
-        """One more."""
-        waiting = self._waiting
-        while waiting and waiting[0].future.done():
-            waiting.popleft()
-        waiting.append(work)
-        if self._timer is None:
-            self._set()
-
-    def _set(self) -> None:
-        loop = self._loop()
-        if loop is not None:
-            self._timer = loop.call_at(self._waiting[0].due, self._ring, loop)
-
-    def _ring(self, loop: asyncio.AbstractEventLoop) -> None:
-        """What was not written in time counts as not written."""
-        waiting, self._timer = self._waiting, None
-        while waiting and (waiting[0].future.done() or waiting[0].due <= loop.time()):
-            late = waiting.popleft()
-            if not late.future.done():
-                late.tail.error = late.tail.error or self._late(late.run)
-                late.done()
-        if waiting:
-            self._set()
-
-
 class Journal:
     """The runs kept behind one URL (see `address` for the settings it may hold). Thread-safe.
 
@@ -133,7 +98,7 @@ class Journal:
         self._writer = Writer(self._engine, self._name, Owner(self._locks))
         self._tails: dict[str, Tail] = {}
         self._coming: dict[str, ResumeState] = {}  # runs that are about to be taken over
-        self._watches = WeakKeyDictionary[asyncio.AbstractEventLoop, _Watch]()
+        self._watches = WeakKeyDictionary[asyncio.AbstractEventLoop, Watch]()
 
     def append(self, run: str, entries: Sequence[Entry]) -> asyncio.Future[None]:
         """Write what happened, all of it or nothing; done when it is durable. Returns at once, also if not awaited.
@@ -159,11 +124,11 @@ class Journal:
             self._writer.leave(run)
         return cast("asyncio.Future[None]", work.future)
 
-    def _watch(self, loop: asyncio.AbstractEventLoop) -> _Watch:
+    def _watch(self, loop: asyncio.AbstractEventLoop) -> Watch:
         """Whoever sees to it that no append of a loop waits for ever."""
         watch = self._watches.get(loop)
         if watch is None:
-            watch = self._watches[loop] = _Watch(loop, self._late)
+            watch = self._watches[loop] = Watch(loop, self._late)
         return watch
 
     def _open(self, run: str, head: Head | None) -> Tail:
