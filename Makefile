@@ -11,7 +11,7 @@ BENCH ?=
 WORKERS ?= 2
 
 .PHONY: demo test bubblewrap postgresql lint format types check clean comparison gsm8k bench-loop bench-decision bench-journal bench-telemetry bench-peers \
-	embedded fault-matrix chaos
+	embedded fault-matrix chaos studies studies-quick
 
 demo: $(USE)  ## train the embedded team's coordinator, compare it, and say how to serve it
 	$(BIN)/podium demo
@@ -68,6 +68,13 @@ bench-telemetry: $(STAMP)  ## what traces and metrics cost
 
 chaos: $(USE)  ## ten thousand runs through one process, with faults: nothing may be lost or left over, memory grows by less than 250 bytes a run
 	$(BIN)/python benchmarks/chaos/run.py --results benchmarks/chaos --grown 250 $(BENCH)
+
+studies: $(USE)  ## every study under reproductions/ in its full form: some hours
+	for each in reproductions/*/run.py; do $(BIN)/python $$each || exit 1; done
+
+studies-quick: $(USE)  ## every study in about a minute each; figures go to build/studies
+	for each in reproductions/*/run.py; do \
+		$(BIN)/python $$each --quick --output build/studies/$$(basename $$(dirname $$each)) || exit 1; done
 
 embedded: $(USE)  ## train the embedded team's specialists again
 	$(BIN)/python examples/embedded/train_specialists.py

@@ -16,8 +16,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from podium.orchestrator.learned import network
+from podium.orchestrator.learned.network import HEADS
 from podium.orchestrator.learned.options import Options
-from podium.training.replay import HEADS, Replay
+from podium.training.replay import Replay
 from podium.training.train_file import LossSpec
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from podium.orchestrator.learned import facts as features
 from podium.orchestrator.learned.facts import Facts
+from podium.orchestrator.learned.network import HEADS
 from podium.orchestrator.learned.saved import PolicyCard
 from podium.orchestrator.learned.text import SHAPE, WIDTH
 from podium.protocols.bus import Card
@@ -23,9 +24,6 @@ from podium.protocols.record import Finish
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
-HEADS = ("context", "objective", "detail", "samples")
-
-
 PER_RUN = ("task", "event_text", "event_figures", "event_views", "event_author", "events")
 PER_DECISION = (
     *("seen", "state", "agents", "answers", "authors", "backers", "picks", "pick_masks", "choices", "choice_masks"),

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -53,29 +54,25 @@ FAR = -1e9
 """The logit of what is not allowed."""
 
 
+HEADS = ("context", "objective", "detail", "samples")
+"""Choices made for each asked agent, in the order they are sampled."""
+
+
 @dataclass(frozen=True, slots=True)
 class Heads:
-    """Sizes of the choices made per asked agent."""
+    """Sizes of the choices made per asked agent, in the order of HEADS."""
 
-    samples: int
-    context: int
-    objective: int
-    detail: int
+    sizes: tuple[int, ...]
 
     @property
     def total(self) -> int:
         """All choices side by side."""
-        return self.samples + self.context + self.objective + self.detail
+        return sum(self.sizes)
 
     def spans(self) -> dict[str, tuple[int, int]]:
-        """Where each head's choices stand among all of them, in the order they are sampled."""
-        out: dict[str, tuple[int, int]] = {}
-        start = 0
-        for name in ("context", "objective", "detail", "samples"):
-            size = int(getattr(self, name))
-            out[name] = (start, start + size)
-            start += size
-        return out
+        """Where each head's choices stand among all of them."""
+        ends = list(accumulate(self.sizes))
+        return {name: (end - size, end) for name, size, end in zip(HEADS, self.sizes, ends, strict=True)}
 
 
 def shapes(heads: Heads, identities: int) -> dict[str, tuple[int, ...]]:

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from podium.orchestrator.learned.facts import Reads
-from podium.orchestrator.learned.network import Heads
+from podium.orchestrator.learned.network import HEADS, Heads
 from podium.protocols.record import ALL, LAST, NOTHING, Compute, Detail, Directive, Objective, View
 
 Context = Literal["task", "last", "all"]
@@ -56,7 +56,8 @@ class Options(BaseModel):
     @property
     def heads(self) -> Heads:
         """The sizes of the network's heads for this action space."""
-        return Heads(len(self.samples), len(self.context), len(self.objectives), len(self.details))
+        words = self.words()
+        return Heads(tuple(len(words[head]) for head in HEADS))
 
     @property
     def most_requests(self) -> int:
@@ -65,7 +66,7 @@ class Options(BaseModel):
 
     def mask(self, head: str, replies: int) -> tuple[bool, ...]:
         """Which choices of a head mean something now: with no reply yet there is nothing to show."""
-        size = int(getattr(self.heads, head))
+        size = len(self.words()[head])
         if head != "context" or replies:
             return (True,) * size
         first = self.context.index("task") if "task" in self.context else 0

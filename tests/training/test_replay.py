@@ -12,10 +12,11 @@ import torch
 from podium.orchestrator.budget import Limits
 from podium.orchestrator.engine import Settings
 from podium.orchestrator.learned import LearnedCoordinator, Policy
+from podium.orchestrator.learned.network import HEADS
 from podium.protocols.events import Result
 from podium.protocols.record import Finish
 from podium.training.policy_loss import decided, unrolled
-from podium.training.replay import HEADS, Replay, replay
+from podium.training.replay import Replay, replay
 from tests.orchestrator.learned.parts import NAMES, WIDE, loud, play, stage, task
 
 TASKS = [task(number) for number in range(16)]
