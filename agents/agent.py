@@ -18,6 +18,7 @@ from heapq import nlargest
 
 from podium.agents.documents import DocumentIndex
 from podium.agents.model import Model, Prompt, ToolSchema, usage_of
+from podium.agents.plans import plan_words
 from podium.agents.roles import ROLES, instruction
 from podium.agents.tools import Tool
 from podium.protocols.bus import Card, Delta, Envelope, Send
@@ -180,7 +181,7 @@ class Agent:
                 run=envelope.run,
                 agent=self.card.name,
             )
-        limit = compute.max_tokens or model.max_tokens
+        limit = min(compute.max_tokens or model.max_tokens, model.max_tokens)
         sampling = Sampling(
             model.temperature if compute.temperature is None else compute.temperature,
             max_tokens=limit if limit <= room else int(room),
@@ -243,6 +244,10 @@ class Agent:
             passages = "\n\n".join(f"[{passage.source}] {passage.text}" for passage in found)
             messages.append(Message("user", passages or "No passage matches.", name="passages"))
         messages.extend(Message("user", node.content, name=node.author) for node in envelope.visible())
+        if envelope.directive.compute.plan != "none":
+            planned = plan_words(directive.compute.plan, envelope.plan)
+            if planned:
+                messages.append(Message("user", planned))
         words = instruction(directive.objective, directive.detail, directive.instruction)
         if words:
             messages.append(Message("user", words))

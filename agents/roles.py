@@ -2,12 +2,20 @@
 
 A role is only a system prompt; any other word with a prompt of its own is as good a role as these. An objective is
 what the coordinator wants from this turn. "propose" at normal detail adds nothing: the task speaks for itself, and a
-small model is not confused by boilerplate.
+small model is not confused by boilerplate. Where a request is about one piece of the task, `asking` puts that gap into
+words: what is missing, for whom, and in what manner it should be told.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Literal
+
 from podium.protocols.record import Detail, Objective
+from podium.protocols.words import enumerated
+
+Style = Literal["plain", "sure", "reasons"]
+"""The manner of a reply."""
 
 ROLES: dict[str, str] = {
     "planner": (
@@ -52,6 +60,25 @@ DETAILS: dict[Detail, str] = {
     "normal": "",
     "full": "Show the whole reasoning, step by step.",
 }
+
+
+STYLES: dict[Style, str] = {
+    "plain": "",
+    "sure": "Say how sure you are.",
+    "reasons": "Give your evidence.",
+}
+
+MISSING = "Only this is missing now, and nothing else is asked:"
+"""How a request about one piece of the task begins."""
+
+
+def asking(piece: str, style: Style, audience: Sequence[str] = ()) -> str:
+    """A gap in words. piece: of the task, that is missing; empty: all of it is asked for. audience: who lacks it."""
+    gap = f"{MISSING} {piece}" if piece else ""
+    if gap and gap[-1] not in ".!?":
+        gap += "."
+    whom = f"It is for {enumerated(audience)}." if piece and audience else ""
+    return " ".join(part for part in (gap, whom, STYLES[style]) if part)
 
 
 def instruction(objective: Objective, detail: Detail, text: str) -> str:

@@ -42,6 +42,8 @@ class RunState:
     the budgets still hold, the pool of all runs included. affordable: per card, whether one more request fits them.
     preference: dollars that one passed answer is worth, None where the user did not say. seed: for sampling noise.
     own: leases for calls that the coordinator makes itself to decide; None where nobody keeps account of them.
+    absent: agents of the team's file that had left before the run began; one that leaves later stays among the cards,
+    and is not affordable.
     """
 
     run: str
@@ -56,6 +58,7 @@ class RunState:
     mode: Literal["sample", "greedy"] = "greedy"
     preference: float | None = None
     own: OwnCalls | None = None
+    absent: frozenset[str] = frozenset()
 
     @property
     def replies(self) -> list[Node]:
@@ -99,7 +102,15 @@ class Stateless:
 
 def decision(name: str, state: RunState, action: Action, **reasons: float) -> Decision:
     """A deterministic decision: log-probability 0, no factors."""
-    return Decision(f"{state.run}.{state.step}", state.step, action, name, reasons=reasons or NO_REASONS)
+    return Decision(
+        f"{state.run}.{state.step}",
+        state.step,
+        action,
+        name,
+        reasons=reasons or NO_REASONS,
+        seen=len(state.nodes),
+        budget_left=state.left.fractions,
+    )
 
 
 def directive_id(state: RunState, pick: int) -> str:

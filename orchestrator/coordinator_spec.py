@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, Strict, model_validator
 
 from podium.orchestrator.yaml_file import FilePath, StrictModel
-from podium.protocols.record import OBJECTIVES, Objective
+from podium.protocols.record import OBJECTIVES, Objective, Plan
 
 __all__ = [
     "CoordinatorSpec",
@@ -158,6 +158,8 @@ class LLMSpec(StrictModel):
     """Answers that one request may draw at most; the most frequent one is the reply."""
     objectives: Annotated[tuple[Objective, ...], Field(min_length=1), Strict(False)] = OBJECTIVES
     """What an agent may be asked for; left out: anything."""
+    plans: Annotated[tuple[Plan, ...], Field(min_length=1), Strict(False)] = ("none",)
+    """Whether an agent may be told to plan anew (renew), to keep to the newest plan (keep), or nothing about plans."""
     structured: Literal["json_schema", "json_object", "none"] = "json_schema"
     """What the server is told of the form of a decision; json_object or none for servers that know no JSON Schema."""
     repairs: Annotated[int, Field(ge=0, le=10)] = 2
@@ -238,6 +240,15 @@ class PipelineSpec(StrictModel):
     """What each step is shown: all earlier replies, or those of the step before."""
 
 
+class WordsSpec(StrictModel):
+    """A model that puts requests into words."""
+
+    model: Annotated[str, Field(min_length=1)]
+    """Which of the models writes them."""
+    max_tokens: Annotated[int, Field(ge=16, le=4096)] = 128
+    """Longest request, in tokens; one that is longer is not used."""
+
+
 class LearnedSpec(StrictModel):
     """A trained policy decides who speaks, what they see, how much compute they get, and when to stop."""
 
@@ -249,6 +260,9 @@ class LearnedSpec(StrictModel):
     """Dollars that one passed answer is worth; left out: what the policy was trained for."""
     mode: Literal["greedy", "sample"] = "greedy"
     """Take the likeliest decision, or draw one."""
+    words: WordsSpec | None = None
+    """A model that words the requests about one piece of the task, for policies that tell pieces apart; left out: a
+    template does."""
 
 
 CoordinatorSpec = Annotated[

@@ -69,10 +69,12 @@ def in_words(coordinator: CoordinatorSpec, agents: Sequence[str]) -> str:
         case RandomSpec(max_steps=steps, finish_probability=probability):
             end = f"after each it ends with probability {probability:g}"
             return f"Asks agents at random, for at most {counted(steps, 'step')}; {end}."
-        case LearnedSpec(policy=policy, mode=mode, preference=preference):
+        case LearnedSpec(policy=policy, mode=mode, preference=preference, words=words):
             worth = "" if preference is None else f" One passed answer is worth ${preference:g}."
+            by = "" if words is None else f" The model {words.model} words its requests."
             how = "takes the likeliest decision" if mode == "greedy" else "draws its decisions"
-            return f"The trained policy {policy} decides step by step and {how}; it or the budget ends the run.{worth}"
+            end = f"it or the budget ends the run.{worth}{by}"
+            return f"The trained policy {policy} decides step by step and {how}; {end}"
 
 
 def _drawn(request: PipelineRequest) -> str:

@@ -1,9 +1,10 @@
 """Why a decision was taken, in words, from the scalars that its coordinator left in `Decision.reasons`.
 
-The known names: p(NAME) and p(finish), success(NAME), tokens(NAME), gain(NAME), gap(NAME), now, right(node K),
-likelier(PICK HEAD WORD) from a learned policy; skill, expected, stop, go_on from a skill table; agree, ballots from a
-vote; invalid, repaired, nearest, turn from a selector; invalid, repaired, fallback, unasked, only from a model that
-leads, whose own words stand in its call. A coordinator without reasons follows a schedule, which is then what is said.
+The known names: p(NAME) and p(finish), success(NAME), tokens(NAME), gain(NAME), gap(NAME), supplies(NAME PIECE),
+offers(NAME PIECE), there(PIECE), now, right(node K), likelier(PICK HEAD WORD), and template where a model had no words
+for a request, from a learned policy; skill, expected, stop, go_on from a skill table; agree, ballots from a vote;
+invalid, repaired, nearest, turn from a selector; invalid, repaired, fallback, unasked, only from a model that leads,
+whose own words stand in its call. A coordinator without reasons follows a schedule, which is then what is said.
 
 What a learned policy drew after its first pick (what each agent is shown, what it is asked for, how many samples; who
 is asked beside it; which reply is the answer) is told from `Decision.factors`, each with its probability.
@@ -15,12 +16,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import exp
 
+from podium.agents.roles import MISSING, STYLES
 from podium.orchestrator.coordinators.decision_form import why_in
 from podium.orchestrator.last_turn import LAST_TURN
-from podium.protocols.record import Decision, Detail, Directive, Factor, Finish, Node, Objective
+from podium.orchestrator.pieces import pieces
+from podium.protocols.record import Decision, Detail, Directive, Factor, Finish, Node, Objective, Plan
 from podium.protocols.words import counted
 
-__all__ = ["ASKED", "DETAILED", "Belief", "beliefs", "percent", "why"]
+__all__ = ["ASKED", "DETAILED", "PLANNED", "Belief", "beliefs", "percent", "why"]
 
 ASKED: Mapping[Objective, str] = {
     "propose": "to answer",
@@ -44,10 +47,19 @@ DETAILED: Mapping[Detail, str] = {
 SHOWN: Mapping[str, str] = {"none": "the task only", "last": "the newest reply", "all": "all replies"}
 """What it is shown, by the kind of the view."""
 
+PLANNED: Mapping[Plan, str] = {
+    "none": "told nothing of a plan",
+    "keep": "keeping to the plan so far",
+    "renew": "with a new plan first",
+}
+"""What becomes of the plan."""
+
 CHOICES: Mapping[str, Mapping[str, str]] = {
     "context": SHOWN,
     "objective": {str(objective): words for objective, words in ASKED.items()},
     "detail": {str(detail): words for detail, words in DETAILED.items()},
+    "style": {"plain": "in plain style", "sure": "saying how sure it is", "reasons": "giving its evidence"},
+    "plan": {str(plan): words for plan, words in PLANNED.items()},
 }
 """The words for the choices of a learned policy's heads, by head."""
 
@@ -89,7 +101,7 @@ def why(decision: Decision, nodes: Sequence[Node]) -> list[str]:
     if decision.policy.startswith(LAST_TURN):
         return ["The run could go on no more; this call was set aside for the best answer so far."]
     if any(name.startswith("p(") for name in reasons):
-        return [*_learned(decision), *_rightness(decision, nodes)]
+        return [*_learned(decision, nodes[0].content if nodes else ""), *_rightness(decision, nodes)]
     if "skill" in reasons:
         return [_table(reasons)]
     if decision.policy == "llm":
@@ -105,8 +117,8 @@ def why(decision: Decision, nodes: Sequence[Node]) -> list[str]:
     return [SCHEDULES.get(decision.policy, f"The coordinator {decision.policy} gave no reasons.")]
 
 
-def _learned(decision: Decision) -> list[str]:
-    """The first pick against its alternatives, then what was drawn after it."""
+def _learned(decision: Decision, task: str) -> list[str]:
+    """The first pick against its alternatives, then what was drawn after it. task: its text."""
     action = decision.action
     chosen = "finish" if isinstance(action, Finish) else action[0].agent
     chances = {name[2:-1]: value for name, value in decision.reasons.items() if name.startswith("p(")}
@@ -115,13 +127,15 @@ def _learned(decision: Decision) -> list[str]:
     what = "Finishing" if chosen == "finish" else f"Asking {chosen}"
     rivals = " and ".join(f"{percent(value)} for {_pick(name)}" for value, name in others[:2] if value >= 0.005)
     lines = [f"{what} {_had(decision)} probability {percent(mine)}" + (f", against {rivals}." if rivals else ".")]
-    lines += _drawn(decision)
+    lines += _drawn(decision, task)
+    if decision.reasons.get("template"):
+        lines.append("The model that words requests gave no words for this one; the template's were taken.")
     if decision.value is not None:
         lines.append(f"The run was expected to be worth {decision.value:.2f} from here on.")
     return lines
 
 
-def _drawn(decision: Decision) -> list[str]:
+def _drawn(decision: Decision, task: str) -> list[str]:
     """What was drawn after the first pick, in its order. Decisions of before this was kept say less."""
     action, had, likelier = decision.action, _had(decision), _likelier(decision.reasons)
     lines: list[str] = []
@@ -134,6 +148,8 @@ def _drawn(decision: Decision) -> list[str]:
         if isinstance(action, Finish):
             if factor.head == "answer":
                 lines.append(_taken(action.answer, factor, had, chance, also))
+        elif factor.head == "about":
+            parts.append(_about(decision, action[pick].agent, factor, chance, also, task))
         elif factor.head != "pick":
             with_ = "" if parts else "probability "
             rather = "" if also is None else f" ({_choice(factor.head, also[0])} had {percent(also[1])})"
@@ -167,8 +183,25 @@ def _taken(node: int, factor: Factor, had: str, chance: str, also: tuple[str, fl
     return f"Taking node {node} {had} probability {chance}{rather}."
 
 
+def _about(
+    decision: Decision, agent: str, factor: Factor, chance: str, also: tuple[str, float] | None, task: str
+) -> str:
+    """The piece of the task that a request is about, and whether the agent is believed to supply it."""
+    named = pieces(task, len(factor.mask) - 1)
+
+    def piece(place: str) -> str:
+        at = int(place) if place.isdigit() else len(named)
+        return f'"{named[at]}"' if at < len(named) else "all of the task"
+
+    rather = "" if also is None else f" ({piece(also[0])} had {percent(also[1])})"
+    believed = decision.reasons.get(f"supplies({agent} {factor.choice})")
+    supplies = "" if believed is None else f", which it is thought to supply with {percent(believed)}"
+    return f"about {piece(str(factor.choice))} with probability {chance}{rather}{supplies}"
+
+
 def _told(head: str, directive: Directive) -> str:
     """A choice as its directive holds it."""
+    told = directive.instruction
     match head:
         case "context":
             return f"shown {_choice(head, directive.visible.kind)}"
@@ -178,6 +211,14 @@ def _told(head: str, directive: Directive) -> str:
             return _choice(head, directive.detail)
         case "samples":
             return _choice(head, str(directive.compute.samples))
+        case "style":
+            if told and not told.startswith(MISSING) and told not in STYLES.values():
+                return "in the manner that its words say"  # a model's own
+            return _choice(head, next((each for each, words in STYLES.items() if words and words in told), "plain"))
+        case "plan":
+            return _choice(head, directive.compute.plan)
+        case "max_tokens":
+            return _choice(head, str(directive.compute.max_tokens or "none"))
         case _:
             return head
 
@@ -186,6 +227,8 @@ def _choice(head: str, word: str) -> str:
     """A choice of a head in words."""
     if head == "samples":
         return counted(int(word), "sample")
+    if head == "max_tokens":
+        return "at any length" if word == "none" else f"in at most {word} tokens"
     return CHOICES.get(head, {}).get(word, word)
 
 

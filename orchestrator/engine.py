@@ -22,7 +22,7 @@ from podium.orchestrator.retrying import PATIENT, Retry
 from podium.orchestrator.run_log import RunLog
 from podium.orchestrator.run_loop import Run
 from podium.orchestrator.topology import Topology
-from podium.protocols.bus import Bus
+from podium.protocols.bus import Bus, Card
 from podium.protocols.errors import RunError, RunPaused
 from podium.protocols.events import Event, Result, Stop
 from podium.protocols.frozen import frozen
@@ -52,7 +52,8 @@ class Orchestrator:
 
     limits: of each run; shares: the most that an agent may use of them; pool: what all runs together may use;
     timeouts: seconds that a request to an agent may take. people: the way to a person; None: nobody can be asked.
-    wind_down: the agent that writes the best answer so far when a run can go on no more; its call is set aside.
+    wind_down: the agent that writes the best answer so far when a run can go on no more; its call is set aside. known:
+    cards of the agents that were there when the team was made, also of those that left.
     Immutable, but for what the pool has paid; any number of runs share it.
     """
 
@@ -72,6 +73,7 @@ class Orchestrator:
         timeouts: Mapping[str, float] = NO_TIMEOUTS,
         people: WayToPeople | None = None,
         wind_down: str | None = None,
+        known: Mapping[str, Card] | None = None,
     ) -> None:
         self.name = name
         self.bus = bus
@@ -86,6 +88,7 @@ class Orchestrator:
         self.timeouts = timeouts
         self.people = people
         self.wind_down = wind_down
+        self.known = {card.name: card for card in bus.cards()} if known is None else known
         self._decider = Decider(coordinator)
 
     def led_by(self, coordinator: Coordinator) -> Orchestrator:
@@ -104,6 +107,7 @@ class Orchestrator:
             timeouts=self.timeouts,
             people=self.people,
             wind_down=self.wind_down,
+            known=self.known,
         )
 
     def within(self) -> dict[str, tuple[Budget, ...]]:
@@ -122,7 +126,8 @@ class Orchestrator:
             return False
         cards, size = self.bus.cards(), sum(len(message.content) for message in task.messages)
         leases = Leases(Budget(limits or self.limits), cards, size, self.within())
-        held = last_turn(self.wind_down, cards, leases) is not None
+        there = any(card.name == self.wind_down for card in cards)
+        held = there and last_turn(self.wind_down, cards, leases) is not None
         leases.close()
         return held
 

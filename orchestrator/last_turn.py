@@ -18,7 +18,7 @@ from podium.orchestrator.clock import Clock
 from podium.orchestrator.leases import SHORTEST_REPLY, Leases
 from podium.orchestrator.topology import Topology
 from podium.protocols.bus import Card, Lease
-from podium.protocols.record import Directive, Node, View
+from podium.protocols.record import NO_USAGE, Directive, Node, View
 
 __all__ = ["LAST_TURN", "LastTurn", "last_turn"]
 
@@ -57,6 +57,14 @@ class LastTurn:
                 count += 1
         view = View("last", count) if count else View("none")
         return Directive(id, self.card.name, "aggregate", INSTRUCTION, view, answer=True)
+
+    def release(self) -> None:
+        """Its agent has left: what was set aside is free again."""
+        for budget in self.leases.under[self.card.name]:
+            budget.settle(self.hold, NO_USAGE)
+            if budget.meter is not None:
+                budget.meter.kept = 0.0
+        self.leases.budget.deadline += self.seconds
 
     def timeout(self, clock: Clock) -> asyncio.Timeout:
         """Its time begins: what was kept for it, and what the run has left. clock: of the run, whose end this is."""

@@ -40,9 +40,11 @@ class Leases:
         "_ample",
         "_bounded",
         "_cards",
+        "_closed",
         "_everyone",
         "_longest",
         "_plain",
+        "_plans",
         "_said",
         "_task",
         "budget",
@@ -60,7 +62,9 @@ class Leases:
         self.refused = 0
         self.shown: dict[str, int] = {}  # characters of all replies each agent may see
         self.under: dict[str, tuple[Budget, ...]] = {}
+        self._plans: dict[str, int] = {}  # characters of the newest plan each agent may see
         self._cards = cards
+        self._closed: frozenset[str] = frozenset()  # agents that left the team
         self._task = task
         self._said = 0  # characters of all replies: a bound on their tokens
         self._longest = 0  # tokens of the largest request that shows no reply
@@ -76,11 +80,43 @@ class Leases:
         self._plain = not any(within.values())
         self.meters = NO_METERS if self._plain else _meters(within)
 
+    def changed(
+        self,
+        cards: Sequence[Card],
+        closed: frozenset[str],
+        within: Mapping[str, Sequence[Budget]],
+        shown: Mapping[str, int],
+        plans: Mapping[str, int],
+    ) -> None:
+        """Other agents are there now. cards: of the run; closed: those among them that left; within: as at first, for
+        those that joined; shown, plans: characters of all replies, and of the newest plan, that each may see.
+        """
+        self._cards, self._closed = cards, closed
+        self._everyone = tuple(card.name not in closed for card in cards)
+        for card in cards:
+            if card.name not in self.under:
+                self.under[card.name] = (self.budget, *within.get(card.name, ()))
+            self.shown[card.name] = shown[card.name]
+            self._plans[card.name] = plans[card.name]
+            self._longest = max(self._longest, card.overhead + card.max_tokens + self._task + 1)
+            self._ample = self._ample and card.chars_per_token >= 1
+
+    @property
+    def everyone(self) -> tuple[bool, ...]:
+        """For each card, whether its agent is there to be asked, whatever the budgets hold."""
+        return self._everyone
+
     def heard(self, viewers: Iterable[str], characters: int) -> None:
         """A reply of this size is there, for the viewers to be shown."""
         self._said += characters
         for viewer in viewers:
             self.shown[viewer] += characters
+
+    def planned(self, viewers: Iterable[str], characters: int) -> None:
+        """A plan of this size is there, for the viewers to be shown instead of any before it."""
+        self._said += characters
+        for viewer in viewers:
+            self._plans[viewer] = characters
 
     def estimate(self, card: Card, characters: int) -> int:
         """Prompt tokens of a request that shows so many characters besides the task, roughly."""
@@ -91,7 +127,9 @@ class Leases:
         if self._plain and (not self._bounded or self._holds_any()):
             return self._everyone
         return tuple(
-            self._room(card, self.estimate(card, self.shown[card.name]), card.max_tokens) > 0 for card in self._cards
+            self._room(card, self.estimate(card, self._most(card.name)), card.max_tokens) > 0
+            and card.name not in self._closed
+            for card in self._cards
         )
 
     def pool_is_short(self) -> bool:
@@ -179,10 +217,16 @@ class Leases:
         for agent, meter in self.meters.items():
             meter.spend(seconds.get(agent, 0.0))
 
+    def _most(self, agent: str) -> int:
+        """Characters of all that an agent may be shown: replies, and the newest plan."""
+        return self.shown[agent] + self._plans.get(agent, 0)
+
     def _fits(self, counts: Callable[[Budget], bool]) -> bool:
         """Whether a request to some agent fits those of its budgets that count."""
         for card in self._cards:
-            estimate = self.estimate(card, self.shown[card.name])
+            if card.name in self._closed:
+                continue
+            estimate = self.estimate(card, self._most(card.name))
             room = min(budget.room(estimate, card.price) for budget in self.under[card.name] if counts(budget))
             if room > 0 and room >= min(card.max_tokens, SHORTEST_REPLY):
                 return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from functools import partial
 
+from podium.agents.plans import PlanHeld
 from podium.orchestrator.run_log import RunLog
 from podium.protocols.bus import Delta, Envelope, Send
 from podium.protocols.events import Event, Piece
@@ -29,12 +30,16 @@ def listener(
     """
     if log is None and emit is None:
         return partial(_kept, calls)
-    return _Listener(run, envelope.directive, envelope.sample, calls, emit, log, at_once)
+    plan = PlanHeld() if emit is not None and envelope.directive.compute.plan == "renew" else None
+    return _Listener(run, envelope.directive, envelope.sample, calls, emit, log, at_once, plan)
 
 
 @slotted
 class _Listener:
-    """Keeps calls, writes them down, and hands pieces of the reply to whoever watches the run."""
+    """Keeps calls, writes them down, and hands pieces of the reply to whoever watches the run.
+
+    plan: keeps a plan back that the agent was told to open its reply with.
+    """
 
     run: str
     directive: Directive
@@ -43,15 +48,19 @@ class _Listener:
     emit: Callable[[Event], None] | None
     log: RunLog | None
     at_once: bool
+    plan: PlanHeld | None
 
     def __call__(self, item: Delta | Call | Begun) -> Awaitable[None] | None:
         if isinstance(item, Call):
             self.calls.append(item)
+            if self.plan is not None:
+                self.plan = PlanHeld()
             if self.at_once and self.log is not None:
                 self.log.completed(self.directive.id, self.sample, item)
         elif isinstance(item, Delta):
-            if self.emit:
-                self.emit(Piece(self.run, self.directive.agent, item.text, self.directive.answer))
+            text = item.text if self.plan is None else self.plan.feed(item.text)
+            if self.emit and text:
+                self.emit(Piece(self.run, self.directive.agent, text, self.directive.answer))
         elif self.log is not None:
             return self.log.begun(item)
         return None

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
-from podium.orchestrator.decision_words import ASKED, DETAILED, Belief, beliefs, percent, why
+from podium.orchestrator.decision_words import ASKED, DETAILED, PLANNED, Belief, beliefs, percent, why
 from podium.orchestrator.last_turn import LAST_TURN
+from podium.orchestrator.membership import change_in, change_words
 from podium.orchestrator.shown import Shown
 from podium.protocols.record import (
     NO_USAGE,
@@ -60,7 +61,8 @@ class Told:
 class Said:
     """What came of a directive.
 
-    kind: "reply", "candidate" (one of those a reply was picked from), or "failure", whose text says why nothing came.
+    kind: "reply", "plan" (what a reply opened with), "candidate" (one of those a reply was picked from), or "failure",
+    whose text says why nothing came.
     tools: names of those it used; trouble: what failed before it went on, attempt by attempt.
     """
 
@@ -202,6 +204,8 @@ def _told(directive: Directive, shown: str, *, refused: bool) -> Told:
         parts.append(f"in at most {compute.max_tokens} tokens")
     if compute.temperature is not None:
         parts.append(f"at temperature {compute.temperature:g}")
+    if compute.plan != "none":
+        parts.append(PLANNED[compute.plan])
     return Told(directive.agent, ", ".join(parts), shown, directive.instruction, directive.answer, refused)
 
 
@@ -231,7 +235,7 @@ def _shares(run: SavedRun) -> tuple[Share, ...]:
     usages: dict[str, Usage] = {}
     known = NO_USAGE
     for node in run.nodes:
-        if node.kind == "task":
+        if node.kind in ("task", "team"):
             continue
         replies[node.author] = replies.get(node.author, 0) + (node.kind == "reply")
         usages[node.author] = usages.get(node.author, NO_USAGE) + node.usage
@@ -260,7 +264,7 @@ def _ending(run: SavedRun) -> str:
 
 
 def _notes(run: SavedRun) -> list[str]:
-    notes: list[str] = []
+    notes = [f"Node {node.id}: {change_words(change_in(node))}." for node in run.nodes if node.kind == "team"]
     if run.refused:
         notes.append(f"{run.refused} of the requests decided did not start: the budget did not hold them.")
     above = [counted(run.overshoot, "token")] if run.overshoot else []

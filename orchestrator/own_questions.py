@@ -11,15 +11,17 @@ An llm decides once more than max_steps, to finish (not where there can be one r
     question_1 = what it is told + agents and what they are + min(task, TASK) + min(W with heads, transcript)
     question_n = question_1 + (n - 1) * (max_tokens + what was wrong)
 
-Both write at most ANSWER_TOKENS or `max_tokens`, whatever the model's own; their fallbacks are not asked.
+Both write at most ANSWER_TOKENS or `max_tokens`, whatever the model's own; their fallbacks are not asked. A trained
+policy whose requests a model words has one call for each request, which reads LONGEST_QUESTION and the task at most.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from podium.agents.model import Price, estimate_tokens
-from podium.orchestrator.coordinator_spec import CoordinatorSpec, LLMSelectorSpec, LLMSpec
+from podium.orchestrator.coordinator_spec import CoordinatorSpec, LearnedSpec, LLMSelectorSpec, LLMSpec, WordsSpec
 from podium.orchestrator.coordinators import decision_prompt
 from podium.orchestrator.coordinators.decision_form import LONGEST, MOST_PROBLEMS, Choices, caps
 from podium.orchestrator.coordinators.selector import (
@@ -30,6 +32,7 @@ from podium.orchestrator.coordinators.selector import (
     first_question,
     second_question,
 )
+from podium.orchestrator.coordinators.worded import LONGEST_QUESTION, LONGEST_WORDS, TASK
 from podium.orchestrator.team_file import TeamSpec
 from podium.protocols.bus import Card
 
@@ -41,6 +44,8 @@ Question = tuple[float, int]
 
 def decider(coordinator: CoordinatorSpec) -> str | None:
     """The model that a coordinator asks; None for one that asks none."""
+    if isinstance(coordinator, LearnedSpec) and coordinator.words is not None:
+        return coordinator.words.model
     return coordinator.model if isinstance(coordinator, LLMSelectorSpec | LLMSpec) else None
 
 
@@ -53,20 +58,27 @@ def most_requests(coordinator: LLMSelectorSpec | LLMSpec) -> int:
 
 def instruction_tokens(coordinator: CoordinatorSpec) -> int:
     """What the coordinator's own words add to a request."""
+    if isinstance(coordinator, LearnedSpec) and coordinator.words is not None:
+        return LONGEST_WORDS // 4 + 1
     return LONGEST // 4 + 1 if isinstance(coordinator, LLMSpec) else 0
 
 
-def questions(team: TeamSpec, price: Price, task_tokens: int, reply: int) -> list[list[Question]]:
+def questions(
+    team: TeamSpec, price: Price, task_tokens: int, reply: int, requests: float = math.inf
+) -> list[list[Question]]:
     """The questions of each decision, in order. reply: tokens of the longest reply of the team, as others are shown it.
 
-    price: the dearest of the team's agents, as far as it is told to the model.
+    price: the dearest of the team's agents, as far as it is told to the model. requests: that a trained policy can
+    make.
     """
     match team.coordinator:
         case LLMSelectorSpec():
             return _selections(team, team.coordinator.max_steps, task_tokens, reply)
         case LLMSpec():
             return _decisions(team, team.coordinator, price, task_tokens, reply)
-        case _:
+        case LearnedSpec(words=WordsSpec(max_tokens=most)) if math.isfinite(requests):
+            return [[(LONGEST_QUESTION / 4 + min(task_tokens, TASK / 4), most)]] * int(requests)
+        case _:  # a schedule, or what nothing but the budget bounds
             return []
 
 
@@ -88,7 +100,7 @@ def _decisions(team: TeamSpec, spec: LLMSpec, price: Price, task_tokens: int, re
     cards = _cards(team, price)
     names = tuple(card.name for card in cards)
     longest = max(card.max_tokens for card in cards)
-    widest = Choices(names, (), (), spec.objectives, spec.width, spec.samples, caps(longest))
+    widest = Choices(names, (), (), spec.objectives, spec.width, spec.samples, caps(longest), spec.plans)
     told = len(decision_prompt.first_message(cards, widest, spec.prompt or "")) + decision_prompt.overhead(cards)
     asked = told / 4 + 2 + min(task_tokens, decision_prompt.longest(decision_prompt.TASK) / 4)
     again = spec.max_tokens + (MOST_PROBLEMS + 1) * decision_prompt.longest(decision_prompt.PROBLEM) / 4

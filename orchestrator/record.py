@@ -38,6 +38,16 @@ class Record:
         if not known:
             self._tell(node)
 
+    def rebuild(self, task: tuple[Message, ...], cards: tuple[Card, ...]) -> None:
+        """The team is another one now: the coordinator begins anew, and is told all that happened."""
+        try:
+            memory = self.coordinator.begin(task, cards)
+            for node in self.nodes[1:]:
+                memory = self.coordinator.observe(memory, node)
+        except Exception as error:
+            raise self.blame("begin", error) from error
+        self.memory = memory
+
     def add(self, node: Node, *, known: bool = False) -> Node:
         """One more node. known: from an earlier life of the run, which wrote and told it."""
         self.nodes.append(node)

@@ -16,11 +16,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from podium.agents.plans import plan_words
 from podium.orchestrator.budget import ROUNDING, Hold
 from podium.orchestrator.clock import Clock
 from podium.orchestrator.last_turn import LastTurn
 from podium.orchestrator.leases import Leases
 from podium.orchestrator.listening import listener
+from podium.orchestrator.membership import Members
 from podium.orchestrator.retrying import Retry, recover
 from podium.orchestrator.run_log import RunLog
 from podium.orchestrator.together import together
@@ -73,9 +75,11 @@ class Requests:
     nodes: the run's record, which grows. reply_seed: keys the seeds of all replies, None leaves them to the models.
     done: calls that earlier lives of the run made, by directive and sample. cut: requests that were stopped
     in the middle, with the calls that they had completed. people: the way to a person; None: there is none.
+    plans: the nodes of that kind, oldest first.
     """
 
     __slots__ = (
+        "_absent",
         "_asked",
         "_bus",
         "_cards",
@@ -96,6 +100,7 @@ class Requests:
         "_topology",
         "cut",
         "done",
+        "plans",
     )
 
     def __init__(
@@ -132,9 +137,11 @@ class Requests:
         self._timed: dict[str, asyncio.Timeout] = {}  # requests under way that have a timeout of their own
         self._held: dict[str, Hold] = {}  # for requests under way whose failed attempts used something
         self._cards = {card.name: card for card in bus.cards()}
+        self._absent = frozenset[str]()  # agents that left
         self._asked = dict.fromkeys(self._cards, 0)  # how often: it keys the seeds of an agent's replies
         self.done: dict[tuple[str, int], tuple[Call, ...]] = {}
         self.cut: list[tuple[Directive, Failed]] = []
+        self.plans: list[Node] = []
 
     def of(self, directives: Sequence[Directive]) -> list[Request]:
         """The requests that the budget holds. Raises CoordinatorError for an agent that the team does not have."""
@@ -144,6 +151,13 @@ class Requests:
         if self._people is not None:
             self._clock.leases = [envelope.lease for envelope, _ in work]
         return work
+
+    def changed(self, members: Members, absent: frozenset[str], topology: Topology) -> None:
+        """Other agents are there now. absent: who had left before the run began."""
+        self._cards = {card.name: card for card in members.present}
+        self._absent, self._topology = absent | members.closed, topology
+        for name in self._cards:
+            self._asked.setdefault(name, 0)
 
     def all(self, work: Sequence[Request]) -> Awaitable[tuple[Sequence[Outcome], BaseException | None]]:
         """Make requests in parallel: what came of each, and what stopped them all, if anything did."""
@@ -160,12 +174,16 @@ class Requests:
         card = self._cards.get(agent)
         if card is None:
             names = ", ".join(self._cards)
-            raise CoordinatorError(f"no agent {agent!r} in this team; there are: {names}", run=self._run)
+            what = f"{agent} has left this team" if agent in self._absent else f"no agent {agent!r} in this team"
+            raise CoordinatorError(f"{what}; there are: {names}", run=self._run)
         self._asked[agent] = turn = self._asked[agent] + 1
-        upto = len(self._nodes)
-        estimate = self._leases.estimate(card, len(directive.instruction) + self._characters(directive))
+        upto, characters = len(self._nodes), len(directive.instruction) + self._characters(directive)
+        if compute.plan != "none":
+            characters += len(plan_words(compute.plan, self._plan(directive)))
+        estimate = self._leases.estimate(card, characters)
         for sample in range(compute.samples):
-            leased = self._leases.lease(card, estimate, compute.max_tokens or card.max_tokens)
+            cap = min(compute.max_tokens or card.max_tokens, card.max_tokens)
+            leased = self._leases.lease(card, estimate, cap)
             if leased is None:
                 break
             out.append(self._request(directive, sample, turn, upto, *leased, estimate))
@@ -197,6 +215,8 @@ class Requests:
             seed,
             self._emit is not None and directive.compute.samples == 1,
         )
+        if directive.compute.plan == "keep":
+            envelope.plan = self._plan(directive)
         if self._people is not None:
             envelope.ask = partial(self._person, envelope, self._people)
         if self.done:
@@ -357,6 +377,14 @@ class Requests:
         if view.kind == "none":
             return 0
         return sum(len(node.content) + len(node.author) + 4 for node in self._visible(directive, len(self._nodes)))
+
+    def _plan(self, directive: Directive) -> str:
+        """The newest plan that a directive's agent may see; empty where there is none."""
+        agent, upto, may_see = directive.agent, directive.visible.upto, self._topology.may_see
+        for node in reversed(self.plans):
+            if (upto is None or node.id <= upto) and may_see(agent, node.author):
+                return node.content
+        return ""
 
     def _visible(self, directive: Directive, upto: int) -> tuple[Node, ...]:
         """The replies that a directive shows, oldest first, without what the topology forbids."""

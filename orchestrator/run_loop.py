@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal, cast
 
+from podium.agents.plans import plan_in
 from podium.orchestrator.budget import Budget
 from podium.orchestrator.clock import Clock
 from podium.orchestrator.coordinator import RunState, plurality
@@ -19,10 +20,12 @@ from podium.orchestrator.journal import ResumeState
 from podium.orchestrator.last_turn import LAST_TURN, LastTurn, last_turn
 from podium.orchestrator.leases import Leases, OwnCalls, used
 from podium.orchestrator.lived import lived
+from podium.orchestrator.membership import Members
 from podium.orchestrator.record import Record
 from podium.orchestrator.requests import STOPPED, Answered, Failed, Outcome, Request, Requests
 from podium.orchestrator.run_log import RunLog
-from podium.protocols.errors import BudgetExceeded, CoordinatorError, DeadlineExceeded, RunError
+from podium.protocols.bus import Card
+from podium.protocols.errors import AgentLeft, BudgetExceeded, CoordinatorError, DeadlineExceeded, RunError
 from podium.protocols.events import Ended, Event, Result, Started, Stop
 from podium.protocols.record import NO_USAGE, Call, Decision, Directive, Finish, Kind, Node, Usage
 from podium.protocols.task import Task
@@ -32,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Run"]
 
-NO_ANSWERS: tuple[Kind, ...] = ("decision", "failure")
+NO_ANSWERS: tuple[Kind, ...] = ("decision", "failure", "plan", "team")
 """Kinds of nodes that no run can end with."""
 
 
@@ -66,13 +69,17 @@ class Run:
         size = sum(len(message.content) for message in task.messages)
         self.leases = Leases(self.budget, self.cards, size, team.within())
         self.own = OwnCalls(self.budget, team.pool, self._write_own if log else None)
-        self.last_turn = None if team.wind_down is None else last_turn(team.wind_down, self.cards, self.leases)
+        self.members = Members(self.cards)
+        names = [card.name for card in self.cards]
+        self.absent = frozenset(team.topology.agents).difference(names)
+        self.topology = team.topology if set(names) == set(team.topology.agents) else team.topology.among(names)
+        self.last_turn = last_turn(team.wind_down, self.cards, self.leases) if team.wind_down in names else None
         self.requests = Requests(
             id,
             task.messages,
             self.nodes,
             bus=team.bus,
-            topology=team.topology,
+            topology=self.topology,
             retry=team.retry,
             timeouts=team.timeouts,
             leases=self.leases,
@@ -82,6 +89,8 @@ class Run:
             people=team.people,
             clock=self.clock,
         )
+        if self.absent:
+            self.requests.changed(self.members, self.absent, self.topology)
         self.affordable: tuple[bool, ...] = ()
         self.said: dict[tuple[str, str, str, str], int] = {}  # how often who replied what to which instruction
         self.loop_of = ""  # who did so too often
@@ -90,12 +99,21 @@ class Run:
 
     def restore(self, before: ResumeState) -> None:
         """Go back to where an earlier life of the run ended: record, memory, budget and clock, without a call."""
+        names = before.head.agents or self.team.topology.agents
+        if before.head.agents or names != self.topology.agents or any(node.kind == "team" for node in before.nodes):
+            self.members = Members.restored(
+                names, before.nodes, {**self.team.known, **{card.name: card for card in self.cards}}
+            )
+            self.absent = frozenset(self.team.topology.agents)
+            self._settle()
         self.record.begin(before.nodes[0], self.task.messages, self.cards, known=True)
         actions = [each.action for each in before.decisions if not isinstance(each.action, Finish)]
         told = {directive.id: directive for action in actions for directive in action}
         for node in before.nodes[1:]:
             self.record.add(node, known=True)
             self.leases.spend(node.author, node.usage)
+            if node.kind == "plan":
+                self._planned(node)
             if node.kind == "reply" and node.directive in told:
                 self._heard(told[node.directive], node.content)
         self.budget.started -= before.nodes[-1].clock
@@ -137,11 +155,16 @@ class Run:
         while True:
             if self.loop_of:
                 return await self.wind_down("loop", f"{self.loop_of} gives the same reply again and again")
+            cards = self.team.bus.cards()
+            if cards is not self.members.present:
+                self._changed(cards)
+                if not cards:
+                    return await self.wind_down("budget", "all agents have left the team")
             self.affordable = self.leases.affordable()
             if len(self.nodes) == 1 and not any(self.affordable):
                 return await self.wind_down("budget", "the budget does not hold one call")
             if self.last_turn is not None and not any(self.affordable):
-                open_to = (True,) * len(self.cards)  # would it go on, if it could? then the last turn is made
+                open_to = self.leases.everyone  # would it go on, if it could? then the last turn is made
             else:
                 open_to = self.affordable
             state = RunState(
@@ -157,6 +180,7 @@ class Run:
                 self.mode,
                 self.preference,
                 self.own,
+                self.absent,
             )
             try:
                 if batched:
@@ -215,6 +239,33 @@ class Run:
             return await self._given_up(failed)
         return None if answer is None else self.result("answered", answer)
 
+    def _changed(self, cards: tuple[Card, ...]) -> None:
+        """Agents joined or left since the last step: from here on the run has other ones."""
+        change = self.members.now(cards)
+        self._settle()
+        turn, clock = self.last_turn, time.monotonic() - self.budget.started
+        if turn is not None and turn.card.name in self.members.closed:
+            self.last_turn = None
+            turn.release()
+        if change.joined or change.left:
+            self.record.add(Node(len(self.nodes), (len(self.nodes) - 1,), "team", "", change.content, clock=clock))
+        self.record.rebuild(self.task.messages, self.cards)
+
+    def _settle(self) -> None:
+        """Let everything know who the members are."""
+        self.cards = self.members.cards
+        self.absent = self.absent.difference(card.name for card in self.cards)
+        self.topology = topology = self.team.topology.among([card.name for card in self.cards])
+        shown, plans = dict.fromkeys(topology.agents, 0), dict.fromkeys(topology.agents, 0)
+        for node in self.nodes:
+            for name in topology.agents if node.kind in ("reply", "plan") else ():
+                if topology.may_see(name, node.author) and node.kind == "plan":
+                    plans[name] = len(node.content)
+                elif topology.may_see(name, node.author):
+                    shown[name] += len(node.content) + len(node.author) + 4
+        self.leases.changed(self.cards, self.members.closed, self.team.within(), shown, plans)
+        self.requests.changed(self.members, self.absent, topology)
+
     def _cut_off(self) -> None:
         """Requests that were stopped in the middle stay in the record, with what they had done and what that cost."""
         stopped, self.requests.cut = self.requests.cut, []
@@ -226,10 +277,14 @@ class Run:
 
         None where it is the seconds of agents, and others can still be asked.
         """
-        error = failed[0].error
+        here = {card.name for card in self.team.bus.cards()}
+        lasting = [each for each in failed if not isinstance(each.error, AgentLeft) or each.error.agent in here]
+        if not lasting:
+            return None
+        error = lasting[0].error
         if not isinstance(error, BudgetExceeded):
             raise error
-        late = all(isinstance(each.error, DeadlineExceeded) for each in failed)
+        late = all(isinstance(each.error, DeadlineExceeded) for each in lasting)
         if late and any(node.kind == "reply" for node in self.nodes) and any(self.leases.affordable()):
             return None
         return await self.wind_down("budget", error.message)
@@ -255,19 +310,47 @@ class Run:
         """One reply from a directive's samples; where there are several, they stay in the record as candidates."""
         if len(drawn) == 1:
             return self._reply(directive, *drawn[0], parents)
-        candidates = [
-            self.record.add(self._node("candidate", directive, content, self._answer(content), calls, usage, parents))
-            for content, calls, usage in drawn
-        ]
+        plans: dict[int, str | None] = {}
+        candidates: list[Node] = []
+        for content, calls, usage in drawn:
+            plan = None
+            if directive.compute.plan == "renew":
+                plan, content = plan_in(content, calls)
+            made = self._node("candidate", directive, content, self._answer(content), calls, usage, parents)
+            candidates.append(self.record.add(made))
+            plans[made.id] = plan
         best = plurality(candidates) if directive.compute.reduce == "vote" else candidates[0]
-        return self._reply(directive, best.content, (), NO_USAGE, tuple(node.id for node in candidates))
+        self._plan(directive, plans[best.id], (best.id,))
+        return self._replied(directive, best.content, (), NO_USAGE, tuple(node.id for node in candidates))
 
     def _reply(
+        self, directive: Directive, content: str, calls: tuple[Call, ...], usage: Usage, parents: tuple[int, ...]
+    ) -> Node:
+        """A reply is committed; where it had to open with a plan, that goes before it as a node of its own."""
+        if directive.compute.plan == "renew":
+            plan, content = plan_in(content, calls)
+            parents = self._plan(directive, plan, parents)
+        return self._replied(directive, content, calls, usage, parents)
+
+    def _replied(
         self, directive: Directive, content: str, calls: tuple[Call, ...], usage: Usage, parents: tuple[int, ...]
     ) -> Node:
         node = self._node("reply", directive, content, self._answer(content), calls, usage, parents)
         self._heard(directive, content)
         return self.record.add(node)
+
+    def _plan(self, directive: Directive, plan: str | None, parents: tuple[int, ...]) -> tuple[int, ...]:
+        """A plan is committed, if there is one; what follows from it. Its reply has the calls and what they used."""
+        if not plan:
+            return parents
+        node = self.record.add(self._node("plan", directive, plan, None, (), NO_USAGE, parents))
+        self._planned(node)
+        return (node.id,)
+
+    def _planned(self, node: Node) -> None:
+        """A plan is there, for those to be shown who may be."""
+        self.requests.plans.append(node)
+        self.leases.planned(self.topology.viewers(node.author), len(node.content))
 
     def _failure(self, directive: Directive, came: Failed, parents: tuple[int, ...] | None = None) -> None:
         """A request that came to nothing stays in the record. parents: the newest node, if left out."""
@@ -277,7 +360,7 @@ class Run:
     def _heard(self, directive: Directive, content: str) -> None:
         """A reply is there, for those to be shown who may be; whether it was there before is counted."""
         agent = directive.agent
-        self.leases.heard(self.team.topology.viewers(agent), len(content) + len(agent) + 4)
+        self.leases.heard(self.topology.viewers(agent), len(content) + len(agent) + 4)
         key = agent, directive.objective, directive.instruction, content
         self.said[key] = often = self.said.get(key, 0) + 1
         if often > self.budget.limits.repeats:
@@ -382,7 +465,7 @@ class Run:
         if self.ending is not None and not isinstance(self.ending.action, Finish):
             return self.ending.action[0]
         step = len(self.record.decisions)
-        directive = turn.directive(f"{self.id}.{step}.0", self.nodes, self.team.topology)
+        directive = turn.directive(f"{self.id}.{step}.0", self.nodes, self.topology)
         left = self.budget.left().fractions
         name = f"{self.id}.{step}"
         self.record.decided(

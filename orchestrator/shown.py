@@ -28,7 +28,7 @@ class Shown:
     Replies are sorted once for each agent that was asked, so that an answer costs the same however long the run is.
     """
 
-    __slots__ = ("_agents", "_edges", "_nodes", "_replies", "_sorted")
+    __slots__ = ("_agents", "_edges", "_nodes", "_plans", "_replies", "_sorted")
 
     def __init__(self, nodes: Sequence[Node], edges: Sequence[tuple[str, str]] | None) -> None:
         """nodes: the whole record; edges: as in `SavedRun`."""
@@ -36,10 +36,22 @@ class Shown:
         self._edges = None if edges is None else frozenset(edges)
         self._agents = frozenset(author for author, _ in edges or ())
         self._replies = [node.id for node in nodes if node.kind == "reply"]
+        self._plans = [node.id for node in nodes if node.kind == "plan"]
         self._sorted: dict[str, tuple[Sequence[NodeId], Sequence[NodeId]]] = {}
 
     def words(self, directive: Directive, upto: int) -> str:
         """What a directive showed its agent. upto: how many nodes there were when it was sent."""
+        said = self._replied(directive, upto)
+        return f"{said}; {self._plan(directive, upto)}" if directive.compute.plan == "keep" else said
+
+    def _plan(self, directive: Directive, upto: int) -> str:
+        """The plan that an agent was told to follow: the newest that it may see."""
+        end = upto if directive.visible.upto is None else min(upto, directive.visible.upto + 1)
+        seen, _ = self._parted(directive.agent, [place for place in self._plans if place < end])
+        return f"the plan of node {seen[-1]} by {self._nodes[seen[-1]].author}" if seen else "no plan yet"
+
+    def _replied(self, directive: Directive, upto: int) -> str:
+        """The replies among it, or other nodes that the view names."""
         view, agent = directive.visible, directive.agent
         end = upto if view.upto is None else min(upto, view.upto + 1)
         if view.kind == "none":

@@ -33,7 +33,7 @@ from podium.orchestrator.run_log import RunLog
 from podium.orchestrator.team_file import ShareSpec, TeamSpec, load_team
 from podium.orchestrator.telemetry.logs import PLACE, Place, told
 from podium.orchestrator.topology import Topology
-from podium.protocols.bus import MemoryBus
+from podium.protocols.bus import Answerer, MemoryBus
 from podium.protocols.errors import InputError, RunError, RunPaused
 from podium.protocols.events import Event, Result
 from podium.protocols.people import Question
@@ -78,9 +78,10 @@ class Team:
         asks = any(isinstance(model, HumanModel) for model in spec.models.values())
         retry = Retry(spec.retry.attempts, spec.retry.wait, spec.retry.longest)
         steered = spec.coordinator if isinstance(spec.coordinator, LearnedSpec | LLMSpec) else None
+        self._bus = MemoryBus(self.agents)
         self.orchestrator = Orchestrator(
             spec.name,
-            MemoryBus(self.agents),
+            self._bus,
             coordinator or build_coordinator(spec.coordinator, names, guarded, retry),
             Topology(spec.topology, names),
             limits(spec.budget),
@@ -168,7 +169,9 @@ class Team:
             log = RunLog(self.journal, run)
             own = settings.seed, settings.reply_seed, settings.mode, settings.preference, settings.limits
             edges = self.orchestrator.topology.edges
-            log.add(Head(run, self.spec.name, task.messages, time.time(), *own, self._digest, edges))
+            names = tuple(card.name for card in self.orchestrator.bus.cards())
+            others = None if set(names) == set(self.spec.agents) else names
+            log.add(Head(run, self.spec.name, task.messages, time.time(), *own, self._digest, edges, others))
         return await self._work(task, settings, run, emit, log)
 
     async def aresume(
@@ -268,6 +271,22 @@ class Team:
         raise RuntimeError(
             "an event loop is running here: await the asynchronous form (arun, astream, aevaluate, atrain)"
         )
+
+    def join(self, agent: Answerer) -> None:
+        """One agent more, from the next step of each run on, also of those under way: a `podium.agents.agent.Agent`, or
+        anything that has a card and answers.
+
+        A coordinator that chooses among all agents may ask it from then on; one that was given a list goes on with it.
+        Where a topology is set, it sees nobody else's messages and nobody sees its. Thread-safe. Raises InputError when
+        there is one of its name.
+        """
+        self._bus.join(agent)
+
+    def leave(self, name: str) -> None:
+        """One agent less, from the next step of each run on; what it is asked just now comes to nothing, and the runs
+        go on without it. What it said before stays. Thread-safe. Raises InputError when it is not there.
+        """
+        self._bus.leave(name)
 
     def questions(self) -> list[Question]:
         """What people are asked and have not answered, the oldest first; with a journal, also by other processes."""

@@ -18,6 +18,7 @@ from podium.protocols.errors import InputError, PolicyError
 
 if TYPE_CHECKING:
     from podium.agents.model import Price
+    from podium.orchestrator.learned.options import Options
     from podium.orchestrator.team_file import TeamSpec
     from podium.orchestrator.worst_case import WorstCase
     from podium.orchestrator.yaml_file import Check
@@ -65,7 +66,15 @@ def plan(team: TeamSpec | str | Path, *, task_tokens: int | None = None) -> Wors
 
     tokens = _length(task_tokens)
     spec = team if isinstance(team, TeamSpec) else load_team(team)
-    return worst_case(spec, task_tokens=tokens, prices=recorded_prices(spec), requests=policy_requests(spec))
+    options = policy_options(spec)
+    return worst_case(
+        spec,
+        task_tokens=tokens,
+        prices=recorded_prices(spec),
+        requests=math.inf if options is None else options.most_requests,
+        keeps=options is not None and "keep" in options.plans,
+        told=0 if options is None else options.words_tokens(spec.agents),
+    )
 
 
 def _length(given: object) -> int:
@@ -106,18 +115,18 @@ def located(file: Path) -> Generator[None]:
         raise
 
 
-def policy_requests(team: TeamSpec) -> float:
-    """The most requests of one run that a learned coordinator may make; infinite where its policy cannot be read."""
+def policy_options(team: TeamSpec) -> Options | None:
+    """What a learned coordinator may choose from; None for others, and where its policy cannot be read."""
     from podium.orchestrator.coordinator_spec import LearnedSpec
 
     if not isinstance(team.coordinator, LearnedSpec):
-        return math.inf
+        return None
     from podium.orchestrator.learned import load_policy
 
     try:
-        return load_policy(team.coordinator.policy).card.options.most_requests
+        return load_policy(team.coordinator.policy).card.options
     except PolicyError:
-        return math.inf
+        return None
 
 
 def missing_files(team: TeamSpec) -> list[str]:

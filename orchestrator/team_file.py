@@ -282,6 +282,10 @@ def references(data: Mapping[str, Any]) -> Iterator[Problem]:
     for where, name in _named(coordinator):
         yield from _unknown("agent", name, agents, ("coordinator", *where))
     yield from _unknown("model", coordinator.get("model"), models, ("coordinator", "model"))
+    writer = _mapping(coordinator.get("words")).get("model")
+    yield from _unknown("model", writer, models, ("coordinator", "words", "model"))
+    if _mapping(models.get(str(writer))).get("provider") == "human":
+        yield Problem(("coordinator", "words", "model"), "a person cannot word every request", "another model")
     if _mapping(models.get(str(coordinator.get("model")))).get("provider") == "human":
         yield Problem(("coordinator", "model"), "a person cannot lead a team; make them an agent of it", show=False)
     aggregator = coordinator.get("aggregator")

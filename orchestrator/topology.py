@@ -7,7 +7,7 @@ sees its own messages, and what no agent of the team wrote (the task, a human's 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
 import networkx as nx
@@ -63,6 +63,20 @@ class Topology:
         """All see all."""
         return Topology(TopologySpec(kind="full"), agents)
 
+    def renamed(self, names: Mapping[str, str]) -> Topology:
+        """The same, for some of the agents and under other names. names: by their own; KeyError for a stranger."""
+        return _of(
+            {new: frozenset(names[each] for each in self._sees[old] if each in names) for old, new in names.items()}
+        )
+
+    def among(self, names: Sequence[str]) -> Topology:
+        """The same for these agents. Where not all may see all, nobody said what one that it does not know may see: its
+        own messages, which nobody else is shown.
+        """
+        if self.edges is None:
+            return Topology.full(names)
+        return _of({name: self._sees.get(name, frozenset((name,))) & frozenset(names) for name in names})
+
     def who_may_see(self, viewer: str) -> frozenset[str]:
         """The agents whose messages a viewer may be shown, itself included. Raises KeyError for a stranger."""
         return self._sees[viewer]
@@ -80,3 +94,11 @@ class Topology:
             return None
         pairs = ((author, viewer) for author in self.agents for viewer in self.agents)
         return tuple((author, viewer) for author, viewer in pairs if author in self._sees[viewer])
+
+
+def _of(sees: dict[str, frozenset[str]]) -> Topology:
+    """The topology in which each agent is shown these agents' messages."""
+    return Topology(
+        TopologySpec(edges=tuple((author, viewer) for viewer, authors in sees.items() for author in sorted(authors))),
+        tuple(sees),
+    )

@@ -12,8 +12,9 @@ r (from 0) reads at most
 
 and writes at most max_tokens; together at most the model's `context`, where one is stated. A request uses the sum over
 r, in dollars at the model's prices. One tool is assumed per round. Each sample of a directive is a request of its own,
-and all of them leave one reply behind for others to see. Where `wind_down` names an agent, its last turn is one call
-more.
+and all of them leave one reply behind for others to see. A plan is taken off the reply that it opens, and both together
+are no longer than it was; who uses tools may have written it before, so there V holds one plan more, where it is kept
+to. Where `wind_down` names an agent, its last turn is one call more.
 
 Calls that a coordinator makes to decide are counted on their own row, repairs included; `own_questions` says how long
 they are. It asks only where a call is left for whoever is chosen, and each of its calls is set aside in the budget
@@ -126,13 +127,16 @@ def worst_case(
     task_tokens: int = TASK_TOKENS,
     prices: Mapping[str, Price] | None = None,
     requests: float = math.inf,
+    keeps: bool = False,
+    told: int = 0,
 ) -> WorstCase:
     """The most that one run of a team can use.
 
     task_tokens: length of the task, in tokens. prices: of models that do not state theirs (recorded pools), by key.
-    requests: that a learned coordinator can make, by what its policy may choose.
+    requests: that a learned coordinator can make, by what its policy may choose; keeps: it may have a plan kept to;
+    told: tokens of what a request says of the piece of the task that it is about.
     """
-    count = _Count(team, task_tokens, prices or {}, requests)
+    count = _Count(team, task_tokens, prices or {}, requests, keeps, told)
     steps = schedule(team.coordinator, list(team.agents))
     if steps is None:
         by_agent = {name: count.chosen([name]) for name in team.agents}
@@ -166,7 +170,8 @@ def least_call(
     task_tokens, prices: as in `worst_case`; the passages of a retriever are not counted.
     """
     spec = team.agents[agent]
-    model, price = team.models[spec.model], _Count(team, task_tokens, prices or {}, math.inf).price(spec.model)
+    model = team.models[spec.model]
+    price = _Count(team, task_tokens, prices or {}, math.inf, keeps=False).price(spec.model)
     reads = _own_tokens(spec.model_copy(update={"documents": ()})) + task_tokens
     writes = min(SHORTEST_REPLY, model.max_tokens)
     return reads, writes, price.dollars(reads, writes)
@@ -180,11 +185,15 @@ def _limit(budget: BudgetSpec | ShareSpec | PoolSpec) -> Use:
 class _Count:
     """The arithmetic of one team."""
 
-    def __init__(self, team: TeamSpec, task_tokens: int, prices: Mapping[str, Price], requests: float) -> None:
+    def __init__(
+        self, team: TeamSpec, task_tokens: int, prices: Mapping[str, Price], requests: float, keeps: bool, told: int = 0
+    ) -> None:
         self.team = team
         self.task_tokens = task_tokens
         self.prices = prices
         self.requests = requests
+        self.told = told
+        self.keeps = "keep" in team.coordinator.plans if isinstance(team.coordinator, LLMSpec) else keeps
         self.topology = Topology(team.topology, list(team.agents))
         self.limits = _limit(team.budget).at_most(_limit(team.pool))
 
@@ -229,7 +238,7 @@ class _Count:
     def request(self, agent: str, shown: float) -> Use:
         """One request to an agent that is shown replies of this many tokens."""
         spec = self.team.agents[agent]
-        told = INSTRUCTION_TOKENS + instruction_tokens(self.team.coordinator)
+        told = INSTRUCTION_TOKENS + max(self.told, instruction_tokens(self.team.coordinator))
         prompt = _own_tokens(spec) + self.task_tokens + told + shown
         use = NOTHING
         for _ in range(1 + (spec.max_tool_rounds if spec.tools else 0)):
@@ -259,9 +268,10 @@ class _Count:
         most = min(self._most_requests(), self.limits.calls)
         longest = max(self.reply(name) for name in agents)
         limits = _consistent(self.limits, [self.price(self.team.agents[name].model) for name in agents])
+        plan = longest if self.keeps and any(self.team.agents[name].tools for name in agents) else 0
         total = NOTHING
         for number in range(int(min(most, MOST_REQUESTS))):
-            each = [self.request(name, number * longest) for name in agents]
+            each = [self.request(name, number * longest + min(number, 1) * plan) for name in agents]
             total = total + Use(
                 max(use.calls for use in each), max(use.tokens for use in each), max(use.dollars for use in each)
             )
@@ -298,7 +308,7 @@ class _Count:
         model, price = self.team.models[name], self._own_price(name)
         dearest = max((self.price(agent.model) for agent in self.team.agents.values()), key=lambda each: each.output)
         longest = max(self.reply(agent) for agent in self.team.agents)
-        asked = questions(self.team, dearest, self.task_tokens, longest)
+        asked = questions(self.team, dearest, self.task_tokens, longest, min(self.requests, self.limits.calls))
         return [_sum(_call(model, price, reads, writes) for reads, writes in each) for each in asked]
 
 

@@ -6,6 +6,7 @@ The tree, with what each error means, is drawn in `podium.protocols.errors`, whe
 from __future__ import annotations
 
 from podium.protocols.errors import (
+    AgentLeft,
     BudgetExceeded,
     CoordinatorError,
     DeadlineExceeded,
@@ -28,6 +29,7 @@ from podium.protocols.errors import (
 )
 
 __all__ = [
+    "AgentLeft",
     "BudgetExceeded",
     "CoordinatorError",
     "DeadlineExceeded",

@@ -10,9 +10,12 @@ would stand behind the same contract.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import suppress
 from typing import Any, Protocol
 
+from podium.protocols.errors import AgentLeft, InputError
 from podium.protocols.frozen import frozen, slotted
 from podium.protocols.people import AskPerson, nobody
 from podium.protocols.record import Begun, Call, Directive, Node, Usage
@@ -43,7 +46,7 @@ class Envelope:
     estimate: size of the prompt in tokens, roughly. sample: which of the directive's samples this is, from 0.
     seed: of the model's sampling, None leaves it to the model. attempt: how often this was asked, from 1; rung: which
     model of the agent's chain is asked, 0 is its own. done: calls that earlier attempts completed: their results stand.
-    ask: the way to a person.
+    ask: the way to a person. plan: the newest one that this agent may see, where its directive keeps it.
     """
 
     id: str
@@ -60,6 +63,7 @@ class Envelope:
     rung: int = 0
     done: tuple[Call, ...] = ()
     ask: AskPerson = nobody
+    plan: str = ""
 
 
 @frozen
@@ -112,25 +116,84 @@ class Bus(Protocol):
     """The way to the agents of one team."""
 
     def cards(self) -> tuple[Card, ...]:
-        """The agents that can be asked now."""
+        """The agents that can be asked now; the same tuple until somebody joins or leaves."""
         ...
 
     def request(self, address: str, envelope: Envelope, send: Send) -> Coroutine[Any, Any, str]:
-        """Ask an agent: its message to the team. Raises ModelError, ToolError or BudgetExceeded."""
+        """Ask an agent: its message to the team. Raises ModelError, ToolError, BudgetExceeded, or AgentLeft when it
+        leaves meanwhile.
+        """
         ...
 
 
 class MemoryBus:
-    """All agents live in this process: a request is a call."""
+    """All agents live in this process: a request is a call. They may join and leave at any time, from any thread."""
 
     def __init__(self, agents: Mapping[str, Answerer]) -> None:
         self._answer = {name: agent.answer for name, agent in agents.items()}
         self._cards = tuple(agent.card for agent in agents.values())
+        self._asked: dict[str, set[_Asked]] = {}  # requests under way
 
     def cards(self) -> tuple[Card, ...]:
-        """The team's agents, in the order of the team file."""
+        """The team's agents, in the order of the team file, then of joining."""
         return self._cards
 
-    def request(self, address: str, envelope: Envelope, send: Send) -> Coroutine[Any, Any, str]:
-        """Ask an agent of this process."""
-        return self._answer[address](envelope, send)
+    def join(self, agent: Answerer) -> None:
+        """One agent more. Raises InputError when there is one of its name."""
+        name = agent.card.name
+        if name in self._answer:
+            raise InputError(f"agent {name}: the team has one of this name already; it has to leave first")
+        self._answer[name] = agent.answer
+        self._cards = (*self._cards, agent.card)
+
+    def leave(self, name: str) -> None:
+        """One agent less: it is asked no more, and what it is asked just now comes to nothing. Raises InputError when
+        it is not there.
+        """
+        if name not in self._answer:
+            raise InputError(f"agent {name}: not in the team; there are: {', '.join(self._answer)}")
+        self._cards = tuple(card for card in self._cards if card.name != name)
+        del self._answer[name]
+        for each in tuple(self._asked.pop(name, ())):
+            with suppress(RuntimeError):  # that loop was closed
+                each.loop.call_soon_threadsafe(each.gone)
+
+    async def request(self, address: str, envelope: Envelope, send: Send) -> str:
+        """Ask an agent of this process. Raises what it raises, and AgentLeft when it leaves meanwhile, or did."""
+        answer = self._answer.get(address)
+        if answer is None:
+            raise AgentLeft(f"{address} has left the team")
+        asked = self._asked.setdefault(address, set())
+        mine = _Asked()
+        asked.add(mine)
+        try:
+            return await answer(envelope, send)
+        except asyncio.CancelledError:
+            if mine.was_it():
+                raise AgentLeft(f"{address} has left the team") from None
+            raise
+        finally:
+            mine.task = None
+            asked.discard(mine)
+
+
+class _Asked:
+    """A request under way, which ends when its agent leaves: as asyncio.timeout ends one, at a fifth of the cost."""
+
+    __slots__ = ("_before", "_left", "loop", "task")
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.task = asyncio.current_task()
+        self._before = self.task.cancelling() if self.task else 0
+        self._left = False
+
+    def gone(self) -> None:
+        """Its agent has left."""
+        if self.task is not None:  # else it has ended
+            self._left = True
+            self.task.cancel()
+
+    def was_it(self) -> bool:
+        """Whether that, and nobody's wish, is why the request was cancelled; it is taken back then."""
+        return self._left and self.task is not None and self.task.uncancel() <= self._before

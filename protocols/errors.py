@@ -15,6 +15,7 @@
         │   ├── ModelGarbage        an answer came, and it is not one
         │   ├── NobodyAnswered      a person was asked, and no word came in time
         │   └── PromptTooLong       the prompt does not fit the model's context
+        ├── AgentLeft           an agent left the team, and can be asked no more
         ├── ToolError           a tool raised, hung or does not exist
         ├── CoordinatorError    a coordinator decided something the team cannot do
         ├── JournalError        what happened in a run could not be written down
@@ -28,6 +29,7 @@ from __future__ import annotations
 from podium.protocols.record import NO_USAGE
 
 __all__ = [
+    "AgentLeft",
     "BudgetExceeded",
     "CoordinatorError",
     "DeadlineExceeded",
@@ -165,6 +167,10 @@ class NobodyAnswered(ModelError):
 
 class PromptTooLong(ModelError):
     """The prompt does not fit the model's context. Asking again would not shorten it; another model may take it."""
+
+
+class AgentLeft(RunError):
+    """An agent left the team while it was asked, or before; the run goes on without it."""
 
 
 class ToolError(RunError):

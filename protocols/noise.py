@@ -32,10 +32,20 @@ def gumbel(*parts: object) -> float:
     return -log(-log(uniform(*parts)))
 
 
-def gumbels(seed: int, step: int, keys: Iterable[str], head: str, pick: int) -> list[float]:
-    """`gumbel(seed, step, key, head, pick)` for each key: what one choice of a coordinator is sampled with."""
-    before, after = f"{seed}\x1f{step}\x1f", f"\x1f{head}\x1f{pick}"
-    return [
-        -log(-log((unpack("<Q", blake2b(f"{before}{key}{after}".encode(), digest_size=8).digest())[0] + 0.5) / TWO_64))
-        for key in keys
-    ]
+class Noise:
+    """The noise of one step of a run, of which many numbers are asked: what they share is hashed once."""
+
+    __slots__ = ("_copy",)
+
+    def __init__(self, seed: int, step: int) -> None:
+        self._copy = blake2b(f"{seed}\x1f{step}\x1f".encode(), digest_size=8).copy
+
+    def gumbels(self, ends: Iterable[bytes]) -> list[float]:
+        """`gumbel(seed, step, *rest)` for each end; end: the rest as text, joined by \\x1f."""
+        copy, digests = self._copy, list[bytes]()
+        for end in ends:
+            each = copy()
+            each.update(end)
+            digests.append(each.digest())
+        numbers = unpack(f"<{len(digests)}Q", b"".join(digests))
+        return [-log(-log((number + 0.5) / TWO_64)) for number in numbers]

@@ -20,14 +20,16 @@ from podium.protocols.frozen import plain
 NodeId = int
 """Position of a node in its run: dense, from 0; node 0 is the task."""
 
-Kind = Literal["task", "decision", "plan", "candidate", "reply", "failure", "tool", "human", "summary"]
+Kind = Literal["task", "decision", "plan", "candidate", "reply", "failure", "tool", "human", "summary", "team"]
 Objective = Literal["propose", "critique", "verify", "refine", "inform", "ask", "plan", "aggregate"]
 Reduce = Literal["none", "vote"]
 Detail = Literal["short", "normal", "full"]
+Plan = Literal["none", "keep", "renew"]
 StopReason = Literal["stop", "length", "tool", "cancelled"]
 
 OBJECTIVES: tuple[Objective, ...] = ("propose", "critique", "verify", "refine", "inform", "ask", "plan", "aggregate")
 DETAILS: tuple[Detail, ...] = ("short", "normal", "full")
+PLANS: tuple[Plan, ...] = ("none", "keep", "renew")
 
 
 @plain
@@ -213,13 +215,16 @@ class Compute:
     """Test-time compute of a directive.
 
     samples: how many candidates are drawn; reduce: who picks among them ("none" needs samples == 1); max_tokens: cap
-    of each candidate, None leaves it to the model's own; temperature: None leaves it to the model's own.
+    of each candidate, below that of its model; None leaves it to that; temperature: None leaves it to the model's own.
+    plan: "renew" has the agent open its reply with a new plan, which becomes a node of kind "plan" before the reply;
+    "keep" shows it the newest plan that it may see, if there is one; "none" says nothing about plans.
     """
 
     samples: int = 1
     reduce: Reduce = "none"
     max_tokens: int | None = None
     temperature: float | None = None
+    plan: Plan = "none"
 
 
 ONE = Compute()

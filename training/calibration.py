@@ -1,9 +1,11 @@
 """Whether a policy's beliefs are honest: of what it holds for 80 % likely, 80 % should happen.
 
-Three beliefs are put to the test, each with what happened: that an agent's reply passes, as believed before it was
-asked; that an answer passes, as believed at the end of the run; and that the best answer passes after an agent was
-asked alone, as believed before. Sources: expected calibration error, Naeini et al. 2015 (AAAI), with bins of equal mass
-(Nguyen and O'Connor 2015, EMNLP); Brier skill, Brier 1950 against the base rate of each agent.
+Four beliefs are put to the test, each with what happened: that an agent's reply passes, as believed before it was
+asked; that an answer passes, as believed at the end of the run; that the best answer passes after an agent was asked
+alone, as believed before; and that an agent's reply supplies a piece of the task that it is asked for, where the policy
+tells pieces apart and the task says which of them a reply supplies. Sources: expected calibration error, Naeini et al.
+2015 (AAAI), with bins of equal mass (Nguyen and O'Connor 2015, EMNLP); Brier skill, Brier 1950 against the base rate of
+each agent.
 """
 
 from __future__ import annotations
@@ -19,15 +21,17 @@ from numpy.typing import NDArray
 from podium.orchestrator.engine import Settings
 from podium.orchestrator.learned.saved import Policy
 from podium.orchestrator.learned.survey import Survey
+from podium.orchestrator.pieces import asked_for, pieces, supplied
 from podium.orchestrator.team import Team
 from podium.protocols.events import Result
 from podium.protocols.noise import seed_of
-from podium.protocols.record import Finish, Node
+from podium.protocols.record import Decision, Finish, Node
 from podium.protocols.task import Task
+from podium.training.replay import no_parts
 from podium.training.rollouts import Rollouts, judged
 
-Kind = Literal["success", "right", "after"]
-"""Of an agent's next reply, of an answer that is there, of the best answer after one more reply."""
+Kind = Literal["success", "right", "after", "supplies"]
+"""Of an agent's next reply, of an answer that is there, of the best answer after one more reply, of a named piece."""
 
 BINS = 10
 """Of a reliability diagram; each holds a tenth of the predictions."""
@@ -37,6 +41,7 @@ KINDS: Mapping[Kind, str] = MappingProxyType(
         "success": "the reply of the agent that is asked passes",
         "right": "an answer that is there passes",
         "after": "the best answer passes, once the agent was asked",
+        "supplies": "the reply supplies the piece of the task that it is asked for",
     }
 )
 """What each belief is about, in words."""
@@ -83,19 +88,30 @@ async def surveyed(
         seeds=(0,),
         settings=lambda place, _: Settings(seed_of("survey", tasks[place].text), 0, "greedy"),
     )
-    found = beliefs(results, lambda result, content: judged(result.task, content).score)
-    return {kind: calibration([each for each in found if each.kind == kind]) for kind in KINDS}
+    found = beliefs(
+        results,
+        lambda result, content: judged(result.task, content).score,
+        lambda result, content: judged(result.task, content).parts,
+    )
+    by_kind: dict[Kind, list[Belief]] = {kind: [each for each in found if each.kind == kind] for kind in KINDS}
+    return {kind: calibration(each) for kind, each in by_kind.items() if each or kind != "supplies"}
 
 
-def beliefs(results: Sequence[Result], worth: Callable[[Result, str], float]) -> list[Belief]:
+def beliefs(
+    results: Sequence[Result],
+    worth: Callable[[Result, str], float],
+    parts: Callable[[Result, str], Mapping[str, float]] = no_parts,
+) -> list[Belief]:
     """All that was believed in some runs of a learned coordinator, or of a survey, and came to a test.
 
-    worth: the score of a reply in a run.
+    worth: the score of a reply in a run; parts: the named parts of that verdict.
     """
-    return [belief for result in results for belief in _of(result, worth)]
+    return [belief for result in results for belief in _of(result, worth, parts)]
 
 
-def _of(result: Result, worth: Callable[[Result, str], float]) -> list[Belief]:
+def _of(
+    result: Result, worth: Callable[[Result, str], float], parts: Callable[[Result, str], Mapping[str, float]]
+) -> list[Belief]:
     out: list[Belief] = []
     replies = {node.directive: node for node in result.nodes if node.kind == "reply"}
     for place, decision in enumerate(result.decisions):
@@ -107,16 +123,32 @@ def _of(result: Result, worth: Callable[[Result, str], float]) -> list[Belief]:
                 if f"right(node {node.id})" in said
             ]
             continue
-        for directive in decision.action:
+        for directive, piece in zip(decision.action, asked_for(decision, result.task.text), strict=True):
             reply, agent = replies.get(directive.id), directive.agent
             if reply is None or f"success({agent})" not in said:
                 continue
             out.append(Belief("success", agent, said[f"success({agent})"], worth(result, reply.content)))
+            out += _supplies(decision, agent, piece, result.task.text, parts(result, reply.content))
             if len(decision.action) == 1 and f"gain({agent})" in said and place + 1 < len(result.decisions):
                 best = _best(result, place + 1)
                 if best is not None:
                     after = min(1.0, max(0.0, said["now"] + said[f"gain({agent})"]))
                     out.append(Belief("after", agent, after, worth(result, best.content)))
+    return out
+
+
+def _supplies(decision: Decision, agent: str, asked: str, task: str, parts: Mapping[str, float]) -> list[Belief]:
+    """What was believed of the pieces that a reply was asked for: one of them, or all where it was asked for all.
+
+    How many pieces the policy tells apart is read off its reasons.
+    """
+    belief = "supplies" if asked else "offers"
+    said = [value for name, value in decision.reasons.items() if name.startswith(f"{belief}({agent} ")]
+    out: list[Belief] = []
+    for believed, piece in zip(said, pieces(task, len(said)), strict=False):
+        found = supplied(piece, parts)
+        if found is not None and asked in ("", piece):
+            out.append(Belief("supplies", agent, believed, found))
     return out
 
 

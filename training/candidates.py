@@ -35,6 +35,7 @@ from podium.orchestrator.coordinators.routed import Routed
 from podium.orchestrator.coordinators.steps import SAMPLE_OPTIONS, Step
 from podium.orchestrator.coordinators.voting import SelfConsistency
 from podium.orchestrator.learned import LearnedCoordinator, Policy
+from podium.orchestrator.learned.facts import TYPICAL_REPLY
 from podium.orchestrator.learned.options import VIEWS, Options
 from podium.orchestrator.team import Team
 from podium.orchestrator.yaml_problems import Problem, nearest, say
@@ -176,7 +177,9 @@ async def _own(fitting: Fitting) -> Chosen:
 async def _untrained(fitting: Fitting) -> Chosen:
     policy = fitting.policy
     if policy is None:
-        fresh = Policy.fresh(Options(), tuple(fitting.team.agents))
+        prices = [card.price[1] for card in fitting.team.orchestrator.bus.cards()]
+        typical = TYPICAL_REPLY * sum(prices) / len(prices) * 1e-6
+        fresh = Policy.fresh(Options(), tuple(fitting.team.agents), scale=typical or 1e-6)
     else:
         card = policy.card
         fresh = Policy.fresh(card.options, card.identities, words=policy.words, scale=card.scale)

@@ -22,10 +22,11 @@ from podium.protocols.errors import PolicyError
 from podium.training.coordinator_trainer import CoordinatorTrainer
 from podium.training.train_file import TrainSpec
 
-FORMAT = 3
+FORMAT = 4
 FOLDER = "checkpoint"
 PART, OLD = f"{FOLDER}.part", f"{FOLDER}.old"
 WEIGHTS, AVERAGED, MOMENTS = "weights.safetensors", "averaged.safetensors", "optimiser.safetensors"
+EVOLUTION = "evolution.safetensors"
 STATE = "state.json"
 OF_TEAM = ("agents", "task count")
 """Settings of a checkpoint that stand in no training file."""
@@ -46,6 +47,7 @@ class Checkpoint:
     weights: Mapping[str, Tensor]
     averaged: Mapping[str, Tensor]
     moments: Mapping[str, Tensor]
+    evolution: Mapping[str, Tensor]
 
 
 def save_checkpoint(trainer: CoordinatorTrainer, output: Path, *, spent: float = 0.0) -> None:
@@ -61,6 +63,11 @@ def save_checkpoint(trainer: CoordinatorTrainer, output: Path, *, spent: float =
         for key, value in state.items():
             moments[f"{name}|{key}"] = value if isinstance(value, Tensor) else torch.tensor(value)
     safetensors.save_file(moments, part / MOMENTS)
+    evolved: dict[str, Tensor] = {}
+    if trainer.evolution is not None and trainer.evolution.worth:
+        evolved["start"] = torch.tensor(trainer.evolution.start)
+        evolved["worth"] = torch.tensor(trainer.evolution.worth, dtype=torch.float64)
+    safetensors.save_file(evolved, part / EVOLUTION)
     state = {
         "format": FORMAT,
         "scale": trainer.scale,
@@ -102,6 +109,7 @@ def read_checkpoint(output: Path) -> Checkpoint | None:
             safetensors.load_file(here / WEIGHTS),
             safetensors.load_file(here / AVERAGED),
             safetensors.load_file(here / MOMENTS),
+            safetensors.load_file(here / EVOLUTION),
         )
     except (OSError, ValueError, LookupError, TypeError, SafetensorError) as error:
         raise PolicyError(f"{here}: the checkpoint cannot be read ({error}); start anew with --fresh") from None
@@ -138,6 +146,8 @@ def restore(trainer: CoordinatorTrainer, checkpoint: Checkpoint) -> None:
         found = {key.split("|", 1)[1]: value for key, value in checkpoint.moments.items() if key.startswith(f"{name}|")}
         if found:
             trainer.optimiser.state[weight] = found
+    if trainer.evolution is not None and checkpoint.evolution:
+        trainer.evolution.restore(checkpoint.evolution["start"].numpy(), checkpoint.evolution["worth"].numpy())
     trainer.iteration, trainer.validated = checkpoint.iteration, checkpoint.validated
     trainer.best = list(checkpoint.best)
     trainer.accountant.averages = dict(checkpoint.averages)

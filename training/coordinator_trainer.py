@@ -12,8 +12,8 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -24,18 +24,29 @@ from podium.orchestrator.learned.facts import GENEROUS
 from podium.orchestrator.learned.policy import LearnedCoordinator
 from podium.orchestrator.learned.saved import Policy, PolicyCard
 from podium.orchestrator.learned.text import telling_words
-from podium.protocols.errors import RunError
+from podium.protocols.bus import Bus
+from podium.protocols.errors import InputError
 from podium.protocols.events import Result
 from podium.protocols.noise import seed_of, uniform
 from podium.protocols.record import Finish
 from podium.protocols.task import Task, Verdict
+from podium.protocols.words import counted
 from podium.training.credit import Accountant, Credited
-from podium.training.policy_loss import Losses, losses
-from podium.training.replay import Replay, replay
+from podium.training.diagnostics import Diagnosis, Group, diagnose
+from podium.training.replay import replays
+from podium.training.rewards import Earned, rewards_of
 from podium.training.rollouts import Cap, Rollouts, Tally, judged, repeatable
-from podium.training.train_file import PreferenceSpec, TrainSpec
+from podium.training.team_variants import draw, own_name, varied
+from podium.training.train_file import EvolutionSpec, PreferenceSpec, TrainSpec
+from podium.training.updates import Experience, update
+
+if TYPE_CHECKING:
+    from podium.training.evolution import Evolution
 
 Metrics = dict[str, float]
+
+FIXED_TEAMS = 1
+"""How often the random teams of a training are drawn for its validation, beside the whole team: once and for all."""
 
 
 class Judged:
@@ -56,6 +67,10 @@ class Judged:
         """The score of a reply in a run."""
         return self.verdict(result.task, content).score
 
+    def parts(self, result: Result, content: str) -> Mapping[str, float]:
+        """The named parts of the verdict on a reply in a run."""
+        return self.verdict(result.task, content).parts
+
     def of(self, result: Result) -> Verdict:
         """The verdict on a run's answer; a run without an answer has none and scores 0."""
         return self.verdict(result.task, result.answer) if result.node else Verdict(0.0, False)
@@ -68,7 +83,9 @@ class CoordinatorTrainer:
     iteration: updates done; validated: how many were done at the last validation. tasks, validation: what is learned
     from and what chooses the policy that is kept. best: what each validation task gained in the best validation so far;
     worthy: whether the last one was as good, but for chance. whole: False while weights are being updated, when there
-    is nothing to keep. scale: dollars of a typical reply.
+    is nothing to keep. scale: dollars of a typical reply. warning: what is wrong with the policy since the last
+    iteration, in words; empty where nothing is. evolution: of the heads that do not learn by gradient; None
+    where all do.
     """
 
     def __init__(
@@ -81,6 +98,8 @@ class CoordinatorTrainer:
         self.validation, self.tasks = order[:held], order[held:]
         self.scale = scale
         self.cards = team.bus.cards()
+        if spec.teams is not None and spec.teams.least > len(self.cards):
+            raise InputError(f"teams.least is {spec.teams.least}, and the team has {counted(len(self.cards), 'agent')}")
         identities = tuple(card.name for card in self.cards)
         words = telling_words(task.text for task in self.tasks) if spec.options.reads else None
         self.policy = Policy.fresh(spec.options, identities, words=words, scale=scale, seed=spec.seed)
@@ -95,6 +114,7 @@ class CoordinatorTrainer:
             ],
             lr=spec.learning_rate,
         )
+        self.evolution = self._evolution(spec)
         self.accountant = Accountant(spec.credit)
         self.rollouts = Rollouts(team, concurrency=spec.concurrency, cap=cap, scored="replies")
         self.trials = Rollouts(team, concurrency=spec.concurrency, cap=cap)
@@ -103,6 +123,14 @@ class CoordinatorTrainer:
         self.whole = True
         self.best: list[float] = []
         self.worthy = False
+        self.warning = ""
+
+    def _evolution(self, spec: TrainSpec) -> Evolution | None:
+        if not isinstance(spec.learner, EvolutionSpec):
+            return None
+        from podium.training.evolution import Evolution
+
+        return Evolution(spec.learner, self.policy.weights, spec.seed)
 
     def knob(self, *parts: object) -> float:
         """Dollars that one passed answer is worth, for one group of runs."""
@@ -121,6 +149,13 @@ class CoordinatorTrainer:
         return math.sqrt(given.low * given.high) if isinstance(given, PreferenceSpec) else self.knob()
 
     @property
+    def runs(self) -> int:
+        """How many runs it has learned from."""
+        evolved = max(0, self.iteration - self.spec.warm_up) if self.evolution else 0
+        width = self.evolution.population if self.evolution else 0
+        return self.spec.tasks_per_iteration * ((self.iteration - evolved) * self.spec.group + evolved * width)
+
+    @property
     def failed(self) -> str:
         """What failed in the last iteration and in the last validation, in words; empty where nothing did."""
         return self.rollouts.tally.words or self.trials.tally.words
@@ -131,31 +166,62 @@ class CoordinatorTrainer:
         spec, iteration = self.spec, self.iteration
         tasks = self._tasks()
         knobs = [self.knob(iteration, task.text) for task in tasks]
+        candidates = self._candidates()
+        width = len(candidates) or spec.group
         before = Counter[int]()
         again = [_count(before, id(task)) for task in tasks]  # a task that comes twice is worked on in different ways
 
         def settings(place: int, which: int) -> Settings:
             text = tasks[place].text
-            which += again[place] * spec.group
+            which += again[place] * spec.group + (iteration if candidates else 0)
             return Settings(
                 seed_of("train", spec.seed, iteration, text, which),
                 seed_of("replies", spec.seed, text, which % spec.reply_variants) & 0xFFFFFFFF,
-                "sample",
+                "greedy" if candidates else "sample",
                 knobs[place],
             )
 
         self.rollouts.tally = Tally()
-        learner = LearnedCoordinator(self._seen(self.weights))
-        results = await self.rollouts.run(learner, tasks, seeds=range(spec.group), settings=settings, done=done)
+        teams = self._teams(self.rollouts.team, tasks, "training", iteration)
+        if candidates:
+            from podium.training.evolution import compete
+
+            results = await compete(self.rollouts, candidates, tasks, settings, teams, done)
+        else:
+            learner = LearnedCoordinator(self._seen(self.weights))
+            results = await self.rollouts.run(
+                learner, tasks, seeds=range(spec.group), settings=settings, teams=teams, done=done
+            )
         sampled = time.monotonic()
-        preferences = [knobs[index // spec.group] for index in range(len(results))]
+        preferences = [knob for knob in knobs for _ in range(width)]
         self.whole = False
-        metrics = self._learn(results, preferences)
+        metrics = self._learn(results, preferences, [team for team in teams for _ in range(width)])
         self._average()
         self.iteration += 1
         self.whole = True
         metrics |= {"seconds_running": sampled - began, "seconds_learning": time.monotonic() - sampled}
         return metrics
+
+    def _candidates(self) -> list[Policy]:
+        """The policies that this iteration tries, where heads evolve; none while only the beliefs learn."""
+        if self.evolution is None or self.iteration < self.spec.warm_up:
+            return []
+        now = self._seen(self.weights)
+        if not self.evolution.worth:
+            self.evolution.begin(now.weights)
+        return [Policy(now.card, now.weights | heads) for heads in self.evolution.ask()]
+
+    def _evolve(self, returns: Sequence[NDArray[np.float64]]) -> Metrics:
+        """Follow the better candidates. returns: of the runs, task by task and in each by candidate."""
+        if self.evolution is None:
+            return {}
+        whole = [float(each[0]) if len(each) else 0.0 for each in returns]
+        worth = np.reshape(whole, (-1, self.evolution.population)).mean(0)
+        self.evolution.tell(worth.tolist())
+        with torch.no_grad():
+            for name, weight in self.evolution.mean.items():
+                self.weights[name].copy_(torch.from_numpy(weight))
+        return {"worth": float(worth.mean()), "worth_best": float(worth.max())}
 
     async def validate(self) -> Metrics:
         """Greedy runs of the validation tasks with the averaged weights, at the middle of the knob.
@@ -167,17 +233,23 @@ class CoordinatorTrainer:
             self.validated, self.worthy = self.iteration, True
             return {}
         knob = self.middle_knob
+        teams = [self.trials.team] * len(self.validation)
+        if self.spec.teams is not None:
+            for number in range(FIXED_TEAMS):
+                teams += self._teams(self.trials.team, self.validation, "validation", number)
+        tasks = [task for _ in range(len(teams) // len(self.validation)) for task in self.validation]
 
         def settings(place: int, which: int) -> Settings:
-            plain = repeatable(self.validation[place], which)
+            plain = repeatable(tasks[place], which)
             return Settings(plain.seed, plain.reply_seed, "greedy", knob)
 
         self.trials.tally = Tally()
         learner = LearnedCoordinator(self._seen(self.averaged))
-        results = await self.trials.run(learner, self.validation, seeds=(0,), settings=settings)
+        results = await self.trials.run(learner, tasks, seeds=(0,), settings=settings, teams=teams)
         verdicts = [self.judged.of(result) for result in results]
         costs = [result.usage.dollars / knob for result in results]
-        gain = [v.score - (c if v.passed else 0.0) for v, c in zip(verdicts, costs, strict=True)]
+        gains = [v.score - (c if v.passed else 0.0) for v, c in zip(verdicts, costs, strict=True)]
+        gain: list[float] = np.reshape(gains, (-1, len(self.validation))).mean(0).tolist()
         behind = np.subtract(self.best or gain, gain)
         self.worthy = bool(behind.mean() <= behind.std(ddof=min(1, len(gain) - 1)) / math.sqrt(len(gain)))
         if not self.best or behind.mean() < 0:
@@ -218,29 +290,46 @@ class CoordinatorTrainer:
             out.extend(self.tasks[int(place)] for place in order[offset : offset + size - len(out)])
         return out
 
-    def _learn(self, results: Sequence[Result], preferences: Sequence[float]) -> Metrics:
+    def _teams(self, team: Orchestrator, tasks: Sequence[Task], *parts: object) -> list[Orchestrator]:
+        """Who works each task: a few random teams where the training has them; a task that comes twice has one."""
+        given = self.spec.teams
+        if given is None:
+            return [team] * len(tasks)
+        names, seed = [card.name for card in self.cards], self.spec.seed
+        made = [
+            varied(team, draw(given, names, seed, *parts, number, always=team.wind_down))
+            for number in range(given.variants)
+        ]
+        first: dict[int, int] = {}
+        return [made[first.setdefault(id(task), place) % len(made)] for place, task in enumerate(tasks)]
+
+    def _learn(self, results: Sequence[Result], preferences: Sequence[float], teams: Sequence[Orchestrator]) -> Metrics:
         spec = self.spec
         verdicts = [self.judged.of(result) for result in results]
         credited = [
-            self._credited(result, verdict, knob)
-            for result, verdict, knob in zip(results, verdicts, preferences, strict=True)
+            self.credited(result, verdict, knob, team.bus)
+            for result, verdict, knob, team in zip(results, verdicts, preferences, teams, strict=True)
         ]
         progress = self.iteration / max(1, spec.iterations - 1)  # 1 in the last iteration
         advantages = np.concatenate(self.accountant.advantages(credited, progress))
-        returns = np.concatenate(
-            [
-                np.full(len(run.agents), verdict.score - (run.rewards["cost"].sum() if run.passed else 0.0))
-                for run, verdict in zip(credited, verdicts, strict=True)
-            ]
-        )
+        returns = self.accountant.returns(credited, progress)
+        values = np.concatenate([run.values for run in credited])
         counts = np.array([len(run.agents) for run in credited])
         alike = spec.credit.aggregate == "per_unit"
         of_run = np.ones(counts.sum()) if alike else np.repeat(1.0 / np.maximum(counts, 1), counts)
-        whole = replay(results, preferences, self.cards, self.policy.card, self.judged.worth)
-        with _one_thread():
-            reports = self._update(whole, advantages, returns, of_run)
-        groups = np.array([verdict.score for verdict in verdicts]).reshape(-1, spec.group)
+        cards = [team.bus.cards() for team in teams]
+        whole = replays(results, preferences, cards, self.policy.card, self.judged.worth, self.judged.parts)
+        diagnosis = self._diagnosed(results, preferences, teams)
+        self.warning = "" if self.iteration < spec.warm_up else diagnosis.collapse(progress)
+        given = Experience(whole, advantages, np.concatenate(returns), values, of_run)
+        learn_policy = self.iteration >= spec.warm_up and self.evolution is None
+        learned = update(self.weights, self.optimiser, spec, self.iteration, given, learn_policy=learn_policy)
+        evolved = self._evolve(returns) if self.iteration >= spec.warm_up else {}
+        groups = np.array([verdict.score for verdict in verdicts]).reshape(spec.tasks_per_iteration, -1)
         return {
+            **evolved,
+            **diagnosis.metrics,
+            **learned,
             "score": float(groups.mean()),
             "passed": float(np.mean([verdict.passed for verdict in verdicts])),
             "failed": self.rollouts.tally.share,
@@ -248,89 +337,41 @@ class CoordinatorTrainer:
             "dollars": float(np.mean([result.usage.dollars for result in results])),
             "steps": float(counts.mean()),
             "mixed_groups": float((groups.std(1) > 0).mean()),
-            "policy_loss": float(np.mean([report.policy for report in reports])),
-            "belief_loss": float(np.mean([report.beliefs for report in reports])),
-            "value_loss": float(np.mean([report.value for report in reports])),
-            "entropy": float(np.mean([report.entropy for report in reports])),
-            "clipped": float(np.mean([report.clipped for report in reports])),
         }
 
-    def _update(
-        self,
-        whole: Replay,
-        advantages: NDArray[np.float64],
-        returns: NDArray[np.float64],
-        weights: NDArray[np.float64],
-    ) -> list[Losses]:
-        """Adam on the iteration's decisions, cut by runs into minibatches."""
-        spec, reports = self.spec, list[Losses]()
-        left = 1.0 - self.iteration / spec.iterations
-        for group in self.optimiser.param_groups:
-            group["lr"] = spec.learning_rate * (0.1 + 0.9 * left)
-        for epoch in range(spec.epochs):
-            random = np.random.default_rng(seed_of("minibatches", spec.seed, self.iteration, epoch))
-            parts = np.array_split(random.permutation(len(whole.task)), min(spec.minibatches, len(whole.task)))
-            for runs in parts:
-                batch, rows = whole.part(runs)
-                if not len(rows):
-                    continue  # runs that failed before their first decision
-                weight = weights[rows] / weights[rows].sum()
-                self.optimiser.zero_grad()
-                loss = losses(
-                    self.weights,
-                    batch,
-                    spec.options,
-                    spec.loss,
-                    advantages[rows],
-                    weight,
-                    returns[rows],
-                    entropy=spec.loss.entropy * left,
-                    learn_policy=self.iteration >= spec.warm_up,
-                )
-                loss.total.backward()
-                norm = torch.nn.utils.clip_grad_norm_(list(self.weights.values()), spec.gradient_norm)
-                if not torch.isfinite(norm):
-                    raise RunError(
-                        f"iteration {self.iteration}: the gradient is not finite; lower learning_rate and start anew "
-                        "with --fresh"
-                    )
-                self.optimiser.step()
-                reports.append(loss)
-        return reports
+    def _diagnosed(
+        self, results: Sequence[Result], preferences: Sequence[float], teams: Sequence[Orchestrator]
+    ) -> Diagnosis:
+        """Whether the policy looks at its tasks."""
+        groups: list[Group] = []
+        width = len(results) // self.spec.tasks_per_iteration
+        for first in range(0, len(results), width):
+            bus = teams[first].bus
+            cards = bus.cards()
+            names = tuple(own_name(bus, card.name) for card in cards)
+            groups.append(Group(results[first : first + width], preferences[first], cards, names))
+        return diagnose(
+            groups, [card.name for card in self.cards], seed_of("diagnosis", self.spec.seed, self.iteration)
+        )
 
-    def _credited(self, result: Result, verdict: Verdict, knob: float) -> Credited:
-        """A run seen by its rewards: outcome at its last decision, cost (in passed answers) where it was caused."""
+    def credited(self, result: Result, verdict: Verdict, knob: float, bus: Bus) -> Credited:
+        """A run seen by the rewards that its credit names. bus: of the team that worked it."""
         count = len(result.decisions)
-        outcome, cost = np.zeros(count), np.zeros(count)
         agents, roles, roles_of = [""] * count, [""] * count, {card.name: card.role for card in self.cards}
-        step_of: dict[str, int] = {}
         for step, decision in enumerate(result.decisions):
             if not isinstance(decision.action, Finish):
-                agents[step] = decision.action[0].agent
+                agents[step] = own_name(bus, decision.action[0].agent)
                 roles[step] = roles_of.get(agents[step], "")
-                step_of |= {directive.id: step for directive in decision.action}
-        for node in result.nodes:
-            if node.directive in step_of:
-                cost[step_of[node.directive]] += node.usage.dollars / knob
-        if count:
-            outcome[-1] = verdict.score
+        credit = self.spec.credit
+        earned = Earned(
+            result, verdict, knob, lambda text: self.judged.verdict(result.task, text), credit.streams[0].gamma
+        )
         values = np.array([decision.value or 0.0 for decision in result.decisions])
         task = seed_of(*(message.content for message in result.task.messages))  # the same in a resumed training
-        return Credited(task, verdict.passed, {"outcome": outcome, "cost": cost}, agents, roles, values)
+        return Credited(task, verdict.passed, rewards_of(earned, credit.channels), agents, roles, values)
 
 
 def _count(seen: Counter[int], key: int) -> int:
     """How often a key came before."""
     seen[key] += 1
     return seen[key] - 1
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Torch on one thread: these matrices are small, and threads that wait for each other cost more than they bring."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

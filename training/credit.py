@@ -5,7 +5,8 @@ baseline estimated from runs that share a key, and scales. REINFORCE, leave-one-
 and per-agent-and-turn baselines are choices of (key, estimator), so a new one is a few lines of YAML.
 
 Sources: GRPO arXiv 2402.03300; RLOO 2402.14740; Dr. GRPO 2503.20783 (no division by a deviation); SPIRAL 2506.24119
-(moving average per role); AT-GRPO 2510.11062 (per agent and turn); PAPO (costs compared among passed runs only).
+(moving average per role); AT-GRPO 2510.11062 (per agent and turn); PAPO 2603.26535 (costs compared among passed runs
+only, in units of their deviation there if asked); PPO's critic 1506.02438 (generalised advantage estimation).
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from podium.training.rewards import MILESTONES, Channel
 
 Key = Literal["batch", "task", "agent", "role", "turn"]
 
@@ -42,14 +45,16 @@ class Stream(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    channel: str = "outcome"
+    channel: Channel = "outcome"
     """Name of the reward channel."""
     where: Literal["all", "passed"] = "all"
     """Runs that take part; on the others this stream is 0."""
-    fold: Literal["total", "to_go"] = "total"
-    """Whole sum for every decision, or the discounted sum from the decision on."""
+    fold: Literal["total", "to_go", "gae"] = "total"
+    """Whole sum for every decision, the discounted sum from the decision on, or generalised advantage estimation."""
     gamma: float = Field(default=1.0, gt=0, le=1)
-    """Discount per decision of `to_go`."""
+    """Discount per decision of `to_go` and `gae`, and of milestones."""
+    lam: float = Field(default=0.95, ge=0, le=1)
+    """Of `gae`: 1 believes the rewards that came, 0 the critic's prediction one decision on."""
     key: tuple[Key, ...] = ("task",)
     """Decisions with equal keys share a baseline. With fold `total` each of their runs counts once, however long."""
     estimator: Literal["none", "mean", "leave_one_out", "ema", "critic"] = "leave_one_out"
@@ -63,10 +68,28 @@ class Stream(BaseModel):
     weight: float | Ramp = 1.0
     """Factor of this stream in the sum; {first: A, last: B} goes from A to B while the training does."""
 
+    @property
+    def compares(self) -> bool:
+        """Whether runs are compared with other runs of the same update."""
+        return self.estimator in ("mean", "leave_one_out")
+
     @model_validator(mode="after")
-    def _costs_keep_their_unit(self) -> Stream:
-        if self.channel == "cost" and self.scale == "std":
-            raise ValueError("a cost stream must not be scaled by a deviation: that cancels the price knob")
+    def _makes_sense(self) -> Stream:
+        critic = self.estimator == "critic"
+        if self.channel == "cost" and self.scale == "std" and self.where == "all":
+            raise ValueError(
+                "a cost stream is scaled by a deviation among passed runs only: set where: passed, or scale: none"
+            )
+        if self.channel in MILESTONES and (self.where == "passed" or self.scale == "std"):
+            raise ValueError(
+                "milestones leave the best policy as it is only on all runs, unscaled: set where: all, scale: none"
+            )
+        if self.fold == "gae" and self.estimator not in ("critic", "none"):
+            raise ValueError("fold: gae needs estimator: critic, or none where another stream has the critic")
+        if critic and (self.where == "passed" or self.weight != 1.0):
+            raise ValueError(
+                "the critic predicts the sum of all streams on all runs: set where: all and weight: 1 on its stream"
+            )
         return self
 
 
@@ -82,13 +105,27 @@ class Credit(BaseModel):
     aggregate: Literal["per_unit", "sequence_mean"] = "per_unit"
     """Whether every decision weighs the same, or every run."""
 
+    @model_validator(mode="after")
+    def _fits_together(self) -> Credit:
+        if sum(stream.estimator == "critic" for stream in self.streams) > 1:
+            raise ValueError("only one stream may have the critic: it predicts the sum of all of them")
+        if self.channels & set(MILESTONES) and len({stream.gamma for stream in self.streams}) > 1:
+            raise ValueError("beside milestones all streams need the same gamma: else they change the best policy")
+        return self
+
+    @property
+    def channels(self) -> frozenset[Channel]:
+        """The channels that the streams name."""
+        return frozenset(stream.channel for stream in self.streams)
+
 
 @dataclass(frozen=True, slots=True)
 class Credited:
     """One run, seen by its rewards.
 
     rewards: channel -> (T,) float64, one per decision. passed: its answer is right. agents, roles: of each decision's
-    first directive ("" for finish). values: (T,) predicted returns, for the critic. task: its group.
+    first directive ("" for finish). values: (T,) what was predicted of the sum of all streams, for the critic; nothing
+    follows the last decision. task: its group.
     """
 
     task: Hashable
@@ -109,13 +146,28 @@ class Accountant:
     def advantages(self, runs: Sequence[Credited], progress: float = 0.0) -> list[NDArray[np.float64]]:
         """Advantages of each run's decisions: arrays (T,), in the order given. progress: of the training, 0 to 1.
 
-        Raises ValueError for an unknown channel, or a singleton where the stream refuses them.
+        Raises ValueError for a channel that a run has no rewards in, or a singleton where the stream refuses them.
         """
         total = [np.zeros(len(run.agents)) for run in runs]
         for number, stream in enumerate(self.credit.streams):
-            weight = stream.weight.at(progress) if isinstance(stream.weight, Ramp) else stream.weight
+            weight = _weight(stream, progress)
             for run, part in enumerate(self._stream(number, stream, runs)):
                 total[run] += weight * part
+        return total
+
+    def returns(self, runs: Sequence[Credited], progress: float = 0.0) -> list[NDArray[np.float64]]:
+        """What the critic should have predicted: arrays (T,), the streams' weighted sum as folded, nothing compared.
+
+        For `gae` that is the advantage on top of the prediction, TD(lambda)'s return (1506.02438, section 5).
+        """
+        total = [np.zeros(len(run.agents)) for run in runs]
+        for stream in self.credit.streams:
+            weight = _weight(stream, progress)
+            for run, out in zip(runs, total, strict=True):
+                if stream.where == "all" or run.passed:
+                    out += weight * _folded(stream, run)
+                    if stream.fold == "gae" and stream.estimator == "critic":
+                        out += run.values
         return total
 
     def _stream(self, number: int, stream: Stream, runs: Sequence[Credited]) -> list[NDArray[np.float64]]:
@@ -124,10 +176,7 @@ class Accountant:
         for index, run in enumerate(runs):
             if stream.where == "passed" and not run.passed:
                 continue
-            if stream.channel not in run.rewards:
-                known = ", ".join(sorted(run.rewards))
-                raise ValueError(f"no reward channel {stream.channel!r}; there are: {known}")
-            for turn, value in enumerate(_folded(stream, run.rewards[stream.channel])):
+            for turn, value in enumerate(_folded(stream, run)):
                 groups[_key(stream.key, run, turn)].append((index, turn, float(value)))
         for key, members in groups.items():
             values = np.array([value for _, _, value in members])
@@ -151,7 +200,7 @@ class Accountant:
         runs: Sequence[Credited],
     ) -> NDArray[np.float64]:
         """What each value is compared with. Others are other runs: a run is never its own baseline."""
-        if stream.estimator == "none":
+        if stream.estimator == "none" or stream.fold == "gae":  # which has compared already
             return np.zeros_like(values)
         if stream.estimator == "critic":
             return np.array([runs[index].values[turn] for index, turn, _ in members])
@@ -188,13 +237,27 @@ def _deviation(values: NDArray[np.float64], weights: NDArray[np.float64]) -> flo
     return float(np.sqrt(np.average((values - mean) ** 2, weights=weights)))
 
 
-def _folded(stream: Stream, rewards: NDArray[np.float64]) -> NDArray[np.float64]:
+def _weight(stream: Stream, progress: float) -> float:
+    return stream.weight.at(progress) if isinstance(stream.weight, Ramp) else stream.weight
+
+
+def _folded(stream: Stream, run: Credited) -> NDArray[np.float64]:
+    """A run's rewards as each decision is credited with them: (T,). Raises ValueError where the channel is missing."""
+    if stream.channel not in run.rewards:
+        known = ", ".join(sorted(run.rewards))
+        raise ValueError(f"no reward channel {stream.channel!r} in this run; there are: {known}")
+    rewards = run.rewards[stream.channel]
     if stream.fold == "total":
         return np.full(len(rewards), rewards.sum())
+    discount = stream.gamma
+    if stream.fold == "gae":
+        if stream.estimator == "critic":  # what came and is predicted now, against what was predicted before
+            rewards = rewards + stream.gamma * np.append(run.values[1:], 0.0) - run.values
+        discount *= stream.lam
     out = np.zeros(len(rewards))
     ahead = 0.0
     for turn in range(len(rewards) - 1, -1, -1):
-        ahead = rewards[turn] + stream.gamma * ahead
+        ahead = rewards[turn] + discount * ahead
         out[turn] = ahead
     return out
 

@@ -23,9 +23,10 @@ from podium.orchestrator.team_file import load_team
 from podium.protocols.errors import InputError, PolicyError
 from podium.protocols.words import counted
 from podium.training.comparison import TRAINED, compare, verdicts
+from podium.training.curves import training_curves
 from podium.training.evaluation import Evaluation
 from podium.training.learn import METRICS, Watch, atrain
-from podium.training.plots import cost_quality, training_curves
+from podium.training.plots import cost_quality
 from podium.training.purse import Purse
 from podium.training.reports import markdown_table
 from podium.training.tasks.scored import tasks_of

@@ -36,6 +36,7 @@ from podium.training.train_file import PreferenceSpec, TrainSpec, load_training
 
 if TYPE_CHECKING:
     from podium.training.checkpoint import Checkpoint
+    from podium.training.coordinator_trainer import CoordinatorTrainer
 
 METRICS = "metrics.jsonl"
 SINGLE_TASKS = 200
@@ -49,7 +50,7 @@ class Progress:
     """Where a training stands. seconds_left, dollars_forecast: extrapolated from what was done in this session.
 
     dollars_spent: at paid endpoints, replies from the cache not counted. failed: how many runs of this iteration failed
-    and why, in words; empty where none did.
+    and why, in words; empty where none did. warning: what is wrong with the policy, in words; empty where nothing is.
     """
 
     iteration: int
@@ -59,6 +60,7 @@ class Progress:
     dollars_spent: float
     dollars_forecast: float
     failed: str = ""
+    warning: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,7 @@ async def atrain(
     _needs_torch()
     from podium.training.checkpoint import forget_checkpoint, read_checkpoint, restore, save_checkpoint
     from podium.training.coordinator_trainer import CoordinatorTrainer
+    from podium.training.warm_start import warm_start
 
     team_spec = load_team(spec.team)
     judges = TeamJudges(team_spec)
@@ -129,11 +132,13 @@ async def atrain(
     try:
         scale = checkpoint.scale if checkpoint else await _scale(team, tasks, spec, purse.cap)
         trainer = CoordinatorTrainer(spec, team.orchestrator, tasks, scale=scale, cap=purse.cap)
+        begun: dict[str, float] = {}
         if checkpoint:
             restore(trainer, checkpoint)
         else:
             forget_checkpoint(spec.output)
             shutil.rmtree(best, ignore_errors=True)
+            begun = await warm_start(trainer)
         log = MetricsLog(spec.output, keep=trainer.iteration)
         began, first, spent = time.monotonic(), trainer.iteration, purse.spent
         failure: RunError | None = None
@@ -152,7 +157,8 @@ async def atrain(
             if trainer.iteration and due() and trainer.validated != trainer.iteration:
                 await keep()  # it was interrupted there
             while trainer.iteration < spec.iterations:
-                metrics = await trainer.step()
+                metrics = await trainer.step() | begun
+                begun = {}
                 try:
                     if due():
                         metrics |= await keep()
@@ -170,6 +176,7 @@ async def atrain(
                             purse.spent,
                             purse.spent + used * share,
                             trainer.failed,
+                            trainer.warning,
                         )
                     )
         except (asyncio.CancelledError, KeyboardInterrupt):
@@ -185,7 +192,7 @@ async def atrain(
         if not (best / CARD).exists():
             save_policy(trainer.frozen(preference=trainer.middle_knob), best)
         policy = load_policy(best)
-        _finish(policy, spec, trainer.iteration, None)
+        _finish(policy, spec, trainer, None)
         _draw(spec)
         finished = failure is None and trainer.iteration == spec.iterations == trainer.validated
         evaluation = None
@@ -193,7 +200,7 @@ async def atrain(
             learned = {"learned": LearnedCoordinator(policy)}
             try:
                 evaluation = await measure(team, learned, held_out, (0,), concurrency=spec.concurrency, cap=purse.cap)
-                _finish(policy, spec, trainer.iteration, evaluation, await _honest(team, policy, held_out, spec, purse))
+                _finish(policy, spec, trainer, evaluation, await _honest(team, policy, held_out, spec, purse))
                 await _best_single_beside(evaluation, team, tasks, held_out, purse)
             except asyncio.CancelledError:
                 _go_on()
@@ -308,7 +315,7 @@ async def _honest(
 def _finish(
     policy: Policy,
     spec: TrainSpec,
-    iterations: int,
+    trainer: CoordinatorTrainer,
     evaluation: Evaluation | None,
     honest: Mapping[str, Mapping[str, float]] | None = None,
 ) -> None:
@@ -317,8 +324,8 @@ def _finish(
         update={
             "trained_on": {
                 "tasks": spec.tasks.train,
-                "iterations": iterations,
-                "runs": iterations * spec.tasks_per_iteration * spec.group,
+                "iterations": trainer.iteration,
+                "runs": trainer.runs,
                 "seed": spec.seed,
                 **({"preference": spec.preference.model_dump()} if isinstance(spec.preference, PreferenceSpec) else {}),
             },
@@ -331,11 +338,12 @@ def _finish(
 
 
 def _draw(spec: TrainSpec) -> None:
-    """The curves of the training, beside the policy."""
-    from podium.training.plots import training_curves
+    """The curves of the training, beside the policy, and whether it looks at its tasks."""
+    from podium.training.curves import diagnosis_curves, training_curves
 
     with contextlib.suppress(InputError):  # no iteration was finished: there is no curve to draw
         training_curves(spec.output / METRICS, spec.output / "curves.png", title="Training the coordinator")
+        diagnosis_curves(spec.output / METRICS, spec.output / "diagnosis.png")
 
 
 async def _scale(team: Team, tasks: Sequence[Task], spec: TrainSpec, cap: Cap | None) -> float:

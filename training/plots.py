@@ -1,4 +1,4 @@
-"""Pictures: what a score costs, how often one of several runs passes, and how training went.
+"""Pictures: what a score costs, how often one of several runs passes, and how honest beliefs are.
 
 All are PNGs that can be read at the width of a README and say on their face what they show. Colours are Okabe and
 Ito's, which people with any colour vision can tell apart, and never carry meaning alone: points have names and markers.
@@ -6,34 +6,33 @@ Ito's, which people with any colour vision can tell apart, and never carry meani
 
 from __future__ import annotations
 
-import json
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
-import numpy.typing as npt
-
-from podium.protocols.errors import InputError, MissingExtra
+from podium.protocols.errors import MissingExtra
 from podium.training.calibration import KINDS, Calibration, Kind
+from podium.training.drawing import (
+    COLOURS,
+    FAINT,
+    INK,
+    MARKERS,
+    as_dollars,
+    canvas,
+    one_panel,
+    plain_frame,
+    save,
+    titles,
+)
 from podium.training.pass_at import PassAt
 from podium.training.reports import LEVEL_PERCENT, Row
 
 try:
     from matplotlib.axes import Axes
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import (
-        FuncFormatter,
-        LogLocator,
-        MaxNLocator,
-        NullFormatter,
-        PercentFormatter,
-        StrMethodFormatter,
-    )
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter, StrMethodFormatter
 
     from podium.training.labels import place_labels
 except ModuleNotFoundError as error:
@@ -41,47 +40,14 @@ except ModuleNotFoundError as error:
 
 Cost = Literal["tokens", "calls", "dollars", "seconds"]
 
-INK = "#222222"
-FAINT = "#9a9a9a"
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-MARKERS = ("o", "D", "^", "s", "v", "P")
-DOTS_PER_INCH = 160
 LOG_FROM = 20.0
 """Costs that span a larger factor are drawn on a logarithmic axis."""
-SMOOTHING = 21
-"""Steps under the thick line of a training curve: a centred mean, which unlike an exponential one does not lag."""
-MAX_PANELS = 12
-
 COST_LABELS: Mapping[str, str] = {
     "tokens": "tokens per task",
     "calls": "model calls per task",
     "dollars": "dollars per task",
     "seconds": "seconds per task",
 }
-PANELS: Mapping[str, tuple[str, str]] = {
-    "score": ("Score", "share of tasks passed"),
-    "reward": ("Reward", "mean per run"),
-    "tokens": ("Tokens", "per task"),
-    "calls": ("Model calls", "per task"),
-    "dollars": ("Cost", "dollars per task"),
-    "entropy": ("Policy entropy", "nats per decision"),
-    "loss": ("Loss", "total"),
-    "policy_loss": ("Policy loss", "per decision"),
-    "value_loss": ("Value loss", "squared error"),
-    "belief_loss": ("Belief loss", "nats per reply"),
-    "kl": ("Step from the old policy", "KL, nats per decision"),
-    "grad_norm": ("Gradient norm", "before clipping"),
-    "clipped": ("Clipped", "share of decisions"),
-    "gain": ("Gain", "score less priced cost"),
-    "mixed_groups": ("Mixed groups", "share of groups"),
-    "passed": ("Passed", "share of runs"),
-    "failed": ("Failed", "share of runs"),
-    "seconds_learning": ("Time to learn", "seconds per step"),
-}
-EVALUATION = ("eval_", "eval/", "test_", "test/")
-NOT_PANELS = frozenset({"step", "time", "seconds", "epoch", "seed", "update"})
-OFTEN_ZERO = frozenset({"failed"})
-"""Measures that are drawn only where there is something to see."""
 
 
 def cost_quality(
@@ -111,11 +77,11 @@ def cost_quality(
     everything = [*points, *(row for curve in joined.values() for row in curve)]
     if not everything:
         raise ValueError(f"no row has {cost}, so there is nothing to draw")
-    figure, axes = _figure(8.0, 5.0)
+    figure, axes = one_panel(8.0, 5.0)
     hollow = "hollow: for reference only, knows what a coordinator is not told"
     dashed = "dashed: the front, of what nothing else beats in score and cost"
     said = [note, hollow if any(row.reference for row in points) else "", dashed if front else ""]
-    _titles(figure, title, "; ".join(filter(None, said)))
+    titles(figure, title, "; ".join(filter(None, said)))
     costs = [float(getattr(row, cost)) for row in everything]
     if min(costs) > 0 and max(costs) / min(costs) > LOG_FROM:
         axes.set_xscale("log")
@@ -147,7 +113,7 @@ def cost_quality(
     if cost == "tokens":
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     elif cost == "dollars":
-        axes.xaxis.set_major_formatter(FuncFormatter(_dollars))
+        axes.xaxis.set_major_formatter(FuncFormatter(as_dollars))
     axes.grid(color="#e6e6e6", linewidth=0.8)
     axes.margins(x=0.16, y=0.12)
     axes.set_ylim(bottom=max(0.0, axes.get_ylim()[0]))
@@ -161,7 +127,7 @@ def cost_quality(
         labels += [(*each, COLOURS[1 + place % 5]) for each in places]
     bars = [(row.score, _or(row.low, row.score), _or(row.high, row.score)) for row in everything]
     place_labels(axes, labels, [(x, *bar) for x, bar in zip(costs, bars, strict=True)], lines)
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def pass_curves(found: Sequence[PassAt], path: Path | str, *, note: str = "") -> Path:
@@ -177,17 +143,16 @@ def pass_curves(found: Sequence[PassAt], path: Path | str, *, note: str = "") ->
     panels = [(name, [each for each in found if each.coordinator == name]) for name in names] if cut else [("", found)]
     across = min(2, len(panels))
     down = math.ceil(len(panels) / across)
-    figure = Figure(figsize=(8.0, 1.0 + (4.0 if down == across == 1 else 3.0 * down)), dpi=DOTS_PER_INCH)
-    FigureCanvasAgg(figure)
+    figure = canvas(8.0, 1.0 + (4.0 if down == across == 1 else 3.0 * down))
     said = "a turn is a step that asks agents" if cut else ""
-    _titles(figure, "How often at least one of k runs passes", "; ".join(filter(None, [note, said])))
+    titles(figure, "How often at least one of k runs passes", "; ".join(filter(None, [note, said])))
     grid = figure.subplots(down, across, squeeze=False, sharey=True)
     for place in range(down * across):
         axes = grid[place // across][place % across]
         axes.set_visible(place < len(panels))
         if place < len(panels):
             _pass_panel(axes, *panels[place], first=place % across == 0)
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def _pass_panel(axes: Axes, name: str, found: Sequence[PassAt], *, first: bool) -> None:
@@ -218,62 +183,7 @@ def _pass_panel(axes: Axes, name: str, found: Sequence[PassAt], *, first: bool) 
     axes.set_ylim(0.0, 1.0)
     for text in axes.legend(fontsize=8.5, frameon=False, loc="best").get_texts():
         text.set_parse_math(False)
-    _plain_frame(axes)
-
-
-def read_metrics(path: Path | str) -> list[dict[str, float]]:
-    """The steps of a JSON-lines metrics file, each a flat object of numbers, in the order of their `step`.
-
-    A step that is written twice (training was resumed) counts once, as written last; a broken last line (training was
-    killed) is left out. Raises InputError with file and line for any other broken line, and when there is no step.
-    """
-    lines = Path(path).read_text(encoding="utf-8").splitlines()
-    steps: dict[float, dict[str, float]] = {}
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            record: Any = json.loads(line)
-            numbers = {
-                str(name): float(value)
-                for name, value in record.items()
-                if isinstance(value, int | float) and not isinstance(value, bool)
-            }
-        except (ValueError, AttributeError):
-            if number == len(lines):
-                break
-            raise InputError(f"{path}:{number}: not a JSON object of numbers") from None
-        step = numbers.get("step", float(len(steps)))
-        steps[step] = {**steps.get(step, {}), **numbers, "step": step}
-    if not steps:
-        raise InputError(f"{path}: there is no training step in it")
-    return [steps[step] for step in sorted(steps)]
-
-
-def training_curves(metrics: Path | str | Sequence[Mapping[str, float]], path: Path | str, *, title: str = "") -> Path:
-    """One panel per measure over training steps, written to `path` as PNG. Returns the path.
-
-    metrics: a JSON-lines file (see `read_metrics`) or its rows. Thin: as measured; thick: centred mean; diamonds:
-    values of `eval_NAME`, drawn in the panel of NAME. At most 12 panels, the best known measures first.
-    """
-    rows = read_metrics(metrics) if isinstance(metrics, Path | str) else list(metrics)
-    names = {_measure(name) for row in rows for name, value in row.items() if value or _measure(name) not in OFTEN_ZERO}
-    names -= NOT_PANELS
-    order = [*(name for name in PANELS if name in names), *sorted(names - PANELS.keys())][:MAX_PANELS]
-    if not order:
-        raise InputError("the metrics hold no measure to draw")
-    across = min(3, len(order))
-    down = math.ceil(len(order) / across)
-    figure = Figure(figsize=(3.4 * across, 2.35 * down + 0.75), dpi=DOTS_PER_INCH)
-    FigureCanvasAgg(figure)
-    legend = "thin: each step, thick: smoothed" + (", diamonds: held-out tasks" if _evaluated(rows) else "")
-    _titles(figure, title or "Training", legend)
-    grid = figure.subplots(down, across, squeeze=False)
-    for place, name in enumerate(order):
-        _panel(grid[place // across][place % across], rows, name, COLOURS[place % len(COLOURS)])
-    for place in range(len(order), down * across):
-        grid[place // across][place % across].set_visible(False)
-    return _save(figure, path)
+    plain_frame(axes)
 
 
 def reliability(found: Mapping[Kind, Calibration], path: Path | str, *, note: str = "") -> Path:
@@ -281,9 +191,8 @@ def reliability(found: Mapping[Kind, Calibration], path: Path | str, *, note: st
 
     Each point holds as many beliefs as any other; on the diagonal they are honest.
     """
-    figure = Figure(figsize=(3.6 * len(found), 4.1), dpi=DOTS_PER_INCH)
-    FigureCanvasAgg(figure)
-    _titles(figure, "What the policy believes, and what happens", note)
+    figure = canvas(3.6 * len(found), 4.1)
+    titles(figure, "What the policy believes, and what happens", note)
     grid = figure.subplots(1, len(found), squeeze=False)[0]
     for axes, colour, (kind, each) in zip(grid, COLOURS, found.items(), strict=False):
         axes.plot((0, 1), (0, 1), color=FAINT, linewidth=0.9, linestyle="--", zorder=1)
@@ -298,84 +207,8 @@ def reliability(found: Mapping[Kind, Calibration], path: Path | str, *, note: st
         axes.set_xlim(0, 1)
         axes.set_ylim(0, 1)
         axes.set_aspect("equal")
-        _plain_frame(axes)
-    return _save(figure, path)
-
-
-def _panel(axes: Axes, rows: Sequence[Mapping[str, float]], name: str, colour: str) -> None:
-    heading, unit = PANELS.get(name, (name.replace("_", " ").replace("/", ": ").capitalize(), ""))
-    steps = _series(rows, name)
-    if steps:
-        xs, ys = zip(*steps, strict=True)
-        if len(ys) > SMOOTHING:
-            axes.plot(xs, ys, color=colour, linewidth=0.8, alpha=0.35)
-            axes.plot(xs, _smooth(ys), color=colour, linewidth=2.0)
-        else:
-            axes.plot(xs, ys, color=colour, linewidth=2.0, marker="o" if len(ys) < 3 else None)
-    held_out = sorted(pair for prefix in EVALUATION for pair in _series(rows, prefix + name))
-    if held_out:
-        xs, ys = zip(*held_out, strict=True)
-        axes.plot(xs, ys, color=INK, linewidth=0.9, marker="D", markersize=4.5, markerfacecolor="white", zorder=4)
-    axes.set_title(heading, fontsize=10.5, loc="left", color=INK, fontweight="bold")
-    axes.set_ylabel(unit, fontsize=8.5)
-    axes.set_xlabel("training step", fontsize=8.5)
-    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
-    axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-    if name == "score":
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    elif name == "dollars":
-        axes.yaxis.set_major_formatter(FuncFormatter(_dollars))
-    axes.grid(color="#e6e6e6", linewidth=0.8)
-    _plain_frame(axes)
-
-
-def _series(rows: Sequence[Mapping[str, float]], name: str) -> list[tuple[float, float]]:
-    """(step, value) of the rows that have this measure."""
-    return [
-        (row.get("step", place), row[name]) for place, row in enumerate(rows) if math.isfinite(row.get(name, math.nan))
-    ]
-
-
-def _smooth(values: Sequence[float]) -> npt.NDArray[np.float64]:
-    """Centred mean, over fewer values at the ends. values: (T,), T at least SMOOTHING. Returns (T,)."""
-    window = np.ones(SMOOTHING)
-    return np.convolve(values, window, "same") / np.convolve(np.ones(len(values)), window, "same")
-
-
-def _dollars(value: float, _: int | None = None) -> str:
-    return f"${value:.6f}".rstrip("0").rstrip(".")
-
-
-def _figure(width: float, height: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(width, height), dpi=DOTS_PER_INCH)
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    _plain_frame(axes)
-    return figure, axes
-
-
-def _titles(figure: Figure, title: str, note: str) -> None:
-    """A bold title, left, with lighter lines under it; the rest of the figure is left to the axes."""
-    width, height = figure.get_size_inches()
-    heads = textwrap.wrap(title, int(width * 9))
-    notes = textwrap.wrap(note, int(width * 15))
-    left, top = 0.10 / width, 1.0 - 0.10 / height
-    figure.text(
-        left, top, "\n".join(heads), ha="left", va="top", fontsize=13, fontweight="bold", color=INK, parse_math=False
-    )
-    top -= 0.24 * len(heads) / height
-    figure.text(left, top, "\n".join(notes), ha="left", va="top", fontsize=9, color="#555555", parse_math=False)
-    top -= (0.17 * len(notes) + 0.06) / height
-    figure.set_layout_engine("constrained", rect=(0.0, 0.0, 1.0, top))
-
-
-def _plain_frame(axes: Axes) -> None:
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_color(FAINT)
-    axes.tick_params(colors="#555555", labelsize=8.5)
-    axes.set_axisbelow(True)
+        plain_frame(axes)
+    return save(figure, path)
 
 
 def _point(axes: Axes, x: float, row: Row, colour: str, marker: str) -> None:
@@ -393,21 +226,6 @@ def _point(axes: Axes, x: float, row: Row, colour: str, marker: str) -> None:
         zorder=4,
         clip_on=False,  # a point at 0 is whole
     )
-
-
-def _save(figure: Figure, path: Path | str) -> Path:
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, format="png", facecolor="white")
-    return path
-
-
-def _measure(name: str) -> str:
-    return next((name.removeprefix(prefix) for prefix in EVALUATION if name.startswith(prefix)), name)
-
-
-def _evaluated(rows: Sequence[Mapping[str, float]]) -> bool:
-    return any(name.startswith(EVALUATION) for row in rows for name in row)
 
 
 def _or(value: float, otherwise: float) -> float:

@@ -8,6 +8,7 @@ Sources: clipped surrogate, arXiv 1707.06347 eq. 7; beliefs trained on every rol
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,6 +66,12 @@ def unrolled(w: dict[str, Tensor], batch: Replay) -> network.Out:
         beliefs.append(z)
         transcripts.append(h)
     run, seen = _t(batch.run), _t(batch.seen)
+    wanted = None
+    if batch.needs.shape[1]:
+        piece = _t(batch.needs)[run]
+        there = (piece >= 0).to(z.dtype)
+        parts = _t(batch.pieces), _t(batch.pairs), _t(batch.covers)
+        wanted = network.Wanted(texts[piece.clamp(0)] * there[..., None], there, *parts)
     return network.decide(
         torch,
         w,
@@ -78,6 +85,7 @@ def unrolled(w: dict[str, Tensor], batch: Replay) -> network.Out:
         (_t(batch.authors)[..., None] == torch.arange(agents)).to(z.dtype),
         _t(batch.backers),
         torch.detach,
+        wanted,
     )
 
 
@@ -110,6 +118,11 @@ def decided(w: dict[str, Tensor], out: network.Out, batch: Replay, options: Opti
                 out.options[rows, agent, start:end], _t(batch.choice_masks[:, turn, start:end]), choice
             )
             log_prob, entropy = log_prob + part * there, entropy + spread * there
+        about = _t(batch.about[:, turn])
+        there = (about >= 0).float()
+        if there.any():
+            part, spread = _categorical(out.about[rows, agent], _t(batch.about_masks[:, turn]), about)
+            log_prob, entropy = log_prob + part * there, entropy + spread * there
         picked = torch.maximum(picked, functional.one_hot(agent, agents).float() * asked[:, None])
     there = (_t(batch.answer) >= 0).float()
     part, spread = _categorical(out.choose, _t(batch.answer_masks), _t(batch.answer))
@@ -118,7 +131,7 @@ def decided(w: dict[str, Tensor], out: network.Out, batch: Replay, options: Opti
 
 def losses(
     w: dict[str, Tensor],
-    batch: Replay,
+    batch: Replay | Sequence[Replay],
     options: Options,
     spec: LossSpec,
     advantages: np.ndarray,
@@ -127,21 +140,28 @@ def losses(
     *,
     entropy: float,
     learn_policy: bool = True,
+    values: np.ndarray | None = None,
 ) -> Losses:
-    """All losses of a batch.
+    """All losses of a batch; of several teams, one replay for each, and the arrays in the same order.
 
     advantages, weights, returns: (M,) per decision; the policy loss is the weighted sum, so that a batch cut in
-    pieces sums to the whole. entropy: weight of the bonus now. learn_policy: False trains the beliefs alone.
+    pieces sums to the whole. entropy: weight of the bonus now. learn_policy: False trains the beliefs alone. values:
+    (M,) what the critic said when the runs were made, where its steps are clipped.
     """
-    out = unrolled(w, batch)
-    log_prob, spread = decided(w, out, batch, options)
-    ratio = torch.exp(log_prob - _t(batch.log_prob))
+    batches = [batch] if isinstance(batch, Replay) else batch
+    outs = [unrolled(w, each) for each in batches]
+    drawn = [decided(w, out, each, options) for out, each in zip(outs, batches, strict=True)]
+    log_prob, spread = (torch.cat(parts) for parts in zip(*drawn, strict=True))
+    ratio = torch.exp(log_prob - _t(np.concatenate([each.log_prob for each in batches])))
     advantage, weight = _t(advantages.astype(np.float32)), _t(weights.astype(np.float32))
     clipped = ratio.clamp(1 - spec.clip_low, 1 + spec.clip_high)
     policy = -(torch.minimum(ratio * advantage, clipped * advantage) * weight).sum()
     bonus = (spread * weight).sum()
-    value = ((out.value - _t(returns.astype(np.float32))) ** 2 * weight).sum()
-    beliefs = _belief_loss(out, batch)
+    value = (_value_error(torch.cat([out.value for out in outs]), returns, values, spec.value_clip) * weight).sum()
+    errors = [_belief_errors(w, out, each, options) for out, each in zip(outs, batches, strict=True)]
+    beliefs = torch.zeros(())
+    for kind in dict.fromkeys(kind for each in errors for kind in each):  # a mean over all, however teams cut them
+        beliefs = beliefs + torch.cat([each[kind] for each in errors if kind in each]).mean()
     total = spec.beliefs * beliefs + spec.value * value
     if learn_policy:
         total = total + policy - entropy * bonus
@@ -150,34 +170,102 @@ def losses(
     return Losses(total, policy.item(), bonus.item(), beliefs.item(), value.item(), ratio.mean().item(), outside.item())
 
 
-def _belief_loss(out: network.Out, batch: Replay) -> Tensor:
-    """Cross-entropy of predicted successes, per asked agent and per answer, and of gains; squared error of log cost.
+def imitation(
+    w: dict[str, Tensor],
+    batch: Replay,
+    options: Options,
+    spec: LossSpec,
+    targets: Callable[[np.ndarray, np.ndarray], np.ndarray],
+) -> Tensor:
+    """What a supervised start minimises: the beliefs' losses, and how far first picks are from soft targets.
+
+    targets: takes the beliefs of the moment, that the best answer passes once each agent was asked (M, N), and that it
+    passes now (M,), 0 where there is none; gives how likely each agent, and finishing, should be (M, N + 1).
+    """
+    out = unrolled(w, batch)
+    after, now = torch.sigmoid(out.gain.detach()).numpy(), out.now.detach().numpy()
+    target = _t(targets(after, now).astype(np.float32))
+    likely = torch.log_softmax(torch.cat((out.pick, out.finish[:, None]), -1), -1)
+    picks = functional.kl_div(likely, target, reduction="none").sum(-1).mean()
+    errors = _belief_errors(w, out, batch, options).values()
+    return picks + spec.beliefs * torch.stack([each.mean() for each in errors]).sum()
+
+
+def _value_error(said: Tensor, returns: np.ndarray, before: np.ndarray | None, clip: float | None) -> Tensor:
+    """The critic's squared error, (M,); clipped, the larger of those with and without a step that is too long.
+
+    Source: the value loss of OpenAI's PPO (baselines, ppo2), which stands in no paper.
+    """
+    target = _t(returns.astype(np.float32))
+    plain = (said - target) ** 2
+    if clip is None or before is None:
+        return plain
+    old = _t(before.astype(np.float32))
+    return torch.maximum(plain, (old + (said - old).clamp(-clip, clip) - target) ** 2)
+
+
+def _belief_errors(w: dict[str, Tensor], out: network.Out, batch: Replay, options: Options) -> dict[str, Tensor]:
+    """Cross-entropy of predicted successes, per asked agent and per answer, of gains, of the pieces that a reply
+    supplies, as far as it was asked for them, and of those that are there; squared error of log cost.
+
+    By what they are about, (n,) each; nothing where there was nothing to see.
 
     What asking one agent gained is read off the run's next decision: does the answer pass that would be taken there?
     """
     rows = torch.arange(len(batch))
-    total = torch.zeros(())
-    for turn in range(batch.picks.shape[1]):
+    found: dict[str, Tensor] = {}
+    for turn in range(batch.asked.shape[1]):
         target = _t(batch.success[:, turn])
         asked = target >= 0
         if asked.any():
-            agent = _t(batch.picks[:, turn]).clamp(0, out.success.shape[1] - 1)[asked]
-            where = rows[asked]
-            total = total + functional.binary_cross_entropy_with_logits(out.success[where, agent], target[asked])
-            total = total + 0.1 * ((out.cost[where, agent] - _t(batch.tokens[:, turn])[asked]) ** 2).mean()
-    target = _t(batch.passes)
+            agent, where = _t(batch.asked[:, turn])[asked], rows[asked]
+            found[f"success {turn}"] = _surprise(out.success[where, agent], target[asked])
+            cost = out.cost[where, agent] + _cost_of_choices(w, batch, options, turn)[asked]
+            found[f"cost {turn}"] = 0.1 * (cost - _t(batch.tokens[:, turn])[asked]) ** 2
+        target = _t(batch.supplied[:, turn])
+        known = target >= 0
+        if known.any():
+            agent = _t(batch.asked[:, turn]).clamp(0)
+            alone = (_t(batch.about[:, turn]) >= 0) & (_t(batch.about[:, turn]) < target.shape[1])
+            said = torch.where(alone[:, None], out.supplies[rows, agent], out.offers[rows, agent])
+            found[f"supplies {turn}"] = _surprise(said[known], target[known])
+    target = _t(batch.there)
+    known = target >= 0
+    if known.any():
+        found["there"] = _surprise(out.there[known], target[known])
+    target, best = _t(batch.passes), _best(out, batch)
     there = target >= 0
-    taken = torch.where(_t(batch.answer_masks) & there, out.choose.detach(), torch.full_like(out.choose, network.FAR))
-    best = target.gather(-1, taken.argmax(-1, keepdim=True))[:, 0]
-    picks, run, agents = _t(batch.picks), _t(batch.run), out.gain.shape[1]
-    alone = (picks[:, 0] >= 0) & (picks[:, 0] < agents) & ((picks[:, 1:] < 0) | (picks[:, 1:] == agents)).all(-1)
+    who, run = _t(batch.asked), _t(batch.run)
+    alone = (who[:, 0] >= 0) & (who[:, 1:] < 0).all(-1)
     where = rows[:-1][alone[:-1] & (run[1:] == run[:-1]) & (best[1:] >= 0)]
     if len(where):
-        gain = out.gain[where, picks[where, 0]]
-        total = total + functional.binary_cross_entropy_with_logits(gain, best[where + 1])
+        gain = out.gain[where, who[where, 0]]
+        found["gain"] = _surprise(gain, best[where + 1])
     if there.any():
-        total = total + functional.binary_cross_entropy_with_logits(out.passes[there], target[there])
+        found["passes"] = _surprise(out.passes[there], target[there])
+    return found
+
+
+def _best(out: network.Out, batch: Replay) -> Tensor:
+    """(M,): the score of the answer that would be taken in each state, -1 where there is none."""
+    target = _t(batch.passes)
+    there = _t(batch.answer_masks) & (target >= 0)
+    taken = torch.where(there, out.choose.detach(), torch.full_like(out.choose, network.FAR))
+    return target.gather(-1, taken.argmax(-1, keepdim=True))[:, 0]
+
+
+def _cost_of_choices(w: dict[str, Tensor], batch: Replay, options: Options, turn: int) -> Tensor:
+    """(M,): what the choices made for the turn's request add to the log of its tokens: a plan, a cap, samples."""
+    total = torch.zeros(len(batch))
+    for number, (start, end) in enumerate(options.heads.spans().values()):
+        choice = _t(batch.choices[:, turn, number])
+        total = total + w["cost.options"][start:end][choice.clamp(0, end - start - 1)] * (choice >= 0)
     return total
+
+
+def _surprise(logits: Tensor, happened: Tensor) -> Tensor:
+    """Cross-entropy of probabilities with what happened, (n,) nats."""
+    return functional.binary_cross_entropy_with_logits(logits, happened, reduction="none")
 
 
 def _categorical(logits: Tensor, mask: Tensor, choice: Tensor) -> tuple[Tensor, Tensor]:

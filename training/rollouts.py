@@ -174,15 +174,20 @@ class Rollouts:
         *,
         seeds: Sequence[int],
         settings: Callable[[int, int], Settings] | None = None,
+        teams: Sequence[Orchestrator] | None = None,
         done: Callable[[], None] | None = None,
     ) -> list[Result]:
         """One run for each task and each seed, task by task: result [t * len(seeds) + s].
 
         coordinator: None takes the team's own. settings: (task, seed's place) -> how to run it; by default greedy,
-        replies seeded by the seed. A run that fails counts with the record it had. Raises the first RunError when
-        every run failed; BudgetExceeded when the cap refuses a call, and what a judge raises, at once.
+        replies seeded by the seed. teams: who works each task, in place of the team. A run that fails counts with the
+        record it had. Raises the first RunError when every run failed; BudgetExceeded when the cap refuses a call, and
+        what a judge raises, at once.
         """
-        team = self.team if coordinator is None else self.team.led_by(coordinator)
+        works = [self.team] * len(tasks) if teams is None else teams
+        if coordinator is not None:
+            led = {id(team): team.led_by(coordinator) for team in works}  # one each: it decides for many runs at once
+            works = [led[id(team)] for team in works]
         gate = asyncio.Semaphore(self.concurrency)
         failures: list[RunError] = []
 
@@ -191,7 +196,7 @@ class Rollouts:
             chosen = settings(place, which) if settings else repeatable(tasks[place], seeds[which])
             async with gate:
                 try:
-                    result = await self._in_turn(team, tasks[place], chosen, f"{place}-{seeds[which]}")
+                    result = await self._in_turn(works[place], tasks[place], chosen, f"{place}-{seeds[which]}")
                 except RunError as error:
                     if self.strict and self.cap is not None and self.cap.refusal is not None:
                         raise self.cap.refusal from None

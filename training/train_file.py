@@ -14,9 +14,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Literal, cast
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, Strict, ValidationInfo, field_validator, model_validator
 
 from podium.orchestrator.learned.options import Options
 from podium.orchestrator.yaml_file import FilePath, StrictModel, Words, load_model
@@ -48,6 +48,8 @@ class LossSpec(_Finite):
     """Weight of the success and cost predictions."""
     value: float = Field(default=0.5, ge=0)
     """Weight of the value's squared error."""
+    value_clip: float | None = Field(default=None, gt=0)
+    """How far the value may move from what it said when the run was made and still count; left out: any far."""
 
 
 class TasksSpec(_Finite):
@@ -76,6 +78,57 @@ class PreferenceSpec(_Finite):
         return self
 
 
+class TeamsSpec(_Finite):
+    """Teams that the policy meets in training: some of the agents, in a random order; see `team_variants`."""
+
+    least: int = Field(default=3, ge=1)
+    """Agents of a team, at least; from there to all of them, every number is equally likely."""
+    prices: float = Field(default=1.0, ge=1)
+    """An agent's prices are multiplied by a factor up to this, or divided; 1 leaves them as they are."""
+    names: bool = True
+    """In half of its teams an agent is a stranger: the policy is not told its name."""
+    variants: int = Field(default=4, ge=1)
+    """Teams of one iteration; all runs of a task are worked by one of them."""
+
+
+class GradientSpec(_Finite):
+    """Learning by the policy's gradient, all of its weights at once."""
+
+    kind: Literal["gradient"] = "gradient"
+    """Each decision is credited (`credit`) and made more or less likely."""
+
+
+Head = Literal["pick", "pick.again", "stop", "finish", "choose", "options", "trust", "about", "about.all"]
+"""Parts of the network that decisions are drawn from and that no prediction is: whom to ask first and beside, whether
+that is all, when to finish, which answer, how to ask, how far to go by what is believed, and what to ask for."""
+
+
+class EvolutionSpec(_Finite):
+    """Learning small heads by sep-CMA-ES, on whole runs; the beliefs go on learning by gradient. See `evolution`."""
+
+    kind: Literal["evolution"]
+    """Candidates of some weights are tried, and the better ones are followed."""
+    heads: Annotated[tuple[Head, ...], Field(min_length=1), Strict(False)] = ("pick", "finish", "choose", "trust")
+    """Which parts of the policy."""
+    population: int | None = Field(default=None, ge=4)
+    """Candidates of one iteration, in place of `group`; left out: 4 + 3 ln(numbers in the heads)."""
+    sigma: float = Field(default=0.2, gt=0)
+    """How far candidates are from the first weights, in each number."""
+
+
+class WarmStartSpec(_Finite):
+    """A supervised start, before the first iteration: every agent is asked every training task. See `warm_start`."""
+
+    runs: int = Field(default=2, ge=1)
+    """Surveys of each task; in each, all agents are asked once, in a random order."""
+    passes: int = Field(default=20, ge=1)
+    """How often the surveys are gone through."""
+    learning_rate: float = Field(default=2e-3, gt=0)
+    """Of Adam, falling linearly to a tenth."""
+    temperature: float = Field(default=0.05, gt=0)
+    """Of the soft targets, in passed answers: how much less an agent may bring and still be asked now and then."""
+
+
 class TrainSpec(_Finite):
     """One training of a coordinator."""
 
@@ -89,14 +142,18 @@ class TrainSpec(_Finite):
     """What the policy may choose from."""
     preference: Annotated[float, Field(gt=0)] | PreferenceSpec | None = None
     """Dollars that one passed answer is worth: a number or a range; left out: forty times a typical reply's cost."""
+    teams: TeamsSpec | None = None
+    """Random teams to learn with; left out: always the whole team as it is."""
     iterations: int = Field(default=80, ge=1)
     """Updates from fresh runs."""
+    warm_start: WarmStartSpec | None = None
+    """Learn from surveys of all agents first; left out: from nothing."""
     warm_up: int = Field(default=6, ge=0)
     """The first iterations train the beliefs only."""
     tasks_per_iteration: int = Field(default=64, ge=1)
     """Tasks run in one iteration."""
-    group: int = Field(default=8, ge=2)
-    """Runs of each task in one iteration; they are each other's baseline."""
+    group: int = Field(default=8, ge=1)
+    """Runs of each task in one iteration; they are each other's baseline, so that one alone needs another."""
     reply_variants: int = Field(default=4, ge=1)
     """Different replies a model gives to the same prompt in the whole training; more is truer, fewer is cheaper."""
     epochs: int = Field(default=3, ge=1)
@@ -115,6 +172,8 @@ class TrainSpec(_Finite):
     """Which reward counts for which decision."""
     loss: LossSpec = LossSpec()
     """Weights of the losses."""
+    learner: Annotated[GradientSpec | EvolutionSpec, Field(discriminator="kind")] = GradientSpec()
+    """How the policy learns from its runs."""
     concurrency: int = Field(default=512, ge=1)
     """Runs under way at once."""
     evaluate_every: int = Field(default=10, ge=1)
@@ -128,6 +187,36 @@ class TrainSpec(_Finite):
 
     source: Path | None = Field(default=None, exclude=True)
     """The file this came from."""
+
+    @field_validator("credit")
+    @classmethod
+    def _knob_survives(cls, credit: Credit, info: ValidationInfo) -> Credit:
+        scaled = any(stream.channel == "cost" and stream.scale == "std" for stream in credit.streams)
+        lonely = [number for number, stream in enumerate(credit.streams) if stream.compares and "task" in stream.key]
+        if info.data.get("group") == 1 and lonely:
+            raise ValueError(
+                f"with group: 1 a run has no other of its task to be compared with; in streams.{lonely[0]} leave task "
+                "out of key, or set estimator: none or critic"
+            )
+        if scaled and isinstance(info.data.get("preference"), PreferenceSpec):
+            raise ValueError(
+                "scale: std on the cost cancels the price knob, and preference is a range: a policy would learn to "
+                "ignore it; set scale: none, or make preference one number"
+            )
+        return credit
+
+    @field_validator("learner")
+    @classmethod
+    def _whole_runs(cls, learner: GradientSpec | EvolutionSpec, info: ValidationInfo) -> GradientSpec | EvolutionSpec:
+        credit = info.data.get("credit")
+        if isinstance(learner, EvolutionSpec) and isinstance(credit, Credit):
+            for number, stream in enumerate(credit.streams):
+                if stream.estimator == "critic" or stream.fold == "gae" or stream.scale == "std":
+                    raise ValueError(
+                        f"evolution adds up what whole runs earned: in credit.streams.{number} set scale: none, and "
+                        "neither estimator: critic nor fold: gae"
+                    )
+        return learner
 
 
 def load_training(path: str | Path) -> TrainSpec:

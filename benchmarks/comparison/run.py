@@ -29,11 +29,12 @@ from podium.orchestrator.team import Team
 from podium.orchestrator.team_file import load_team
 from podium.training.candidates import Fitting, resolve
 from podium.training.comparison import ROUTER, TRAINED, compare, verdicts
+from podium.training.curves import training_curves
 from podium.training.demo import unpack
 from podium.training.evaluate import measure
 from podium.training.evaluation import Evaluation, Measured
 from podium.training.learn import METRICS, Purse, atrain
-from podium.training.plots import cost_quality, training_curves
+from podium.training.plots import cost_quality
 from podium.training.reports import markdown_table
 from podium.training.tasks.scored import tasks_of
 from podium.training.train_file import load_training

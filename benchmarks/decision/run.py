@@ -31,8 +31,9 @@ from threadpoolctl import threadpool_limits
 
 from podium.orchestrator.budget import Left, Limits
 from podium.orchestrator.coordinator import RunState
-from podium.orchestrator.learned import LearnedCoordinator, Policy, facts, network
+from podium.orchestrator.learned import LearnedCoordinator, Policy, network, policy
 from podium.orchestrator.learned.options import Options
+from podium.orchestrator.learned.sampling import Sampler
 from podium.protocols.bus import Card
 from podium.protocols.record import Node, Usage
 from podium.protocols.task import Message
@@ -59,10 +60,10 @@ CARDS = tuple(
     for place in range(AGENTS)
 )
 PARTS = (
-    ("encode", facts, "encode"),
+    ("encode", policy, "read_all"),
     ("believe", LearnedCoordinator, "_believed"),
     ("network", network, "decide"),
-    ("sample", LearnedCoordinator, "_draw"),
+    ("sample", Sampler, "decisions"),
     ("observe", LearnedCoordinator, "observe"),
     ("decide", LearnedCoordinator, "decide"),
 )
@@ -178,8 +179,8 @@ def parted(coordinator: LearnedCoordinator, talk: Talk, count: int, decisions: i
     middle = {name: statistics.median(values) for name, values in spent.items()}
     return {
         "encode": middle["encode"],
-        "rest of observe": middle["observe"] - middle["encode"],
-        "believe": middle["believe"],
+        "observe": middle["observe"],
+        "believe": middle["believe"] - middle["encode"],
         "network": middle["network"],
         "sample": middle["sample"],
         "rest of decide": middle["decide"] - middle["believe"] - middle["network"] - middle["sample"],

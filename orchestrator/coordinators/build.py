@@ -34,6 +34,7 @@ from podium.orchestrator.coordinators.random import Random
 from podium.orchestrator.coordinators.selector import LLMSelector
 from podium.orchestrator.coordinators.steps import Step
 from podium.orchestrator.coordinators.voting import ParallelVote, SelfConsistency
+from podium.orchestrator.coordinators.worded import Worded
 from podium.orchestrator.retrying import PATIENT, Retry
 from podium.protocols.errors import InputError
 from podium.protocols.record import ALL, LAST
@@ -78,7 +79,10 @@ def build_coordinator(
         case LearnedSpec():
             from podium.orchestrator.learned import LearnedCoordinator, load_policy
 
-            return LearnedCoordinator(load_policy(spec.policy))
+            learned = LearnedCoordinator(load_policy(spec.policy))
+            if spec.words is None:
+                return learned
+            return Worded(learned, _model(spec.words.model, models or {}), spec.words.max_tokens, retry)
         case _:
             assert_never(spec)
 
@@ -101,6 +105,7 @@ def _leading(spec: LLMSpec) -> Leading:
         spec.max_tokens,
         spec.transcript,
         spec.prompt or "",
+        spec.plans,
     )
 
 

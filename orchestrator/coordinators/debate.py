@@ -36,7 +36,7 @@ class Debate(Stateless):
 
     def _decide(self, state: RunState) -> Decision:
         agents = fitting(state, self.agents)
-        if state.step == 0:
+        if state.step == 0 or not newest_round(state):
             return decision(self.name, state, ask(state, agents or self.agents, visible=NOTHING))
         if state.step < self.rounds and agents:
             return decision(self.name, state, ask(state, agents, objective="refine", visible=ALL))
@@ -62,7 +62,7 @@ class MixtureOfAgents(Stateless):
 
     def _decide(self, state: RunState) -> Decision:
         agents = fitting(state, self.agents)
-        if state.step == 0:
+        if state.step == 0 or not newest_round(state):
             return decision(self.name, state, ask(state, agents or self.agents, visible=NOTHING))
         if state.step < self.layers and agents:
             view = _only(newest_round(state))

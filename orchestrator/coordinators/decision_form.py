@@ -36,6 +36,7 @@ from podium.protocols.record import (
     Finish,
     NodeId,
     Objective,
+    Plan,
     View,
 )
 
@@ -71,7 +72,8 @@ class NoDecisionError(Exception):
 class Choices:
     """What may be decided. agents: who may be asked, none: nobody; replies: nodes that can be the answer.
 
-    seen: nodes that can be shown; width: requests of one step; samples: answers of one request; caps: tokens of each.
+    seen: nodes that can be shown; width: requests of one step; samples: answers of one request; caps: tokens of each;
+    plans: what may be told of plans.
     """
 
     agents: tuple[str, ...]
@@ -81,6 +83,7 @@ class Choices:
     width: int = 1
     samples: int = 1
     caps: tuple[int, ...] = ()
+    plans: tuple[Plan, ...] = ("none",)
 
 
 def caps(longest: int) -> tuple[int, ...]:
@@ -93,6 +96,7 @@ class Form:
     """The form of one state's decision. schema: its JSON Schema; ways: what it can be, "ask" or "finish" or both."""
 
     def __init__(self, choices: Choices) -> None:
+        self._plan: Plan = choices.plans[0]
         self._shapes: dict[str, type[BaseModel]] = {}
         if choices.agents:
             self._shapes["ask"] = _whole(ask=(_requests(choices), ...))
@@ -119,7 +123,7 @@ class Form:
         except ValidationError as error:
             raise NoDecisionError(_problems(error, shape, data)) from None
         given = checked.model_dump()["decision"]
-        return Finish(given["finish"]) if way == "finish" else _directives(given["ask"], state)
+        return Finish(given["finish"]) if way == "finish" else _directives(given["ask"], state, self._plan)
 
 
 @lru_cache(maxsize=256)
@@ -199,6 +203,8 @@ def _requests(choices: Choices) -> Any:
         fields["samples"] = (_one_of(tuple(range(1, choices.samples + 1))), 1)
     if len(choices.caps) > 1:
         fields["max_tokens"] = (_one_of(choices.caps), choices.caps[-1])
+    if len(choices.plans) > 1:
+        fields["plan"] = (_one_of(choices.plans), choices.plans[0])
     fields["final"] = (bool, False)
     request = create_model("Request", __base__=_Part, **fields)
     return Annotated[list[request], Field(min_length=1, max_length=choices.width)]
@@ -251,8 +257,11 @@ def _view(shown: str | Sequence[NodeId]) -> View:
     return View("only", only=tuple(dict.fromkeys(shown))) if shown else NOTHING
 
 
-def _directives(requests: Sequence[Mapping[str, Any]], state: RunState) -> tuple[Directive, ...]:
-    """The requests as directives. Of several that are final, the last one's reply is the answer, as for the engine."""
+def _directives(requests: Sequence[Mapping[str, Any]], state: RunState, plan: Plan) -> tuple[Directive, ...]:
+    """The requests as directives. Of several that are final, the last one's reply is the answer, as for the engine.
+
+    plan: of a request that says nothing of it.
+    """
     longest = {card.name: card.max_tokens for card in state.cards}
     out: list[Directive] = []
     for pick, request in enumerate(requests):
@@ -270,6 +279,7 @@ def _directives(requests: Sequence[Mapping[str, Any]], state: RunState) -> tuple
                     samples,
                     "vote" if samples > 1 else "none",
                     cap if cap is not None and cap < longest[request["agent"]] else None,
+                    plan=request.get("plan", plan),
                 ),
                 request["final"],
             )

@@ -45,6 +45,7 @@ from podium.protocols.record import (
     Generation,
     Node,
     Objective,
+    Plan,
     Sampling,
 )
 from podium.protocols.task import Message
@@ -67,7 +68,7 @@ class Leading:
     max_steps: steps with requests; then it has to finish. width: requests of one step; samples: answers of one request.
     objectives: what may be asked for. structured: what the server is told of the form. repairs: further attempts at a
     decision. on_failure: what happens after them. max_tokens: of one reply of the model. transcript: characters of what
-    was said. words: told to the model besides.
+    was said. words: told to the model besides. plans: what may be told of plans.
     """
 
     max_steps: int = 6
@@ -80,12 +81,13 @@ class Leading:
     max_tokens: int = 512
     transcript: int = 12_000
     words: str = ""
+    plans: tuple[Plan, ...] = ("none",)
 
     def widest(self, cards: Sequence[Card]) -> Choices:
         """What may be decided in a run, whatever its state."""
         longest = max(card.max_tokens for card in cards)
         names = tuple(card.name for card in cards)
-        return Choices(names, (), (), self.objectives, self.width, self.samples, caps(longest))
+        return Choices(names, (), (), self.objectives, self.width, self.samples, caps(longest), self.plans)
 
 
 PLAIN = Leading()
@@ -156,7 +158,7 @@ class _Step:
         widest = leading.widest(state.cards)
         seen = self.said.replies
         self.choices = Choices(
-            tuple(open_to), seen, seen, leading.objectives, leading.width, leading.samples, widest.caps
+            tuple(open_to), seen, seen, leading.objectives, leading.width, leading.samples, widest.caps, leading.plans
         )
         self.calls: list[Call] = []
         self.reasons: dict[str, float] = {"cut": 1.0} if self.said.cut else {}

@@ -127,7 +127,8 @@ class Random(Stateless):
         """The probability of each agent, by name, and of finishing; 0 for what is not allowed."""
         cards, affordable = state.cards, state.affordable
         open_to = sum(affordable) or len(cards)
-        finish = 0.0 if state.step == 0 else 1.0 if not any(affordable) else self.finish_probability
+        nobody_yet = state.step == 0 or not state.replies
+        finish = 0.0 if nobody_yet else 1.0 if not any(affordable) else self.finish_probability
         share = (1.0 - finish) / open_to
         everybody = open_to == len(cards)
         probabilities = {

@@ -16,7 +16,7 @@ from podium.protocols.errors import PolicyError
 
 __all__ = ["FORMAT", "load_table", "save_table"]
 
-FORMAT = 2
+FORMAT = 3
 """Version of the file; raised whenever the layout or the features of a skill change."""
 
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -40,7 +40,7 @@ class _File(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     kind: Literal["podium-skill-table"]
-    format: Literal[2]
+    format: Literal[3]
     max_steps: int = Field(ge=1)
     samples: tuple[Annotated[int, Field(ge=1)], ...] = Field(min_length=1)
     explore: Amount

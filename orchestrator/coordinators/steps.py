@@ -68,6 +68,8 @@ def compute_of(samples: int) -> Compute:
 
 def fits(state: RunState, agent: str) -> bool:
     """Whether one more request to an agent fits the budget. True for a stranger: the engine will say who is missing."""
+    if agent in state.absent:
+        return False
     if all(state.affordable):
         return True
     return next(
@@ -77,7 +79,7 @@ def fits(state: RunState, agent: str) -> bool:
 
 def fitting(state: RunState, agents: Sequence[str]) -> Sequence[str]:
     """Those of the agents that fit the budget, in the same order."""
-    if all(state.affordable):
+    if all(state.affordable) and not state.absent:
         return agents
     return tuple(agent for agent in agents if fits(state, agent))
 
@@ -131,10 +133,10 @@ def newest_round(state: RunState, *, drawn: bool = False) -> list[Node]:
     found: list[Node] = []
     asked: str | None = None
     for node in reversed(state.nodes):
+        if node.kind in ("failure", "team"):
+            continue
         if node.directive is None:
             break
-        if node.kind == "failure":
-            continue
         decided = node.directive.rpartition(".")[0]
         if asked is not None and decided != asked:
             break

@@ -32,8 +32,9 @@ class ParallelVote(Stateless):
         return [self._decide(state) for state in states]
 
     def _decide(self, state: RunState) -> Decision:
-        if state.step:
-            return elected(self.name, state, ballots(state.nodes))
+        cast = ballots(state.nodes)
+        if cast:  # none where all that were asked have left
+            return elected(self.name, state, cast)
         agents = fitting(state, self.agents) or self.agents
         return decision(self.name, state, ask(state, agents, visible=NOTHING, compute=self._compute))
 

@@ -34,6 +34,7 @@ class Head:
 
     started: seconds since the epoch. seed: of the coordinator's sampling, None where it was not kept. The next four
     are the run's own settings, None where it used those of the team. digest: of the team file. edges: as in `SavedRun`.
+    agents: who was in the team, None where those were the agents of its file.
     """
 
     run: str
@@ -47,6 +48,7 @@ class Head:
     limits: Limits | None = None
     digest: str = ""
     edges: tuple[tuple[str, str], ...] | None = None
+    agents: tuple[str, ...] | None = None
 
 
 @plain

@@ -10,15 +10,17 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import lru_cache
 from math import log1p, log2, log10
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from podium.orchestrator.learned.text import encode, outline
+from podium.orchestrator.learned.text import encode, encode_all, outline_all
 from podium.protocols.bus import Card
+from podium.protocols.frozen import frozen
 from podium.protocols.record import Node
 from podium.protocols.task import Message
 
@@ -33,10 +35,12 @@ EVENT = 9
 """Figures of a reply: see `Facts.after`."""
 VIEW = 6
 """Figures that one agent has on a reply: author, same answer, other answer, none; spoke before; same author before."""
-STATE = 12
+STATE = 16
 """Figures of a state: see `state_figures`."""
-AGENT = 9
+AGENT = 10
 """Figures of one agent in a state: see `agent_figures`."""
+PRICE = 8
+"""Which of them is what asking the agent costs, in passed answers."""
 GENEROUS = 40.0
 """Where nobody says what a passed answer is worth: so many typical replies."""
 TYPICAL_REPLY = 50
@@ -47,7 +51,7 @@ MOST = 12
 """How many replies the finish head looks at: the newest ones."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Said:
     """A reply as facts. share: of the directive's samples that agree with it; drawn: how many there were."""
 
@@ -60,24 +64,37 @@ class Said:
     tokens: int
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One reply, ready for the network: text vector and figures, figures for all and per agent (agents, VIEW)."""
+@frozen
+class Planned:
+    """The newest plan. before: how many replies there were when it was made; length: of its text, in characters."""
 
-    text: tuple[Array, Array]
+    author: int
+    before: int
+    length: int
+
+
+@frozen
+class Event:
+    """One reply for the network: its text, of which `read_all` makes vectors, and figures for all and per agent.
+
+    figures: (EVENT,); views: (agents, VIEW).
+    """
+
+    text: str
     figures: Array
     author: int
     views: Array
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Facts:
     """Everything a policy knows of a run besides its own beliefs. Immutable.
 
-    reads: what of the texts of task and replies; words: those that it tells apart, None: all.
+    task: its text; chars: of it; prices: of asking each agent, in millionths of a dollar. reads: what of the texts of
+    task and replies; words: those that it tells apart, None: all.
     """
 
-    task: tuple[Array, Array]
+    task: str
     cards: tuple[Card, ...]
     index: dict[str, int]
     said: tuple[Said, ...] = ()
@@ -86,6 +103,8 @@ class Facts:
     chars: int = 0
     reads: Reads = True
     words: frozenset[str] | None = None
+    plan: Planned | None = None
+    prices: tuple[float, ...] = ()
 
     @staticmethod
     def of(
@@ -96,19 +115,25 @@ class Facts:
         words: frozenset[str] | None = None,
     ) -> Facts:
         """The facts of a run that has not started."""
+        chars = sum(len(message.content) for message in task)
         return Facts(
-            _read("\n".join(message.content for message in task), reads, words),
+            "\n".join(message.content for message in task),
             cards,
             {card.name: place for place, card in enumerate(cards)},
-            chars=sum(len(message.content) for message in task),
+            chars=chars,
             reads=reads,
             words=words,
+            prices=tuple(
+                chars / card.chars_per_token * card.price[0] + TYPICAL_REPLY * card.price[1] for card in cards
+            ),
         )
 
     def after(self, node: Node) -> tuple[Facts, Event | None]:
         """The facts after one more node, and what it tells the network (None: nothing yet)."""
         if node.kind == "candidate":
             return replace(self, open=(*self.open, node), dollars=self.dollars + node.usage.dollars), None
+        if node.kind == "plan" and node.author in self.index:
+            return replace(self, plan=Planned(self.index[node.author], len(self.said), len(node.content))), None
         if node.kind != "reply" or node.author not in self.index:
             return self, None
         drawn = max(1, len(self.open))
@@ -119,7 +144,9 @@ class Facts:
         event = self._event(said)
         dollars, heard = self.dollars + node.usage.dollars, (*self.said, said)
         # Not `replace`, which takes as long as all of the rest.
-        return Facts(self.task, self.cards, self.index, heard, (), dollars, self.chars, self.reads, self.words), event
+        same = self.task, self.cards, self.index
+        rest = self.chars, self.reads, self.words, self.plan, self.prices
+        return Facts(*same, heard, (), dollars, *rest), event
 
     def _event(self, new: Said) -> Event:
         before = self.said
@@ -142,20 +169,18 @@ class Facts:
         )
         last: dict[int, str | None] = {each.author: each.answer for each in before}
         answer, again = new.answer, new.author in last
-        views: list[list[bool]] = []
-        for agent in range(len(self.cards)):
-            spoke = agent in last
-            other = last[agent] if spoke else None
+        views = [(False, False, False, True, False, again)] * len(self.cards)  # of those who have not spoken
+        for agent, other in last.items():
             known = other is not None and answer is not None
             same_here = known and other == answer
-            views.append([agent == new.author, same_here, known and not same_here, not known, spoke, again])
-        text = _read(new.content, self.reads, self.words)
-        return Event(text, figures, new.author, np.array(views, np.float32))
+            views[agent] = (False, same_here, known and not same_here, not known, True, again)
+        views[new.author] = (True, *views[new.author][1:])
+        return Event(new.content, figures, new.author, np.array(views, np.float32))
 
 
-def _read(text: str, reads: Reads, words: frozenset[str] | None) -> tuple[Array, Array]:
-    """What is read of a text."""
-    return outline(text) if reads == "figures" else encode(text if reads else "", words)
+def read_all(texts: Sequence[str], reads: Reads, words: frozenset[str] | None) -> tuple[Array, Array]:
+    """What is read of T texts, all at once: vectors (T, text.WIDTH) and figures (T, text.SHAPE)."""
+    return outline_all(texts) if reads == "figures" else encode_all(texts if reads else [""] * len(texts), words)
 
 
 def card_figures(cards: Sequence[Card]) -> Array:
@@ -182,11 +207,12 @@ def card_text(card: Card) -> tuple[Array, Array]:
 
 
 def state_figures(facts: Facts, step: int, left: Sequence[float], preference: float | None, scale: float) -> Array:
-    """(STATE,): budget left, step, knob, and how far the replies agree.
+    """(STATE,): budget left, step, knob, how far the replies agree, and of the newest plan: it is there, replies since
+    it was made (its own included) and one divided by them, and its length.
 
     left: fractions of (tokens, calls, seconds, dollars); seconds are left out, since a clock would make decisions
     unrepeatable. preference: dollars one passed answer is worth; scale: dollars of a typical reply of this policy's
-    training, so that the knob has no unit inside the network.
+    training, so that the knob has no unit inside the network; it is 0 at GENEROUS of them, and 1 at ten times as much.
     """
     said = facts.said
     votes: dict[str, int] = {}
@@ -194,7 +220,7 @@ def state_figures(facts: Facts, step: int, left: Sequence[float], preference: fl
         if each.answer is not None:
             votes[each.answer] = votes.get(each.answer, 0) + 1
     most = max(votes.values(), default=0)
-    knob = 0.0 if preference is None else log10(max(preference, 1e-12) / scale) / 3
+    knob = 0.0 if preference is None else log10(max(preference, 1e-12) / (GENEROUS * scale))
     return np.array(
         [
             left[0],
@@ -209,25 +235,31 @@ def state_figures(facts: Facts, step: int, left: Sequence[float], preference: fl
             most / 4,
             len(votes) / 4,
             said[-1].share if said else 0.0,
+            *_planned(facts.plan, len(said)),
         ],
         np.float32,
     )
 
 
+def _planned(plan: Planned | None, replies: int) -> tuple[float, float, float, float]:
+    """Figures of the newest plan."""
+    if plan is None:
+        return 0.0, 0.0, 0.0, 0.0
+    since = replies - plan.before
+    return 1.0, min(since, 16) / 8, 1.0 / max(1, since), log1p(plan.length) / 6
+
+
 def agent_figures(facts: Facts, affordable: Sequence[bool], preference: float | None, scale: float) -> Array:
     """(agents, AGENT): what can be said of each agent now.
 
-    Affordable, times asked, spoke last, has an answer, it is the plurality's, share, another answer; and what asking
-    it costs in passed answers (the knob's unit), on a log scale and as it is. Only the order of magnitude is known
-    beforehand: the price of the task's text and of a typical reply.
+    Affordable, times asked, spoke last, has an answer, it is the plurality's, share, another answer; what asking it
+    costs in passed answers (the knob's unit), on a log scale and as it is; and whether the newest plan is its. Only the
+    order of magnitude is known beforehand: the price of the task's text and of a typical reply.
     """
     # Lists, made an array at the end: numbers are put into an array one by one at five times the cost.
-    out = [[float(may), *(0.0,) * (AGENT - 1)] for may in affordable]
-    unit = 1e-6 / (GENEROUS * scale if preference is None else preference)
-    for row, card in zip(out, facts.cards, strict=True):
-        cost = (facts.chars / card.chars_per_token * card.price[0] + TYPICAL_REPLY * card.price[1]) * unit
-        cost = max(cost, 1e-4)
-        row[7:] = log10(cost) / 3, min(cost, 3.0)
+    costs = _costs(facts.prices, 1e-6 / (GENEROUS * scale if preference is None else preference))
+    pairs = zip(affordable, costs, strict=True)
+    out = [[may, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, order, cost, 0.0] for may, (order, cost) in pairs]
     votes: dict[str, int] = {}
     for each in facts.said:
         if each.answer is not None:
@@ -242,30 +274,38 @@ def agent_figures(facts: Facts, affordable: Sequence[bool], preference: float | 
         row[6] = each.answer is not None and votes[each.answer] < most
     if facts.said:
         out[facts.said[-1].author][2] = 1.0
+    if facts.plan is not None:
+        out[facts.plan.author][9] = 1.0
     return np.array(out, np.float32)
 
 
-def node_figures(facts: Facts) -> tuple[Array, NDArray[np.int64], Array]:
-    """Figures (MOST, NODE), authors (MOST,) and backers (MOST, agents) of the newest replies.
+@lru_cache(maxsize=1 << 12)
+def _costs(prices: tuple[float, ...], unit: float) -> tuple[tuple[float, float], ...]:
+    """Prices in a unit, on a log scale and as they are; both within bounds."""
+    costs = [max(price * unit, 1e-4) for price in prices]
+    return tuple((log10(cost) / 2 + 1, min(cost, 3.0)) for cost in costs)
+
+
+def node_figures(facts: Facts, most: int = MOST) -> tuple[Array, NDArray[np.int64], Array]:
+    """Figures (most, NODE), authors (most,) and backers (most, agents) of the newest replies, at most MOST.
 
     Newest, share of replies and number of agents with this answer, has an answer, samples' share and number, age,
     length, and whether an earlier reply had it already. backers: 1 for each agent whose newest answer is this one; the
     author is always one. Unused rows are 0, their author is -1.
     """
     everything, agents = facts.said, len(facts.cards)
-    said = everything[-MOST:]
-    figures = np.zeros((MOST, NODE), np.float32)
-    authors = np.full(MOST, -1, np.int64)
-    backers = np.zeros((MOST, agents), np.float32)
-    if not said:
-        return figures, authors, backers
+    said = everything[-most:]
     last = {each.author: each.answer for each in everything}
     alike: dict[str | None, list[Said]] = {None: []}
     for each in everything:
         if each.answer is not None:
             alike.setdefault(each.answer, []).append(each)
+    holders: dict[str | None, list[int]] = {}
+    for agent, answer in last.items():
+        if answer is not None:
+            holders.setdefault(answer, []).append(agent)
     rows: list[tuple[float, ...]] = []
-    backing: list[list[bool]] = []
+    backing: list[list[float]] = []
     for place, each in enumerate(said):
         same = alike[each.answer]
         rows.append(
@@ -281,9 +321,13 @@ def node_figures(facts: Facts) -> tuple[Array, NDArray[np.int64], Array]:
                 float(bool(same) and same[0].node < each.node),
             )
         )
-        backed = each.answer is not None
-        backing.append([agent == each.author or (backed and last.get(agent) == each.answer) for agent in range(agents)])
-    figures[: len(said)] = rows
-    authors[: len(said)] = [each.author for each in said]
-    backers[: len(said)] = backing
-    return figures, authors, backers
+        backed = [0.0] * agents
+        backed[each.author] = 1.0
+        for agent in holders.get(each.answer, ()):
+            backed[agent] = 1.0
+        backing.append(backed)
+    unused = most - len(said)
+    rows += [(0.0,) * NODE] * unused
+    backing += [[0.0] * agents] * unused
+    authors = np.array([*(each.author for each in said), *(-1,) * unused])
+    return np.array(rows, np.float32), authors, np.array(backing, np.float32)

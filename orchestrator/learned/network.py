@@ -6,6 +6,7 @@ name. So there is no second implementation to keep equal, and serving needs no t
 Agents enter as a set: they share all weights, and whatever is computed per agent is equivariant under permutation.
     belief z_j   a GRU per agent, fed by every reply of the run, seen from that agent (arXiv 2509.04876, CKM)
     gap g_j      attention of an agent (belief and card) over slots of what the task still needs (same paper, f_gap)
+    needs        attention of each agent over the named pieces of the task, where they are told apart: P(j supplies k)
     heads        pointer over agents and finish; samples, context, objective, detail per agent; pointer over answers;
                  predicted success, cost and gain per agent, predicted success per answer, value of the state
 
@@ -22,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from podium.orchestrator.learned import facts, text
+from podium.orchestrator.learned import facts, needs, text
 
 Weights = Mapping[str, Any]
 Tensor = Any
@@ -47,22 +48,30 @@ U = 64
 """Width of an agent in a state."""
 V = 48
 """Width of a candidate answer."""
+D = 24
+"""Width of an agent beside one piece of the task."""
 
 RELUCTANCE = 1.2
 """How much less likely, in nats, a fresh policy draws the next larger number of samples: trying costs real calls."""
+NEED_TRUST = (3.0, 1.5, 0.0)
+"""How much, in nats, a fresh policy goes by a gap that an agent is believed to close, when it chooses the piece and
+when it chooses the agent; and by what is believed to be missing, when it finishes."""
+TRUST = (0.3, 0.3, 1.0)
+"""How far a fresh policy goes by what it believes of an agent, by what it believes of an answer, and by prices."""
 FAR = -1e9
 """The logit of what is not allowed."""
 
 
-HEADS = ("context", "objective", "detail", "samples")
+HEADS = ("context", "objective", "detail", "samples", "style", "plan", "max_tokens")
 """Choices made for each asked agent, in the order they are sampled."""
 
 
 @dataclass(frozen=True, slots=True)
 class Heads:
-    """Sizes of the choices made per asked agent, in the order of HEADS."""
+    """Sizes of the choices made per asked agent, in the order of HEADS; needs: pieces of a task that are told apart."""
 
     sizes: tuple[int, ...]
+    needs: int = 0
 
     @property
     def total(self) -> int:
@@ -117,7 +126,20 @@ def shapes(heads: Heads, identities: int) -> dict[str, tuple[int, ...]]:
     dense("finish", S, 1)
     dense("value", S, 1)
     dense("options", U, heads.total)
-    out["trust"] = (2,)
+    out["cost.options"] = (heads.total,)
+    out["trust"] = (3,)
+    if heads.needs:
+        dense("need.piece", E + needs.PIECE, 2 * D)
+        dense("need.agent", Z + C, 2 * D)
+        out["need.pair.w"] = (needs.PAIR, D)
+        out["need.read.w"] = (D, 1)
+        out["need.gap.w"] = (D, G)
+        out["need.answer.w"] = (needs.COVER, V)
+        dense("supplies", D, 2)
+        dense("there", D, 1)
+        dense("about", D, 1)
+        dense("about.all", U, 1)
+        out["need.trust"] = (3,)
     return out
 
 
@@ -125,6 +147,7 @@ def initial(heads: Heads, identities: int, seed: int) -> dict[str, NDArray[np.fl
     """Fresh weights: scaled normal matrices, zero biases, small heads so that the first policy is near uniform."""
     random = np.random.default_rng(seed)
     small = {"success.w", "cost.w", "gain.w", "passes.w", "choose.w", "options.w"}
+    small |= {"supplies.w", "there.w", "about.w", "about.all.w"}
     small |= {"pick.w", "pick.again.w", "stop.w", "finish.w", "value.w"}
     weights: dict[str, NDArray[np.float32]] = {}
     for name, shape in shapes(heads, identities).items():
@@ -137,7 +160,9 @@ def initial(heads: Heads, identities: int, seed: int) -> dict[str, NDArray[np.fl
     weights["identity"][0] = 0
     first, last = heads.spans()["samples"]
     weights["options.b"][first:last] = -RELUCTANCE * np.arange(last - first, dtype=np.float32)
-    weights["trust"] += 0.3
+    weights["trust"][:] = TRUST
+    if heads.needs:
+        weights["need.trust"][:] = NEED_TRUST
     return weights
 
 
@@ -208,15 +233,33 @@ def observe(
 
 
 @dataclass(slots=True)
+class Wanted:
+    """What tasks need, piece by piece, K `Options.needs` of them: `needs.figures`, and the pieces' texts embedded.
+
+    texts: (B, K, E), zeros where there is no piece; there: (B, K), 1 where there is a piece; pieces: (B, K, PIECE);
+    pairs: (B, N, K, PAIR); answers: (B, R, COVER).
+    """
+
+    texts: Tensor
+    there: Tensor
+    pieces: Tensor
+    pairs: Tensor
+    answers: Tensor
+
+
+@dataclass(slots=True)
 class Out:
     """What the network says of a batch of states. Logits are not masked yet.
 
     agents: (B, N, U) agents in their state; state: (B, S); gaps: (B, N, G); pick: (B, N); finish: (B,);
-    options: (B, N, heads.total); choose, passes: (B, R); success, cost, gain: (B, N); now, value: (B,).
+    options: (B, N, heads.total); choose, passes: (B, R); success, cost, gain: (B, N); now, value: (B,);
+    supplies, offers: (B, N, K); there: (B, K); about: (B, N, K + 1), all of the task last; empty without needs.
 
     Logits of probabilities: success, that j's reply passes; passes, that an answer does; gain, that the best answer
-    passes once j was asked. cost: log1p of output tokens. now: P(the best answer passes), 0 before the first; a
-    probability.
+    passes once j was asked; supplies, that j's reply supplies piece k if it is asked for it alone; offers, that it does
+    if it is asked for all of the task; there, that some reply so far did. cost: log1p of output tokens, to which
+    `cost.options` adds what each choice takes that was made for the request. now: P(the best answer passes), 0 before
+    the first; a probability.
     """
 
     agents: Tensor
@@ -232,6 +275,10 @@ class Out:
     gain: Tensor
     now: Tensor
     value: Tensor
+    supplies: Tensor
+    offers: Tensor
+    there: Tensor
+    about: Tensor
 
 
 def decide(
@@ -247,12 +294,14 @@ def decide(
     author_BRN: Tensor,
     backers_BRN: Tensor,
     stop_gradient: Callable[[Tensor], Tensor] = lambda x: x,
+    wanted: Wanted | None = None,
 ) -> Out:
     """Everything a decision is drawn from.
 
     state_figures: (B, STATE); agent_figures: (B, N, AGENT); node_figures: (B, R, NODE); author_BRN: who wrote each
-    candidate answer, one-hot, zeros where there is none; backers_BRN: who gives that answer, 1 each. Predictions steer
-    the policy through `trust`, and the policy's loss does not bend them (stop_gradient).
+    candidate answer, one-hot, zeros where there is none; backers_BRN: who gives that answer, 1 each. Predictions and
+    prices steer the policy through `trust`, and the policy's loss does not bend predictions (stop_gradient). wanted:
+    the named pieces of the tasks, for policies that tell them apart.
     """
     batch, agents = z_BNZ.shape[0], z_BNZ.shape[1]
     s = xp.tanh(_dense(w, "state", xp.concatenate((task_BE, h_BH, state_figures), -1)))
@@ -260,13 +309,21 @@ def decide(
     value = _dense(w, "needs.value", s).reshape(batch, SLOTS, G)
     query = _dense(w, "gap.query", xp.concatenate((z_BNZ, card_BNC), -1))
     read = _softmax(xp, query @ xp.swapaxes(key, -1, -2) * G**-0.5) @ value
-    gap = xp.tanh(_dense(w, "gap", xp.concatenate((read, query * read), -1)))
+    gap = _dense(w, "gap", xp.concatenate((read, query * read), -1))
+    beside = None
+    if wanted is not None:
+        beside, read = _beside(xp, w, xp.concatenate((z_BNZ, card_BNC), -1), wanted)
+        gap = gap + read @ w["need.gap.w"]
+    gap = xp.tanh(gap)
     u = _dense(w, "agent", xp.concatenate((z_BNZ, card_BNC, gap, agent_figures), -1))
     u = _relu(u + _dense(w, "agent.state", s)[:, None, :])
     success, cost = _dense(w, "success", u)[..., 0], _dense(w, "cost", u)[..., 0]
     there = author_BRN.sum(-1)
     v = _dense(w, "answer", xp.concatenate((author_BRN @ u, 0.5 * (backers_BRN @ u), node_figures), -1))
-    v = _relu(v + _dense(w, "answer.state", s)[:, None, :])
+    v = v + _dense(w, "answer.state", s)[:, None, :]
+    if wanted is not None:
+        v = v + wanted.answers @ w["need.answer.w"]
+    v = _relu(v)
     passes = _dense(w, "passes", v)[..., 0]
     believed, promised = stop_gradient(passes), stop_gradient(success)
     best = xp.amax(believed + (1.0 - there) * FAR, -1)
@@ -280,12 +337,26 @@ def decide(
     whole = s @ weight[:S] + (u.sum(1) / agents) @ weight[S : S + U] + w["whole.b"]
     whole = _relu(whole + so_far[:, None] * weight[-2] + xp.amax(hopes, -1)[:, None] * weight[-1])
     trust = w["trust"]
+    pick = _dense(w, "pick", u)[..., 0] + trust[0] * promised - trust[2] * agent_figures[..., facts.PRICE]
+    finish = _dense(w, "finish", whole)[..., 0] + trust[0] * best * some
+    supplies = offers = about = u[..., :0]
+    said = s[..., :0]
+    if wanted is not None and beside is not None:
+        alone = _dense(w, "supplies", beside)
+        supplies, offers, said = alone[..., 0], alone[..., 1], _dense(w, "there", beside.mean(1))[..., 0]
+        lacking = _sigmoid(xp, -stop_gradient(said)) * wanted.there
+        closes = _sigmoid(xp, stop_gradient(supplies)) * lacking[:, None, :]
+        by_need = w["need.trust"]
+        each = _dense(w, "about", beside)[..., 0] + by_need[0] * closes
+        about = xp.concatenate((each, _dense(w, "about.all", u)), -1)
+        pick = pick + by_need[1] * xp.amax(closes, -1)
+        finish = finish - by_need[2] * lacking.sum(-1)
     return Out(
         u,
         s,
         gap,
-        _dense(w, "pick", u)[..., 0] + trust[0] * promised,
-        _dense(w, "finish", whole)[..., 0] + trust[0] * best * some,
+        pick,
+        finish,
         _dense(w, "options", u),
         _dense(w, "choose", v)[..., 0] + trust[1] * believed + (1.0 - there) * FAR,
         passes,
@@ -294,7 +365,22 @@ def decide(
         gain,
         now,
         _dense(w, "value", whole)[..., 0],
+        supplies,
+        offers,
+        said,
+        about,
     )
+
+
+def _beside(xp: Any, w: Weights, agent_BNA: Tensor, wanted: Wanted) -> tuple[Tensor, Tensor]:
+    """Each agent beside each piece (B, N, K, D), and what each agent reads off all of them (B, N, D)."""
+    agent = _dense(w, "need.agent", agent_BNA)[:, :, None, :]
+    piece = _dense(w, "need.piece", xp.concatenate((wanted.texts, wanted.pieces), -1))[:, None, :, :]
+    sums = agent[..., :D] + piece[..., :D] + wanted.pairs @ w["need.pair.w"]
+    beside = _relu(sums + agent[..., D:] * piece[..., D:])
+    score = (beside @ w["need.read.w"])[..., 0] + ((1.0 - wanted.there) * FAR)[:, None, :]
+    weight = _softmax(xp, score) * xp.amax(wanted.there, -1)[:, None, None]
+    return beside, (weight[..., None] * beside).sum(-2)
 
 
 def again(w: Weights, out: Out, picked_BN: Tensor) -> tuple[Tensor, Tensor]:

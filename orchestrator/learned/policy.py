@@ -1,9 +1,10 @@
 """The learned coordinator: beliefs about each agent, gaps against them, and one sampled macro-action a step.
 
-A decision is drawn factor by factor: an agent or finish; for an agent what it is shown, what it is asked for, in what
-detail and how many samples; then a further agent or stop, without replacement, up to the policy's width; for finish,
-which reply is the answer. Every factor's log-probability is logged under its mask, so a decision can be replayed,
-explained, and learned from off-policy; where a factor went against the odds, its reasons say what was likelier.
+A decision is drawn factor by factor: an agent or finish; for an agent the piece of the task that it is about, what it
+is shown, what it is asked for, in what detail and style, and how many samples; then a further agent or stop, without
+replacement, up to the policy's width; for finish, which reply is the answer. Every factor's log-probability is logged
+under its mask, so a decision can be replayed, explained, and learned from off-policy; where a factor went against the
+odds, its reasons say what was likelier.
 
 Sources: arXiv 2509.04876 (collaborator model and gap), 2509.03581 (compute as a decision), DESIGN.md section 4.
 """
@@ -11,9 +12,7 @@ Sources: arXiv 2509.04876 (collaborator model and gap), 2509.03581 (compute as a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
-from math import exp, log
 from typing import Any
 
 import numpy as np
@@ -22,27 +21,28 @@ from numpy.typing import NDArray
 from podium.orchestrator.coordinator import RunState
 from podium.orchestrator.learned import network
 from podium.orchestrator.learned.facts import (
+    MOST,
     Event,
     Facts,
     agent_figures,
     card_figures,
     card_text,
     node_figures,
+    read_all,
     state_figures,
 )
+from podium.orchestrator.learned.needs import Needs, figures, needs_of
+from podium.orchestrator.learned.sampling import Sampler
 from podium.orchestrator.learned.saved import Policy
 from podium.protocols.bus import Card
-from podium.protocols.noise import gumbels
-from podium.protocols.record import Decision, Directive, Factor, Finish, Node
+from podium.protocols.frozen import frozen, slotted
+from podium.protocols.record import Decision, Node
 from podium.protocols.task import Message
 
 Array = NDArray[np.float32]
 
-TIE = 1e-6
-"""Logits this close are equal for a greedy choice, and the name decides: rounding depends on the order of agents."""
 
-
-@dataclass(frozen=True, slots=True)
+@frozen
 class Beliefs:
     """What the network holds of one run. task: (E,); agents: (N, Z); transcript: (H,)."""
 
@@ -51,7 +51,7 @@ class Beliefs:
     transcript: Array
 
 
-@dataclass(slots=True)
+@slotted
 class Memory:
     """What is known of one run, and what is believed, worked out when a decision needs it: of many runs at once.
 
@@ -75,11 +75,7 @@ class LearnedCoordinator:
         self.policy = policy
         self._identity = {agent: row for row, agent in enumerate(policy.identities, start=1)}
         self._words = policy.words
-        self._spans = policy.card.options.heads.spans()
-        self._choices = policy.card.options.words()
-        self._masks = {
-            head: tuple(policy.card.options.mask(head, replies) for replies in (0, 1)) for head in self._spans
-        }
+        self._sampler = Sampler(policy, name)
         self._cards: dict[tuple[Card, ...], Array] = {}
 
     def begin(self, task: tuple[Message, ...], cards: tuple[Card, ...]) -> Memory:
@@ -121,8 +117,11 @@ class LearnedCoordinator:
         memories: list[Memory] = [state.memory for state in states]
         knobs = [card.preference if state.preference is None else state.preference for state in states]
         beliefs = self._believed(memories)
-        nodes = [node_figures(memory.facts) for memory in memories]
-        authors = _stacked([authors for _, authors, _ in nodes])
+        # Only as many rows as there are replies anywhere in the batch: the network does not see the others.
+        most = min(MOST, max(1, *(len(memory.facts.said) for memory in memories)))
+        nodes = [node_figures(memory.facts, most) for memory in memories]
+        needs = [self._needs(state) for state in states] if card.options.needs else []
+        newest, authors, backers = (_stacked(part) for part in zip(*nodes, strict=True))
         out = network.decide(
             np,
             self.policy.weights,
@@ -142,13 +141,28 @@ class LearnedCoordinator:
                     for memory, state, knob in zip(memories, states, knobs, strict=True)
                 ]
             ),
-            _stacked([figures for figures, _, _ in nodes]),
-            (authors[..., None] == np.arange(len(states[0].cards))).astype(np.float32),
-            _stacked([backers for _, _, backers in nodes]),
+            newest,
+            _one_hot(len(states[0].cards))[authors],
+            backers,
+            wanted=self._wanted(states, needs, most) if needs else None,
         )
-        logits = np.concatenate((out.pick, out.finish[:, None]), -1).tolist()
-        thoughts = _thoughts(out)
-        return [self._draw(state, out, row, logits[row], thoughts[row]) for row, state in enumerate(states)]
+        return self._sampler.decisions(states, out, needs)
+
+    def _needs(self, state: RunState) -> Needs:
+        """The pieces of a run's task."""
+        options = self.policy.card.options
+        return needs_of(state.task[-1].content, options.needs, options.reads, self._words)
+
+    def _wanted(self, states: Sequence[RunState], needs: Sequence[Needs], most: int) -> network.Wanted:
+        """What the tasks of a batch need, piece by piece. most: how many of the newest replies the network sees."""
+        facts = [state.memory.facts for state in states]
+        read = [figures(each, known.said, known.cards) for each, known in zip(needs, facts, strict=True)]
+        texts, shapes, there = (
+            _stacked(part) for part in zip(*((each.texts, each.shapes, each.there) for each in needs), strict=True)
+        )
+        embedded = network.embed(np, self.policy.weights, texts, shapes) * there[..., None]
+        of_pieces, of_pairs, of_replies = (_stacked(part) for part in zip(*read, strict=True))
+        return network.Wanted(embedded, there, of_pieces, of_pairs, of_replies[:, :most])
 
     def _believed(self, memories: Sequence[Memory]) -> list[Beliefs]:
         """The beliefs of runs of teams of one size; what is open is worked out, oldest first, in batches."""
@@ -166,13 +180,17 @@ class LearnedCoordinator:
             self._fold([memory for memory in now if memory.before is not None])
         return [memory.beliefs for memory in memories if memory.beliefs]
 
+    def _embedded(self, texts: Sequence[str]) -> Array:
+        """What the network makes of texts."""
+        options, w = self.policy.card.options, self.policy.weights
+        return network.embed(np, w, *read_all(texts, options.reads, self._words))
+
     def _start(self, memories: Sequence[Memory]) -> None:
         """Beliefs before anybody has spoken."""
         if not memories:
             return
         w = self.policy.weights
-        words, shapes = (_stacked(parts) for parts in zip(*(memory.facts.task for memory in memories), strict=True))
-        tasks = network.embed(np, w, words, shapes)
+        tasks = self._embedded([memory.facts.task for memory in memories])
         agents, transcripts = network.start(np, w, tasks, _stacked([memory.cards for memory in memories]))
         for memory, *beliefs in zip(memories, tasks, agents, transcripts, strict=True):
             memory.beliefs = Beliefs(*beliefs)
@@ -184,13 +202,12 @@ class LearnedCoordinator:
         w = self.policy.weights
         before = [memory.before.beliefs for memory in memories if memory.before and memory.before.beliefs]
         events = [memory.event for memory in memories if memory.event]
-        words, shapes = (_stacked(parts) for parts in zip(*(event.text for event in events), strict=True))
         agents, transcripts = network.observe(
             np,
             w,
             _stacked([beliefs.agents for beliefs in before]),
             _stacked([beliefs.transcript for beliefs in before]),
-            network.embed(np, w, words, shapes),
+            self._embedded([event.text for event in events]),
             _stacked([event.figures for event in events]),
             _stacked([event.views for event in events]),
             _stacked([memory.cards[event.author] for memory, event in zip(memories, events, strict=True)]),
@@ -198,196 +215,18 @@ class LearnedCoordinator:
         for memory, old, *new in zip(memories, before, agents, transcripts, strict=True):
             memory.beliefs, memory.before, memory.event = Beliefs(old.task, *new), None, None
 
-    def _draw(self, state: RunState, out: network.Out, row: int, logits: list[float], thoughts: _Thoughts) -> Decision:
-        """Sample one decision factor by factor."""
-        options = self.policy.card.options
-        facts: Facts = state.memory.facts
-        draw = _Draw(state)
-        names = [card.name for card in state.cards]
-        agents = len(names)
-        open_agents = list(state.affordable) if state.step < options.max_steps else [False] * agents
-        can_finish = bool(facts.said)
-        if not can_finish and not any(open_agents):
-            open_agents = list(state.affordable)
-        choice, probabilities = draw.factor("pick", logits, (*open_agents, can_finish), [*names, ""], 0)
-        reasons = thoughts.reasons(names, facts, probabilities)
-        if choice == agents:
-            answers: list[float] = out.choose[row].tolist()
-            said = facts.said[-len(answers) :]
-            places = range(len(answers))
-            mask = tuple(place < len(said) for place in places)
-            nodes = [str(each.node) for each in said]
-            place, _ = draw.factor("answer", answers, mask, [str(place) for place in places], 0, nodes)
-            return draw.decision(self, Finish(said[place].node), thoughts.value, reasons)
-        picked = np.zeros(agents, np.float32)
-        directives: list[Directive] = []
-        while True:
-            pick = len(directives)
-            directives.append(self._directive(state, out.options[row, choice].tolist(), draw, choice, pick))
-            picked[choice] = 1
-            open_agents[choice] = False
-            if pick + 1 >= options.width or not any(open_agents):
-                break
-            more, stop = network.again(self.policy.weights, _row(out, row), picked[None])
-            logits = [*more[0].tolist(), float(stop[0])]
-            choice, _ = draw.factor("pick", logits, (*open_agents, True), [*names, ""], pick + 1)
-            if choice == agents:
-                break
-        return draw.decision(self, tuple(directives), thoughts.value, reasons)
 
-    def _directive(self, state: RunState, logits: list[float], draw: _Draw, choice: int, pick: int) -> Directive:
-        """What the chosen agent is told. logits: of all its options side by side."""
-        options, name = self.policy.card.options, state.cards[choice].name
-        replies = len(state.memory.facts.said)
-        choices: dict[str, int] = {}
-        for head, (start, end) in self._spans.items():
-            mask = self._masks[head][replies > 0]
-            if sum(mask) == 1:
-                choices[head] = mask.index(True)
-                continue
-            keys = [f"{name}/{place}" for place in range(end - start)]
-            choices[head], _ = draw.factor(head, logits[start:end], mask, keys, pick, self._choices[head])
-        return options.directive(f"{state.run}.{state.step}.{pick}", name, choices)
+@lru_cache(maxsize=64)
+def _one_hot(agents: int) -> Array:
+    """A row for each agent, and, last, zeros for nobody (-1)."""
+    rows = np.zeros((agents + 1, agents), np.float32)
+    np.fill_diagonal(rows, 1)
+    return rows
 
 
-@dataclass(frozen=True, slots=True)
-class _Thoughts:
-    """What the network believes in one state, as plain numbers: per agent, per answer, and of the whole."""
-
-    success: list[float]
-    tokens: list[float]
-    after: list[float]
-    gaps: list[float]
-    right: list[float]
-    now: float
-    value: float
-
-    def reasons(self, names: Sequence[str], facts: Facts, probabilities: Sequence[float]) -> dict[str, float]:
-        """Why, in scalars: probabilities of the first pick, beliefs, gaps, and what each answer is thought worth.
-
-        now: P(the best answer so far passes); gain(j): by how much asking j is believed to raise that.
-        """
-        reasons = {"p(finish)": probabilities[-1], "now": self.now}
-        for place, (p, success, tokens, gain, gap) in enumerate(_keys(tuple(names))):
-            reasons[p] = probabilities[place]
-            reasons[success] = self.success[place]
-            reasons[tokens] = self.tokens[place]
-            reasons[gain] = self.after[place] - self.now
-            reasons[gap] = self.gaps[place]
-        for each, right in zip(facts.said[-len(self.right) :], self.right, strict=False):
-            reasons[f"right(node {each.node})"] = right
-        return reasons
-
-
-@lru_cache(maxsize=256)
-def _keys(names: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
-    """What the reasons are called, agent by agent."""
-    return tuple(tuple(f"{what}({name})" for what in ("p", "success", "tokens", "gain", "gap")) for name in names)
-
-
-def _stacked(arrays: Sequence[Array]) -> Array:
+def _stacked(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
     """Arrays of one shape as a batch. One alone needs no copy, which is most of the time a single decision takes."""
-    return arrays[0][None] if len(arrays) == 1 else np.stack(arrays)
-
-
-def _thoughts(out: network.Out) -> list[_Thoughts]:
-    """The beliefs of a batch, row by row."""
-    agents = out.success.shape[1]
-    chances = _logistic(np.concatenate((out.success, out.gain, out.passes), -1))
-    columns = (
-        chances[:, :agents],
-        np.expm1(np.minimum(np.maximum(out.cost, 0), 12)),
-        chances[:, agents : 2 * agents],
-        np.sqrt(np.square(out.gaps).sum(-1) / out.gaps.shape[-1]),
-        chances[:, 2 * agents :],
-        out.now,
-        out.value,
-    )
-    return [_Thoughts(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
-
-
-class _Draw:
-    """The factors of one decision as they are sampled.
-
-    likelier: for each factor that went against the odds, the likeliest choice and its probability, as
-    `likelier(PICK HEAD WORD)`; the word is missing where that was to finish, or to ask nobody else.
-    """
-
-    def __init__(self, state: RunState) -> None:
-        self.state = state
-        self.factors: list[Factor] = []
-        self.likelier: dict[str, float] = {}
-
-    def factor(
-        self,
-        head: str,
-        logits: Sequence[float],
-        mask: tuple[bool, ...],
-        keys: Sequence[str],
-        pick: int,
-        words: Sequence[str] = (),
-    ) -> tuple[int, list[float]]:
-        """Choose one of the allowed: the likeliest, or a sample by hashed Gumbel noise; and all probabilities.
-
-        keys: of the noise, one per choice; words: what the choices are called, where the keys do not say it.
-        Plain Python: for a dozen numbers it is faster than arrays.
-        """
-        state = self.state
-        allowed = [place for place, may in enumerate(mask) if may] or list(range(len(mask)))
-        top = max(logits[place] for place in allowed)
-        parts = [exp(logits[place] - top) for place in allowed]
-        total = sum(parts)
-        if state.mode == "sample":
-            noise = gumbels(state.seed, state.step, [keys[place] for place in allowed], head, pick)
-            choice = max(zip(allowed, noise, strict=True), key=lambda each: logits[each[0]] + each[1])[0]
-        else:
-            choice = min((place for place in allowed if logits[place] > top - TIE), key=keys.__getitem__)
-        probabilities = [0.0] * len(mask)
-        for place, part in zip(allowed, parts, strict=True):
-            probabilities[place] = part / total
-        if logits[choice] < top - TIE:
-            likeliest = max(allowed, key=logits.__getitem__)
-            said = f"{pick} {head} {(words or keys)[likeliest]}".rstrip()
-            self.likelier[f"likelier({said})"] = probabilities[likeliest]
-        self.factors.append(Factor(head, choice, logits[choice] - top - log(total), mask))
-        return choice, probabilities
-
-    def decision(
-        self,
-        owner: LearnedCoordinator,
-        action: tuple[Directive, ...] | Finish,
-        value: float,
-        reasons: dict[str, float],
-    ) -> Decision:
-        state = self.state
-        return Decision(
-            f"{state.run}.{state.step}",
-            state.step,
-            action,
-            owner.name,
-            owner.policy.card.version,
-            state.mode,
-            tuple(self.factors),
-            sum(factor.log_prob for factor in self.factors),
-            value,
-            {**reasons, **self.likelier} if self.likelier else reasons,
-            len(state.nodes),
-            state.left.fractions,
-        )
-
-
-def _row(out: network.Out, row: int) -> network.Out:
-    """One state of a batch, as a batch of one, with what further picks need."""
-    nothing: Any = None
-    return network.Out(
-        out.agents[row : row + 1],
-        out.state[row : row + 1],
-        nothing,
-        out.pick[row : row + 1],
-        nothing,
-        *(nothing,) * 8,
-    )
-
-
-def _logistic(x: Array) -> Array:
-    return 0.5 * (np.tanh(0.5 * x) + 1.0)
+    if len(arrays) == 1:
+        return arrays[0][None]
+    # As np.stack, which takes five times as long.
+    return np.concatenate(arrays).reshape(len(arrays), *arrays[0].shape)

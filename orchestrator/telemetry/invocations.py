@@ -118,7 +118,6 @@ class TracedBus:
         self._bus = bus
         self._watcher = watcher
         self._models = models
-        self._cards = {card.name: card for card in bus.cards()}
 
     def cards(self) -> tuple[Card, ...]:
         """The agents, as the bus knows them."""
@@ -154,7 +153,8 @@ class TracedBus:
         return content
 
     def _begin(self, live: Live, address: str, directive: Directive) -> Invocation:
-        compute, card = directive.compute, self._cards.get(address)
+        compute = directive.compute
+        card = next((card for card in self._bus.cards() if card.name == address), None)
         attributes = {
             **self._models.get(address, {}),
             "podium.directive": directive.id,

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, Literal
 
+from podium.orchestrator.membership import change_in, change_words
 from podium.orchestrator.telemetry.secrets import Mask, looks_secret
 from podium.orchestrator.yaml_problems import MASK
 from podium.protocols.events import Added, Asked, Decided, Ended, Event, Started
@@ -82,6 +83,9 @@ def told(emit: Callable[[Event], None] | None, *, content: bool) -> Callable[[Ev
 def _node(node: Node, step: int | None, *, content: bool) -> None:
     """What came of a request, and which attempts had failed before."""
     if node.kind == "task":
+        return
+    if node.kind == "team":
+        _log("team", change_words(change_in(node)), step=step, node=node.id)
         return
     for call in node.calls:
         if call.error is not None:

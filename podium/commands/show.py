@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Full", "Most", "Url", "listing", "opened", "register", "telling"]
 
-SAID = {"candidate": "candidate", "failure": "failed"}
+SAID = {"candidate": "candidate", "failure": "failed", "plan": "planned"}
 """How what came of a directive is headed, where it is not a plain reply."""
 
 LINES = 12

@@ -26,7 +26,7 @@ class TrainingProgress:
         self._iterations = iterations
         self._score = self._tokens = 0.0
         self._held_out = ""
-        self._warned = False
+        self._warned = self._doubted = False
         self._bar = None
         if sys.stderr.isatty():
             from rich.console import Console
@@ -56,6 +56,9 @@ class TrainingProgress:
         if step.failed and not self._warned:
             self._warned = True
             self._warn(f"iteration {step.iteration}: {step.failed}")
+        if step.warning and not self._doubted:
+            self._doubted = True
+            self._warn(f"iteration {step.iteration}: {step.warning}")
         blend = 0.3 if step.iteration > 1 else 1.0
         self._score += blend * (step.metrics["score"] - self._score)
         self._tokens += blend * (step.metrics["tokens"] - self._tokens)

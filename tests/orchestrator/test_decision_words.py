@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from typing import Any, get_args
 
-from podium.orchestrator.decision_words import ASKED, DETAILED, SHOWN, percent, why
+from podium.agents.roles import asking
+from podium.orchestrator.decision_words import ASKED, DETAILED, PLANNED, SHOWN, percent, why
 from podium.orchestrator.learned.options import VIEWS
 from podium.protocols.events import Result
-from podium.protocols.record import Compute, Decision, Detail, Directive, Factor, Finish, Node, Objective, View
+from podium.protocols.record import (
+    Compute,
+    Decision,
+    Detail,
+    Directive,
+    Factor,
+    Finish,
+    Node,
+    Objective,
+    Plan,
+    View,
+)
 from tests.orchestrator.learned.parts import loud, play, task
 
 TASK = Node(0, (), "task", "user", "how much?")
@@ -98,7 +111,24 @@ def test_a_record_without_factors_still_says_the_first_pick() -> None:
     assert len(words((Directive("d", "ann"), Directive("e", "bob")))) == 1
 
 
+def test_plans_and_caps_are_told() -> None:
+    new, kept = Compute(max_tokens=64, plan="renew"), Compute(plan="keep")
+    pair = (Directive("d", "ann", compute=new), Directive("e", "bob", compute=kept))
+    picks = [factor("pick", 0.5), factor("plan", 0.3), factor("max_tokens", 0.6)]
+    picks += [factor("pick", 0.4), factor("plan", 0.2), factor("max_tokens", 0.1)]
+    told = words(pair, *picks, **{"0__plan__keep": 0.6, "1__plan__none": 0.7, "1__max_tokens__64": 0.8})
+    assert told[1] == (
+        "ann: with a new plan first with probability 30 % (keeping to the plan so far had 60 %), in at most 64 tokens "
+        "with 60 %."
+    )
+    assert told[3] == (
+        "bob: keeping to the plan so far with probability 20 % (told nothing of a plan had 70 %), at any length with "
+        "10 % (in at most 64 tokens had 80 %)."
+    )
+
+
 def test_every_choice_has_words() -> None:
+    assert set(get_args(Plan)) == set(PLANNED)
     assert set(get_args(Objective)) == set(ASKED)
     assert set(get_args(Detail)) == set(DETAILED)
     assert {view.kind for view in VIEWS.values()} == set(SHOWN)
@@ -120,3 +150,31 @@ def test_every_factor_of_a_real_run_is_told() -> None:
             likelier = [name for name in decision.reasons if name.startswith("likelier(") and "(0 pick" not in name]
             assert text.count("(") + text.count("against") == len(likelier) + said[0].count("against")
     assert told > 100
+
+
+def test_the_piece_that_is_asked_for_is_named() -> None:
+    task = Node(0, (), "task", "user", "Say:\n- the price\n- the owner")
+    told = (Directive("d", "ann", instruction=asking("the owner", "sure")), Directive("e", "bob"))
+    factors = (
+        factor("pick", 0.5),
+        Factor("about", 1, math.log(0.4), (True, True, False, True)),
+        factor("style", 0.6),
+        factor("pick", 0.3),
+        Factor("about", 3, math.log(0.2), (True, True, False, True)),
+        factor("style", 0.7),
+    )
+    more = {"supplies(ann 1)": 0.83, "likelier(0 about all)": 0.5, "likelier(1 about 0)": 0.7}
+    reasons: dict[str, float] = {**CHANCES, **more}
+    decision = Decision("r.0", 0, told, "learned", factors=factors, reasons=reasons)
+    lines = why(decision, [task])
+    assert lines[1] == (
+        'ann: about "the owner" with probability 40 % (all of the task had 50 %), which it is thought to supply with '
+        "83 %, saying how sure it is with 60 %."
+    )
+    assert lines[3] == (
+        'bob: about all of the task with probability 20 % ("the price" had 70 %), in plain style with 70 %.'
+    )
+    worded = (dataclasses.replace(told[0], instruction="Who owns it?"), told[1])
+    assert "in the manner that its words say with 60 %" in why(dataclasses.replace(decision, action=worded), [task])[1]
+    short = dataclasses.replace(decision, reasons=reasons | {"template": 1.0})
+    assert any("the template's were taken" in line for line in why(short, [task]))

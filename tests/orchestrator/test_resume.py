@@ -25,7 +25,7 @@ from podium.orchestrator.team import Team
 from podium.protocols.bus import Envelope, MemoryBus, Send
 from podium.protocols.errors import InputError
 from podium.protocols.events import Result
-from podium.protocols.record import Call, Decision, Generation, Node, Sampling, ToolCall, Usage
+from podium.protocols.record import PLANS, Call, Decision, Generation, Node, Sampling, ToolCall, Usage
 from podium.protocols.task import Message, Task
 from tests.orchestrator.by_schema import instance
 from tests.orchestrator.teams import PRICE, scripted, team
@@ -39,6 +39,7 @@ TEAMS: dict[str, dict[str, Any]] = {
     "skill_table": {},
     "random": {},
     "learned": {},
+    "planned": {},
     "llm": {"model": "ann", "max_steps": 4},
 }
 NAMES = ("ann", "bob", "cyd")
@@ -49,6 +50,8 @@ def voices() -> dict[str, ScriptedModel]:
 
     def reply(prompt: Prompt) -> Reply:
         seen = sum(map(ord, "".join(message.content for message in prompt.messages))) % 997
+        if "<plan>" in prompt.messages[-1].content:
+            return f"<plan>{prompt.agent} plans {seen}</plan>{prompt.agent} saw {seen}"
         if prompt.response_schema is None or seen % 3 == 0:  # a third of what leads is no decision
             return f"{prompt.agent} saw {seen}"
         return json.dumps(instance(prompt.response_schema, Random(seen)))
@@ -61,6 +64,10 @@ def desk(kind: str, journal: Journal) -> tuple[Team, dict[str, ScriptedModel]]:
     learned: Coordinator | None = None
     if kind == "learned":
         learned = LearnedCoordinator(Policy.fresh(Options(samples=(1, 3), width=2), NAMES, seed=3))
+    if kind == "planned":
+        policy = Policy.fresh(Options(samples=(1, 2), plans=PLANS[1:], max_steps=4), NAMES, seed=2)
+        policy.weights["finish.b"] -= 5
+        learned = LearnedCoordinator(policy)
     return team(models, "vote" if learned else kind, coordinator=learned, journal=journal, **TEAMS[kind]), models
 
 
@@ -108,6 +115,8 @@ def test_a_run_that_was_killed_anywhere_ends_as_it_would_have(kind: str, tmp_pat
     with first:
         expected = first.run("how much?", seed=5, mode="sample")
     calls = sum(model.calls for model in models.values())
+    kinds = [node.kind for node in expected.nodes]
+    assert (kinds.count("plan") >= 2) == (kind == "planned")
     assert isinstance(noted.transactions[-1][-1], End)
     for kept in range(1, len(noted.transactions)):
         journal = Journal(f"sqlite:///{tmp_path}/{kept}.db")

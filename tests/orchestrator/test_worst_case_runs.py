@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 from collections.abc import AsyncIterator
 from random import Random
 from typing import Any, get_args
@@ -12,15 +11,18 @@ from typing import Any, get_args
 import pytest
 
 from podium.agents.model import Price, Prompt
-from podium.orchestrator.coordinator_spec import CoordinatorSpec
+from podium.agents.plans import CLOSES, OPENS, RENEW
+from podium.orchestrator.coordinator_spec import CoordinatorSpec, LearnedSpec
+from podium.orchestrator.coordinators.worded import Worded
 from podium.orchestrator.learned import LearnedCoordinator
 from podium.orchestrator.learned.options import Options
+from podium.orchestrator.retrying import Retry
 from podium.orchestrator.team import Team
 from podium.orchestrator.team_file import TeamSpec
 from podium.orchestrator.worst_case import Use, WorstCase, worst_case
 from podium.protocols.errors import ModelError, RunError
 from podium.protocols.events import Result
-from podium.protocols.record import Generation, Sampling, ToolCall, Usage
+from podium.protocols.record import PLANS, Generation, Plan, Sampling, ToolCall, Usage
 from tests.orchestrator.by_schema import instance
 from tests.orchestrator.learned.parts import loud
 
@@ -67,10 +69,18 @@ class Voice:
                 text = json.dumps(self._chosen(prompt.response_schema))
         elif prompt.tools and said >= 6 and self.random.random() < 0.7:
             text, tools = "", (ToolCall("1", "calculator", '{"expression": "1+1"}'),)
+        if any(message.content == RENEW for message in prompt.messages):
+            text = self._planned(4 * said - 1)
         characters = sum(len(message.content) + len(message.name or "") for message in prompt.messages)
         read = prompt.estimate if self.estimates else max(prompt.estimate, characters // 4)
         usage = Usage(read, said, 1, self.price.dollars(read, said))
         yield Generation(text, usage, sampling, "tool" if tools else "stop", tool_calls=tools)
+
+    def _planned(self, size: int) -> str:
+        """A text of this size that opens with a plan, where that fits."""
+        room = size - len(OPENS + CLOSES)
+        plan = self.random.randint(0, max(0, room))
+        return f"{OPENS}{'p' * plan}{CLOSES}{'x' * (room - plan)}" if room >= 0 else "x" * size
 
     def _chosen(self, schema: dict[str, Any]) -> Any:
         """What a coordinator is told: hardly ever that the run is over."""
@@ -117,9 +127,14 @@ def coordinator(kind: str, names: list[str], random: Random) -> dict[str, Any]:
             "structured": random.choice(("json_schema", "json_schema", "none")),
             "transcript": random.choice((1_000, 12_000)),
             "max_tokens": random.choice((32, 512)),
+            "plans": random.choice((["none"], ["none", "keep", "renew"])),
         },
         "random": {"max_steps": number, "finish_probability": random.choice((0.0, 0.3))},
-        "learned": {"policy": "none", "mode": "sample"},
+        "learned": {
+            "policy": "none",
+            "mode": "sample",
+            "words": random.choice((None, {"model": "boss", "max_tokens": random.choice((16, 200))})),
+        },
         "skill_table": {},
     }
     return {"kind": kind, **settings[kind]}
@@ -177,22 +192,45 @@ def any_team(kind: str, random: Random) -> Team:
             "retry": {"attempts": 3, "wait": 0.0001},
         }
     )
-    learned = None
-    if kind == "learned":
-        options = Options(samples=(1, 3), width=random.randint(1, 2), max_steps=4, objectives=("propose", "verify"))
-        learned = LearnedCoordinator(loud(options, names, seed=random.randint(0, 99)))
+    learned: LearnedCoordinator | Worded | None = None
     estimates = budget["tokens"] is not None or budget.get("dollars") is not None
     voices = {
         name: Voice(name, spec.models[name], random, broken=name in broken, estimates=estimates) for name in models
     }
+    if kind == "learned":
+        plans: tuple[Plan, ...] = random.choice((("none",), PLANS))
+        wide = random.randint(1, 2)
+        options = Options(
+            samples=(1, 3),
+            width=wide,
+            max_steps=4,
+            objectives=("propose", "verify"),
+            plans=plans,
+            styles=("plain", "reasons"),
+            needs=random.choice((0, 3)),
+            audience=random.choice(("unsaid", "lacking")),
+        )
+        learned = LearnedCoordinator(loud(options, names, seed=random.randint(0, 99)))
+        words = spec.coordinator.words if isinstance(spec.coordinator, LearnedSpec) else None
+        if words is not None:
+            learned = Worded(learned, voices[words.model], words.max_tokens, Retry(3, 0.0001))
     return Team(spec, voices, coordinator=learned)
 
 
-def requests(team: Team) -> float:
-    """What a learned coordinator's policy allows, as `plan` reads it off its card."""
-    if not isinstance(coordinator := team.orchestrator.coordinator, LearnedCoordinator):
-        return math.inf
-    return coordinator.policy.card.options.most_requests
+def options_of(team: Team) -> Options | None:
+    """What a learned coordinator's policy may choose from, as `plan` reads it off its card."""
+    coordinator = team.orchestrator.coordinator
+    lead = coordinator.lead if isinstance(coordinator, Worded) else coordinator
+    return lead.policy.card.options if isinstance(lead, LearnedCoordinator) else None
+
+
+def planned(team: Team, task: str) -> WorstCase:
+    """The plan, as `podium plan` makes it."""
+    options, tokens = options_of(team), len(task) // 4 + 1
+    if options is None:
+        return worst_case(team.spec, task_tokens=tokens)
+    keeps, told = "keep" in options.plans, options.words_tokens(team.spec.agents)
+    return worst_case(team.spec, task_tokens=tokens, requests=options.most_requests, keeps=keeps, told=told)
 
 
 def worked(team: Team, task: str, seed: int) -> Result | None:
@@ -221,8 +259,8 @@ def test_no_run_uses_more_than_its_plan(kind: str) -> None:
     most = 0
     for seed in range(TEAMS):
         random = Random(f"{kind} {seed}")
-        team, task = any_team(kind, random), "q" * random.randint(1, 2000)
-        case = worst_case(team.spec, task_tokens=len(task) // 4 + 1, requests=requests(team))
+        team, task = any_team(kind, random), "q" * random.randint(1, 2000) + "\n- a piece\n- another one"
+        case = planned(team, task)
         result = worked(team, task, seed)
         if result is not None:
             assert not over(result, case), (seed, team.spec)

@@ -25,7 +25,8 @@ def _nothing(*_: object, **__: object) -> None: ...
 @pytest.fixture(autouse=True)
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing takes seconds."""
-    monkeypatch.setattr("podium.training.plots.training_curves", _nothing)
+    monkeypatch.setattr("podium.training.curves.training_curves", _nothing)
+    monkeypatch.setattr("podium.training.curves.diagnosis_curves", _nothing)
 
 
 def podium(*arguments: object) -> Any:
@@ -291,3 +292,14 @@ def test_wrong_input_exits_with_two(tmp_path: Path, arguments: tuple[str, ...], 
     assert done.exit_code == 2, done.output
     assert words in done.stderr
     assert "Traceback" not in done.output
+
+
+def test_train_tells_of_a_collapse_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def collapsed(self: object, progress: float) -> str:
+        return "the policy decides alike"
+
+    monkeypatch.setattr("podium.training.diagnostics.Diagnosis.collapse", collapsed)
+    done = podium("train", training(tmp_path, iterations=3, warm_up=1), "--fresh")
+    assert done.exit_code == 0, done.output
+    told = [line for line in done.stderr.splitlines() if "alike" in line]
+    assert told == ["iteration 2: the policy decides alike"]

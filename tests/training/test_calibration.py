@@ -11,11 +11,16 @@ import pytest
 from podium.orchestrator.learned import Policy
 from podium.orchestrator.learned.options import Options
 from podium.orchestrator.learned.survey import Survey
+from podium.orchestrator.pieces import asked_for
 from podium.orchestrator.team import Team
 from podium.orchestrator.team_file import load_team
+from podium.protocols.events import Result
+from podium.protocols.record import Finish
+from podium.protocols.task import Message, Task, Verdict
 from podium.training.calibration import KINDS, Belief, beliefs, calibration, surveyed
 from podium.training.rollouts import Rollouts, judged
 from podium.training.tasks.spec import load_tasks
+from tests.orchestrator.learned.parts import loud, play
 from tests.training.school import school
 
 RANDOM = np.random.default_rng(0)
@@ -67,7 +72,7 @@ def test_a_survey_asks_everybody_once_in_any_order(tmp_path: Path) -> None:
     assert len({order[0] for order in orders}) > 1 or len(team.agents) == 1
     given = beliefs(results, lambda result, content: judged(result.task, content).score)
     size = len(tasks) * len(team.agents)
-    assert [sum(each.kind == kind for each in given) for kind in KINDS] == [size] * 3
+    assert [sum(each.kind == kind for each in given) for kind in KINDS] == [size] * 3 + [0]  # no piece is told apart
     first = results[0]
     asked = first.decisions[0].action
     assert isinstance(asked, tuple)
@@ -76,4 +81,38 @@ def test_a_survey_asks_everybody_once_in_any_order(tmp_path: Path) -> None:
         "success", asked[0].agent, said[f"success({asked[0].agent})"], judged(first.task, first.nodes[1].content).score
     )
     found = asyncio.run(surveyed(team, policy, tasks))
-    assert [found[kind].n for kind in KINDS] == [size] * 3
+    assert {kind: each.n for kind, each in found.items()} == dict.fromkeys(("success", "right", "after"), size)
+
+
+def test_pieces_that_replies_supply_are_put_to_the_test() -> None:
+    """Asked for one piece, that one counts; asked for all, each; and nothing where the task does not say."""
+    options = Options(context=("all",), needs=3, max_steps=3)
+    text, right = "Say:\n- the price\n- the owner\n- the age", ("the price", "the owner")
+
+    def score(reply: str) -> Verdict:
+        return Verdict(0.0, False, {piece: float(reply.startswith("ann")) for piece in right})
+
+    work = Task("t", (Message("user", text),), score)
+    results = play(loud(options), [work] * 12)
+    asked = {"one": 0, "all": 0, "unknown": 0}
+    expected: list[Belief] = []
+    for result in results:
+        for decision in result.decisions:
+            if isinstance(decision.action, Finish):
+                continue
+            directive, said = decision.action[0], decision.reasons
+            piece = asked_for(decision, text)[0]
+            asked["all" if not piece else "one" if piece in right else "unknown"] += 1
+            happened = float(directive.agent == "ann")
+            for place, each in enumerate(right):
+                name = f"{'supplies' if piece else 'offers'}({directive.agent} {place})"
+                if piece in ("", each):
+                    expected.append(Belief("supplies", directive.agent, said[name], happened))
+    assert min(asked.values()) > 0
+    found = beliefs(results, _worth, lambda result, content: result.task.score(content).parts)
+    assert [each for each in found if each.kind == "supplies"] == expected
+    assert not [each for each in beliefs(results, _worth) if each.kind == "supplies"]
+
+
+def _worth(result: Result, content: str) -> float:
+    return result.task.score(content).score

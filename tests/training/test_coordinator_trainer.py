@@ -17,6 +17,7 @@ from podium.protocols.errors import ModelError, PolicyError, RunError, TaskError
 from podium.protocols.task import Message, Task
 from podium.training.checkpoint import forget_checkpoint, read_checkpoint, restore, save_checkpoint
 from podium.training.coordinator_trainer import CoordinatorTrainer
+from podium.training.rewards import CHANNELS
 from podium.training.rollouts import Rollouts, score
 from tests.training.school import models, question, spec_of, task
 
@@ -63,6 +64,51 @@ def test_it_learns_who_knows_what(tmp_path: Path) -> None:
     assert metrics[-1]["score"] > metrics[0]["score"] + 0.2
     assert metrics[-1]["tokens"] < metrics[0]["tokens"]  # it stops when it may
     assert metrics[0]["policy_loss"] == pytest.approx(0, abs=1e-6) or metrics[0]["mixed_groups"] > 0
+
+
+PPO = {
+    "streams": [
+        {"fold": "gae", "lam": 0.9, "estimator": "critic"},
+        {"channel": "cost", "where": "passed", "fold": "gae", "lam": 0.9, "estimator": "none", "weight": -1.0},
+    ]
+}
+
+
+def test_a_critic_teaches_it_too(tmp_path: Path) -> None:
+    """Proximal policy optimisation: one run of each task, and the value head in place of other runs."""
+    made = trainer(
+        tmp_path,
+        tasks=60,
+        iterations=18,
+        warm_up=3,
+        tasks_per_iteration=64,
+        group=1,
+        learning_rate=6e-3,
+        seed=1,
+        epochs=3,
+        credit=PPO,
+        loss={"value_clip": 0.2},
+    )
+    before = asyncio.run(made.validate())
+    metrics = steps(made, 18)
+    after = asyncio.run(made.validate())
+    assert after["eval_score"] >= max(0.85, before["eval_score"] + 0.2)
+    assert metrics[-1]["value_loss"] < 0.5 * metrics[0]["value_loss"]
+    assert made.runs == 18 * 64
+
+
+def test_only_the_channels_that_are_credited_are_computed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    for name, channel in CHANNELS.items():
+
+        def noted(run: Any, name: str = name, channel: Any = channel) -> Any:
+            asked.append(name)
+            return channel(run)
+
+        monkeypatch.setitem(CHANNELS, name, noted)  # type: ignore[arg-type]
+    credit = {"streams": [{}, {"channel": "talk", "weight": -0.001}, {"channel": "milestone_best"}]}
+    steps(trainer(tmp_path, credit=credit), 1)
+    assert set(asked) == {"outcome", "talk", "milestone_best"}
 
 
 @pytest.mark.parametrize(("averaging", "stays"), [(0.0, (0, 0, 0)), (0.95, (0, 1 / 6, 2 / 7)), (0.2, (0, 1 / 6, 0.2))])
@@ -212,11 +258,12 @@ def test_other_settings_are_refused(tmp_path: Path, settings: dict[str, Any], wo
         ("state.json", b"{"),
         ("state.json", b"[]"),
         ("state.json", b"{}"),
-        ("state.json", b'{"format": 3}'),
+        ("state.json", b'{"format": 4}'),
         ("state.json", b'{"format": 77}'),
         ("weights.safetensors", b"half"),
         ("averaged.safetensors", b"half"),
         ("optimiser.safetensors", b""),
+        ("evolution.safetensors", b""),
         ("weights.safetensors", None),
     ],
 )

@@ -90,9 +90,11 @@ def test_every_stream_by_hand(estimator: Any, key: Any) -> None:
     for fold, where, scale, singleton in itertools.product(
         ("total", "to_go"), ("all", "passed"), ("none", "std"), ("zero", "pass")
     ):
+        if estimator == "critic" and where == "passed":
+            continue  # refused
         stream = Stream.model_validate(
             {"key": key, "estimator": estimator, "fold": fold, "where": where, "scale": scale, "singleton": singleton}
-            | {"gamma": 0.9, "weight": -2.0}
+            | {"gamma": 0.9, "weight": 1.0 if estimator == "critic" else -2.0}
         )
         found = Accountant(Credit(streams=(stream,))).advantages(RUNS)
         for mine, expected in zip(found, by_hand(stream, RUNS), strict=True):
@@ -166,14 +168,30 @@ def test_alone_of_its_key() -> None:
 
 
 def test_what_makes_no_sense_is_refused() -> None:
-    with pytest.raises(ValidationError, match="cancels the price knob"):
+    with pytest.raises(ValidationError, match="set where: passed, or scale: none"):
         Stream(channel="cost", scale="std")
+    for channel in ("milestone_belief", "milestone_best", "milestone_parts"):
+        for more in ({"where": "passed"}, {"scale": "std"}):
+            with pytest.raises(ValidationError, match="leave the best policy as it is only on all runs, unscaled"):
+                Stream.model_validate({"channel": channel, **more})
+    for more in ({"where": "passed"}, {"weight": 0.5}, {"weight": {"first": 1.0, "last": 1.0}}):
+        with pytest.raises(ValidationError, match="critic predicts the sum of all streams on all runs"):
+            Stream.model_validate({"estimator": "critic", **more})
+    with pytest.raises(ValidationError, match="gae needs estimator: critic"):
+        Stream(fold="gae", estimator="leave_one_out")
+    with pytest.raises(ValidationError, match="only one stream may have the critic"):
+        Credit(streams=(Stream(estimator="critic"), Stream(channel="tokens", estimator="critic")))
+    with pytest.raises(ValidationError, match="all streams need the same gamma"):
+        Credit(streams=(Stream(), Stream(channel="milestone_best", gamma=0.9)))
+    assert Credit(streams=(Stream(gamma=0.9), Stream(channel="milestone_best", gamma=0.9)))
     with pytest.raises(ValidationError, match="Extra inputs"):
         Stream.model_validate({"chanel": "cost"})
     with pytest.raises(ValidationError, match="at least 1"):
         Credit(streams=())
-    with pytest.raises(ValueError, match="no reward channel 'speed'; there are: cost, outcome"):
-        Accountant(Credit(streams=(Stream(channel="speed"),))).advantages(RUNS)
+    with pytest.raises(ValidationError, match="Input should be 'outcome', 'cost'"):
+        Stream.model_validate({"channel": "speed"})
+    with pytest.raises(ValueError, match="no reward channel 'talk' in this run; there are: cost, outcome"):
+        Accountant(Credit(streams=(Stream(channel="talk"),))).advantages(RUNS)
 
 
 groups = st.lists(
@@ -208,3 +226,93 @@ def test_the_order_of_runs_means_nothing(drawn: list[tuple[str, float, int, bool
     shuffled = Accountant(Credit()).advantages([runs[place] for place in order])
     for place, part in zip(order, shuffled, strict=True):
         np.testing.assert_allclose(part, plain[place], atol=1e-12)
+
+
+def valued(rewards: Sequence[float], values: Sequence[float]) -> Credited:
+    count = len(rewards)
+    return Credited("t", True, {"outcome": np.array(rewards)}, ["a"] * count, ["solver"] * count, np.array(values))
+
+
+def test_generalised_advantage_by_hand() -> None:
+    stream = Stream(fold="gae", estimator="critic", gamma=0.9, lam=0.5)
+    accountant = Accountant(Credit(streams=(stream,)))
+    run = valued([0.0, 1.0, 2.0], [0.5, 0.2, 1.0])
+    last = 2.0 - 1.0
+    middle = 1.0 + 0.9 * 1.0 - 0.2 + 0.45 * last
+    first = 0.0 + 0.9 * 0.2 - 0.5 + 0.45 * middle
+    assert accountant.advantages([run])[0] == pytest.approx([first, middle, last])
+    assert accountant.returns([run])[0] == pytest.approx([first + 0.5, middle + 0.2, last + 1.0])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.floats(-2, 2), st.floats(-2, 2)), min_size=1, max_size=7),
+    st.floats(0.5, 1),
+    st.floats(0, 0.99),
+)
+def test_generalised_advantage_is_the_mean_of_all_horizons(
+    drawn: list[tuple[float, float]], gamma: float, lam: float
+) -> None:
+    """Its definition (1506.02438, eq. 16): k-step advantages, weighted (1 - lam) lam^(k - 1); never the recursion."""
+    rewards, values = [each[0] for each in drawn], [each[1] for each in drawn]
+    stream = Stream(fold="gae", estimator="critic", gamma=gamma, lam=lam)
+    found = Accountant(Credit(streams=(stream,))).advantages([valued(rewards, values)])[0]
+    far = 4000  # rewards and values are 0 after the end, so that longer horizons all say the same
+    for turn in range(len(drawn)):
+        expected, left = 0.0, 1.0
+        for k in range(1, far):
+            end = turn + k
+            ahead = sum(gamma ** (at - turn) * rewards[at] for at in range(turn, min(end, len(rewards))))
+            ahead += gamma**k * values[end] if end < len(values) else 0.0
+            if end >= len(values):
+                expected += left * (ahead - values[turn])
+                break
+            expected += (1 - lam) * lam ** (k - 1) * (ahead - values[turn])
+            left -= (1 - lam) * lam ** (k - 1)
+        assert found[turn] == pytest.approx(expected, abs=1e-9)
+
+
+def test_at_its_ends_it_is_the_return_and_the_surprise() -> None:
+    rewards, values = [0.5, 0.0, 1.0], [0.3, 0.6, 0.9]
+
+    def found(**settings: Any) -> list[float]:
+        stream = Stream.model_validate({"estimator": "critic", "gamma": 0.9, **settings})
+        return Accountant(Credit(streams=(stream,))).advantages([valued(rewards, values)])[0].tolist()
+
+    assert found(fold="gae", lam=1.0) == pytest.approx(found(fold="to_go"))
+    surprise = [0.5 + 0.9 * 0.6 - 0.3, 0.9 * 0.9 - 0.6, 1.0 - 0.9]
+    assert found(fold="gae", lam=0.0) == pytest.approx(surprise)
+
+
+def test_streams_beside_the_critic_are_one_advantage() -> None:
+    """Outcome with the critic and cost without: the same as the critic's on outcome less cost."""
+    gae = {"fold": "gae", "gamma": 0.95, "lam": 0.8}
+    outcome = Stream.model_validate({**gae, "estimator": "critic"})
+    cost = Stream.model_validate({**gae, "channel": "cost", "where": "passed", "estimator": "none", "weight": -0.5})
+    both = Accountant(Credit(streams=(outcome, cost)))
+    joined = [
+        Credited(
+            each.task,
+            each.passed,
+            {"outcome": each.rewards["outcome"] - (0.5 * each.rewards["cost"] if each.passed else 0.0)},
+            each.agents,
+            each.roles,
+            each.values,
+        )
+        for each in RUNS
+    ]
+    alone = Accountant(Credit(streams=(outcome,)))
+    for mine, expected in zip(both.advantages(RUNS), alone.advantages(joined), strict=True):
+        np.testing.assert_allclose(mine, expected, atol=1e-12)
+    for mine, expected in zip(both.returns(RUNS), alone.returns(joined), strict=True):
+        np.testing.assert_allclose(mine, expected, atol=1e-12)
+
+
+def test_the_critic_learns_what_a_run_was_worth() -> None:
+    """Of the default: the score less the cost of passed runs, the same at every decision."""
+    found = Accountant(Credit()).returns(RUNS)
+    for each, run_ in zip(found, RUNS, strict=True):
+        worth = run_.rewards["outcome"].sum() - (run_.rewards["cost"].sum() if run_.passed else 0.0)
+        np.testing.assert_allclose(each, worth)
+    ramp = Credit(streams=(Stream(), Stream(channel="cost", weight=Ramp(first=-1.0, last=0.0))))
+    np.testing.assert_allclose(Accountant(ramp).returns(RUNS, 1.0)[0], 1.0)

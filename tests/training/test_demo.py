@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from podium.orchestrator.learned.saved import FORMAT
 from podium.orchestrator.team_file import load_team
 from podium.protocols.errors import PolicyError
 from podium.training.checkpoint import read_checkpoint
@@ -39,7 +40,7 @@ def _nothing(*_: object, **__: object) -> None: ...
 @pytest.fixture(autouse=True)
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing takes seconds."""
-    for where in ("demo.training_curves", "demo.cost_quality", "plots.training_curves"):
+    for where in ("demo.training_curves", "demo.cost_quality", "curves.training_curves"):
         monkeypatch.setattr(f"podium.training.{where}", _nothing)
 
 
@@ -128,7 +129,7 @@ def test_what_another_version_left_is_no_obstacle(
 def test_a_policy_of_another_version_is_no_obstacle(own: Path) -> None:
     show(own, 2)
     card = own / "policy" / "policy.json"
-    card.write_text(card.read_text().replace('"format": 4', '"format": 2'))
+    card.write_text(card.read_text().replace(f'"format": {FORMAT}', '"format": 2'))
     (_, steps), (line,) = show(own, 2, upto=1)
     assert steps == [1]
     assert "of another version of Podium" in line

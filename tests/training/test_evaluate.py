@@ -203,7 +203,10 @@ def test_fitted_candidates(tmp_path: Path, file: Path) -> None:
         ("learned:x?preference=0", ": preference: expected more than 0; found 0"),
         ("learned:x?preference=inf", ": preference: expected a finite number; found inf"),
         ("learned:x?mode=sampel", ': mode: not one of the choices; found "sampel"; allowed: greedy, sample; did you'),
-        ("learned:x?preferense=1", ': unknown key "preferense"; allowed: preference, mode; did you mean "preference"?'),
+        (
+            "learned:x?preferense=1",
+            ': unknown key "preferense"; allowed: preference, mode, words; did you mean "preference"?',
+        ),
         ("learned:x?policy=y", ': unknown key "policy"; allowed: preference, mode'),
         ("own?x=1", ": own takes no settings; write own alone"),
     ],

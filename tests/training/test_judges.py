@@ -123,7 +123,8 @@ def _unplug(server: Server) -> None:
 @pytest.fixture(autouse=True)
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing takes seconds."""
-    monkeypatch.setattr("podium.training.plots.training_curves", _nothing)
+    monkeypatch.setattr("podium.training.curves.training_curves", _nothing)
+    monkeypatch.setattr("podium.training.curves.diagnosis_curves", _nothing)
 
 
 def test_eval_scores_by_a_model_of_the_team(tmp_path: Path, bench: Bench) -> None:
@@ -256,7 +257,7 @@ def test_an_interrupted_training_asks_its_judge_nothing_more(
         time.sleep(2 * bench.slow)  # long enough for a judge that nobody has closed
         drawn.append(len(bench.requests))
 
-    monkeypatch.setattr("podium.training.plots.training_curves", draw)
+    monkeypatch.setattr("podium.training.curves.training_curves", draw)
     done = podium("train", file)
     assert done.exit_code == 1
     assert AT_ONCE <= drawn[0] < 2 * AT_ONCE

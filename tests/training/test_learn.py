@@ -40,7 +40,8 @@ def _nothing(*_: object, **__: object) -> None: ...
 def undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Curves take seconds to draw: one test looks at them."""
     if "leaves" not in request.node.name:
-        monkeypatch.setattr("podium.training.plots.training_curves", _nothing)
+        monkeypatch.setattr("podium.training.curves.training_curves", _nothing)
+        monkeypatch.setattr("podium.training.curves.diagnosis_curves", _nothing)
 
 
 def test_what_a_training_leaves(tmp_path: Path) -> None:
@@ -58,6 +59,7 @@ def test_what_a_training_leaves(tmp_path: Path) -> None:
     assert {"score", "tokens", "entropy", "policy_loss"} <= rows[0].keys()
     assert ["eval_score" in row for row in rows] == [False, True, False, True]
     assert (out / "curves.png").stat().st_size > 5000
+    assert (out / "diagnosis.png").stat().st_size > 5000
     assert list((out / "tensorboard").iterdir())
     assert trained.evaluation is not None
     assert trained.evaluation.tasks == len(trained.evaluation.measured["learned"].scores[0])
@@ -228,7 +230,11 @@ def test_shared_tasks_are_refused(tmp_path: Path) -> None:
         ({"output": "team.yaml"}, InputError, "output .*team.yaml: File exists"),
         ({"iterations": 0}, TeamFileError, "iterations"),
         ({"iteratoins": 3}, TeamFileError, 'did you mean "iterations"'),
-        ({"credit": {"streams": [{"channel": "cost", "scale": "std"}]}}, TeamFileError, "cancels the price knob"),
+        (
+            {"credit": {"streams": [{"channel": "cost", "scale": "std"}]}},
+            TeamFileError,
+            "set where: passed, or scale: none",
+        ),
         ({"preference": {"low": 2.0, "high": 1.0}}, TeamFileError, r"low \(2\) must not be above high \(1\); swap"),
         ({"preference": 0}, TeamFileError, "preference: expected more than 0; found 0"),
         ({"preference": {"low": 1}}, TeamFileError, r'^[^\n]*"high" is missing; write high: NUMBER [^\n]*$'),

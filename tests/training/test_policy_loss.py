@@ -205,3 +205,26 @@ def test_what_asking_gained_is_read_off_the_next_decision() -> None:
     assert second.any()
     assert out.now[second].min() > 0.9
     assert torch.sigmoid(out.gain[second, 1]).min() > 0.8  # what is right stays right
+
+
+def test_the_critic_s_steps_may_be_clipped(batch: tuple[Policy, Replay]) -> None:
+    """The larger of two errors, so that a value that moved too far has no gradient towards its target."""
+    policy, whole = batch
+    weights = parameters(policy)
+    said = unrolled(weights, whole).value.detach().numpy()
+    count = len(whole)
+    shares, advantages = np.full(count, 1 / count), np.zeros(count)
+
+    def of(clip: float | None, before: np.ndarray, target: np.ndarray) -> tuple[float, float]:
+        spec = LossSpec(beliefs=0.0, value=1.0, value_clip=clip)
+        found = losses(weights, whole, WIDE, spec, advantages, shares, target, entropy=0.0, values=before)
+        (slope,) = torch.autograd.grad(found.total, [weights["value.b"]])
+        return found.value, slope.abs().item()
+
+    plain = of(None, said - 0.5, said + 1)
+    assert plain == pytest.approx((1.0, 2.0), rel=1e-4)
+    far = of(0.2, said - 0.5, said + 1)  # it moved by 0.5 towards the target, and 0.2 may count
+    assert far == pytest.approx((1.3**2, 0.0), rel=1e-4, abs=1e-4)
+    assert of(0.2, said - 0.1, said + 1) == pytest.approx(plain, rel=1e-4)
+    away = of(0.2, said + 0.5, said + 1)  # moving back is always worth it
+    assert away == pytest.approx(plain, rel=1e-4)

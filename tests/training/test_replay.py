@@ -13,8 +13,10 @@ from podium.orchestrator.budget import Limits
 from podium.orchestrator.engine import Settings
 from podium.orchestrator.learned import LearnedCoordinator, Policy
 from podium.orchestrator.learned.network import HEADS
+from podium.orchestrator.pieces import asked_for
 from podium.protocols.events import Result
 from podium.protocols.record import Finish
+from podium.protocols.task import Message, Task
 from podium.training.policy_loss import decided, unrolled
 from podium.training.replay import Replay, replay
 from tests.orchestrator.learned.parts import NAMES, WIDE, loud, play, stage, task
@@ -69,7 +71,7 @@ def test_a_replayed_decision_is_as_likely_as_it_was(limits: Limits | None, knob:
     assert widths >= {1, 2, 3} if limits is None else len(widths) > 1
     assert max(decision.step for decision in decisions) >= (3 if limits is None else 1)
     heads = {factor.head for decision in decisions for factor in decision.factors}
-    assert heads == {"pick", "answer", *HEADS}
+    assert heads == {"pick", "answer", "about", *(head for head in HEADS if len(WIDE.words()[head]) > 1)}
     if limits is not None:
         assert any(not all(decision.factors[0].mask[:3]) for decision in decisions if decision.step < WIDE.max_steps)
 
@@ -145,6 +147,38 @@ def test_the_targets_of_beliefs() -> None:
     assert set(whole.success.flatten().tolist()) == {-1, 0, 1}
 
 
+def test_the_targets_of_named_pieces() -> None:
+    """Asked for one piece, a reply tells of that one; asked for all of the task, of each that the task judges."""
+    text = "Say:\n- the price\n- the owner\n- the age"
+    judged = ("the price", "the owner")
+
+    def parts(result: Result, said: str) -> dict[str, float]:
+        return {piece: float(said.endswith("1") == (piece == "the price")) for piece in judged}
+
+    policy = loud()
+    results = play(policy, [Task(f"t{place}", (Message("user", text),)) for place in range(16)])
+    whole = replay(results, [None] * 16, CARDS, policy.card, _no, parts)
+    row, seen = 0, set[str]()
+    for result in results:
+        for decision in result.decisions:
+            before = [node for node in result.nodes if node.kind == "reply" and node.id < decision.seen]
+            best = [max((parts(result, node.content)[piece] for node in before), default=0.0) for piece in judged]
+            assert whole.there[row].tolist() == [*best, -1.0 if before else 0.0]
+            asked = asked_for(decision, text)
+            for pick, piece in enumerate(asked):
+                assert not isinstance(decision.action, Finish)
+                directive = decision.action[pick].id
+                reply = next(n for n in result.nodes if n.directive == directive and n.kind == "reply")
+                its = parts(result, reply.content)
+                expected = [its.get(each, -1.0) if piece in ("", each) else -1.0 for each in (*judged, "the age")]
+                assert whole.supplied[row, pick].tolist() == expected
+                seen.add(piece)
+            assert (whole.supplied[row, len(asked) :] == -1).all()
+            row += 1
+    assert seen == {"", *judged, "the age"}
+    assert (replay(results, [None] * 16, CARDS, policy.card, _no).supplied == -1).all()
+
+
 def test_a_part_is_a_replay_of_its_runs() -> None:
     policy = loud()
     results = play(policy, TASKS)
@@ -153,7 +187,7 @@ def test_a_part_is_a_replay_of_its_runs() -> None:
     chosen = np.array([11, 2, 7])
     part, rows = whole.part(chosen)
     assert len(part) == len(rows) == sum(len(results[place].decisions) for place in (11, 2, 7))
-    np.testing.assert_allclose(replayed(policy, part)[0], log_probs[rows], atol=1e-6)
+    np.testing.assert_allclose(replayed(policy, part)[0], log_probs[rows], atol=1e-5)
     assert (whole.run[rows] == chosen[part.run]).all()
     alone = arrays([results[7]], policy)
     np.testing.assert_array_equal(alone.state, part.state[part.run == 2])

@@ -16,9 +16,8 @@ from matplotlib.image import imread
 from matplotlib.transforms import Bbox
 from rich.console import Console
 
-from podium.protocols.errors import InputError
 from podium.training.labels import place_labels
-from podium.training.plots import cost_quality, read_metrics, training_curves
+from podium.training.plots import cost_quality
 from podium.training.reports import Row, comparison_table, json_rows, least_width, markdown_table
 
 ROWS = [
@@ -135,7 +134,7 @@ def test_the_picture_begins_at_zero_and_explains_hollow_points(tmp_path: Path, m
         drawn.append(figure)
         return Path(path)
 
-    monkeypatch.setattr("podium.training.plots._save", keep)
+    monkeypatch.setattr("podium.training.plots.save", keep)
     low = Row("poor", 0.0, 0.0, 0.1, dollars=0.001)
     cost_quality([low, *ROWS], tmp_path / "x.png", note="sums")
     cost_quality(ROWS[:3], tmp_path / "x.png", note="sums")
@@ -164,34 +163,3 @@ def test_labels_of_a_crowd_do_not_overlap() -> None:
     assert not any(first.overlaps(second) for first, second in combinations(boxes, 2))
     frame = axes.get_window_extent()
     assert all(frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1 for box in boxes)
-
-
-def test_metrics_of_a_run_that_was_killed_and_resumed(tmp_path: Path) -> None:
-    path = tmp_path / "metrics.jsonl"
-    path.write_text(
-        '{"step": 1, "score": 0.1}\n{"step": 2, "score": 0.2, "who": "x"}\n{"step": 2, "score": 0.3}\n{"step": 3, "sc'
-    )
-    assert read_metrics(path) == [{"step": 1.0, "score": 0.1}, {"step": 2.0, "score": 0.3}]
-    path.write_text('{"step": 1}\nnonsense\n{"step": 2}\n')
-    with pytest.raises(InputError, match=r"metrics\.jsonl:2"):
-        read_metrics(path)
-    path.write_text("")
-    with pytest.raises(InputError, match="no training step"):
-        read_metrics(path)
-
-
-def test_training_curves_write_a_panel_per_measure(tmp_path: Path) -> None:
-    rows = [
-        {"step": step, "score": step / 40, "tokens": 900.0 - step, "own_measure": 1.0, "seconds": 2.0}
-        for step in range(40)
-    ]
-    rows[10]["eval_score"] = 0.3
-    rows[12]["tokens"] = math.nan
-    wide = imread(training_curves(rows, tmp_path / "three.png", title="T"))
-    narrow = imread(training_curves([{"step": 0, "score": 0.5}], tmp_path / "one.png"))
-    assert wide.shape[1] == 3 * narrow.shape[1]
-    failing = imread(training_curves([{"step": 0, "score": 0.5, "failed": 0.1}], tmp_path / "two.png"))
-    sound = imread(training_curves([{"step": 0, "score": 0.5, "failed": 0.0}], tmp_path / "one.png"))
-    assert failing.shape[1] == 2 * sound.shape[1] == 2 * narrow.shape[1]
-    with pytest.raises(InputError, match="no measure"):
-        training_curves([{"step": 1.0}], tmp_path / "none.png")

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from podium.protocols.errors import TeamFileError
+from podium.training.rewards import CHANNELS
 from podium.training.train_file import LossSpec, load_training
 from tests.training.school import training
 
@@ -53,3 +54,45 @@ def test_a_number_that_is_none_is_refused(tmp_path: Path) -> None:
 def test_the_same_holds_in_python() -> None:
     with pytest.raises(ValueError, match="finite"):
         LossSpec(entropy=math.inf)
+
+
+def test_an_unknown_reward_channel_is_refused_with_what_there_is(tmp_path: Path) -> None:
+    file = written(tmp_path, credit={"streams": [{"channel": "outcome"}, {"channel": "tokns"}]})
+    with pytest.raises(TeamFileError) as caught:
+        load_training(file)
+    (problem,) = caught.value.problems
+    assert "credit.streams.1.channel" in problem
+    assert all(name in problem for name in CHANNELS)
+    assert 'did you mean "tokens"' in problem
+
+
+@pytest.mark.parametrize("preference", [{"low": 1e-4, "high": 1e-2}, 0.01, None])
+def test_a_scaled_cost_and_a_range_of_prices_do_not_go_together(tmp_path: Path, preference: Any) -> None:
+    cost = {"channel": "cost", "where": "passed", "scale": "std", "weight": -0.3}
+    given = {"credit": {"streams": [{"channel": "outcome"}, cost]}}
+    file = written(tmp_path, **given, **({"preference": preference} if preference else {}))
+    if isinstance(preference, dict):
+        with pytest.raises(TeamFileError, match=r"credit: .*cancels the price knob.*make preference one number"):
+            load_training(file)
+    else:
+        assert load_training(file).credit.streams[1].scale == "std"
+
+
+@pytest.mark.parametrize(
+    ("streams", "refused"),
+    [
+        ([{"estimator": "mean"}], True),
+        ([{"estimator": "none"}, {"channel": "cost", "where": "passed", "key": ["task", "turn"]}], True),
+        ([{"key": ["batch"]}], False),
+        ([{"estimator": "ema"}], False),
+        ([{"estimator": "critic", "fold": "gae"}], False),
+    ],
+)
+def test_a_run_alone_of_its_task_needs_another_baseline(tmp_path: Path, streams: list[Any], refused: bool) -> None:
+    file = written(tmp_path, group=1, credit={"streams": streams})
+    if refused:
+        with pytest.raises(TeamFileError, match="with group: 1 a run has no other of its task"):
+            load_training(file)
+    else:
+        assert load_training(file).group == 1
+    assert load_training(written(tmp_path, group=2, credit={"streams": streams})).group == 2

@@ -10,8 +10,16 @@ from typing import Any, cast
 import pytest
 
 from podium.orchestrator.coordinator import RunState
-from podium.orchestrator.coordinators.decision_form import Choices, Form, caps, form_of, json_in, why_in
-from podium.protocols.record import Finish
+from podium.orchestrator.coordinators.decision_form import (
+    Choices,
+    Form,
+    NoDecisionError,
+    caps,
+    form_of,
+    json_in,
+    why_in,
+)
+from podium.protocols.record import PLANS, Finish, Plan
 from tests.orchestrator.by_schema import instance
 
 PORTABLE = {"type", "properties", "required", "additionalProperties", "enum", "anyOf", "items", "minItems", "maxItems"}
@@ -23,6 +31,7 @@ FORMS = [
     Choices(("anna",), (2,), (2,)),
     Choices((), (2, 5)),
     Choices(CREW, (2, 5, 7), (2, 5, 7), ("propose", "verify"), width=4, samples=3, caps=caps(700)),
+    Choices(CREW, (2,), (2,), plans=PLANS),
 ]
 
 
@@ -78,6 +87,18 @@ def test_a_cap_that_is_no_limit_is_left_to_the_agent() -> None:
         return directive.compute.max_tokens
 
     assert (cap(128), cap(700)) == (128, None)
+
+
+def test_what_is_told_of_plans_is_asked_where_there_is_a_choice() -> None:
+    def plan(plans: tuple[Plan, ...], **given: str) -> str:
+        text = {"decision": {"ask": [{"agent": "anna", **given}]}}
+        (directive,) = cast(Any, Form(Choices(CREW, (), plans=plans)).read(json.dumps(text), state()))
+        return directive.compute.plan
+
+    assert (plan(PLANS, plan="renew"), plan(PLANS)) == ("renew", "none")
+    assert (plan(("none",)), plan(("keep",))) == ("none", "keep")
+    with pytest.raises(NoDecisionError, match="plan"):
+        plan(("none",), plan="renew")
 
 
 def test_the_object_with_a_decision_is_the_one() -> None:

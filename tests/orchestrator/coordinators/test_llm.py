@@ -24,6 +24,7 @@ from podium.protocols.record import (
     ALL,
     LAST,
     NOTHING,
+    PLANS,
     Compute,
     Decision,
     Directive,
@@ -134,6 +135,22 @@ def test_it_is_shown_team_task_replies_and_what_an_answer_is_worth() -> None:
     assert "A right answer is worth $0.25; a wrong one, nothing." in now
     assert "7 of 9 calls" in now
     assert model.prompts[0].messages[0] == model.prompts[1].messages[0], "a prefix that a server may cache"
+
+
+def test_it_may_have_somebody_plan_and_is_told_how_old_the_plan_is() -> None:
+    model = Says(ask("anna", plan="renew"), ask("bert", plan="keep"), ask("anna"), finish(3))
+    stage = Stage(Speaker("anna", "<plan>look, then say</plan>ANNA"), Speaker("bert", "BERT"))
+    result = led(model, stage, plans=PLANS)
+    assert [each.compute.plan for each in directives(result.decisions[1])] == ["keep"]
+    assert stage["bert"].heard[0].envelope.plan == "look, then say"
+    told = [prompt.messages[1].content for prompt in model.prompts]
+    assert "There is no plan yet." in told[0]
+    assert "The newest plan is anna's, 1 reply ago." in told[1]
+    assert "The newest plan is anna's, 2 replies ago." in told[2]
+    assert "renew (it plans anew first, which costs more tokens)" in model.prompts[0].messages[0].content
+    plain = Says(ask("anna"), finish(2))
+    led(plain)
+    assert "plan yet" not in plain.prompts[0].messages[1].content, "where it has no choice, it is not told"
 
 
 def test_a_reply_cannot_end_its_tags() -> None:

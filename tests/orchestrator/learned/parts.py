@@ -17,7 +17,7 @@ from podium.orchestrator.learned.options import Options
 from podium.protocols.bus import Card, Envelope
 from podium.protocols.events import Result
 from podium.protocols.noise import seed_of
-from podium.protocols.record import Decision, Finish, Node, Usage
+from podium.protocols.record import PLANS, Decision, Finish, Node, Usage
 from podium.protocols.task import Message, Task, Verdict
 from tests.orchestrator.stage import Speaker, Stage
 
@@ -27,17 +27,24 @@ WIDE = Options(
     context=("task", "last", "all"),
     objectives=("propose", "verify"),
     details=("short", "normal"),
+    styles=("plain", "sure"),
+    plans=PLANS,
+    max_tokens=(None, 16),
+    needs=3,
     width=3,
     max_steps=4,
 )
 HEADS = ("pick", "pick.again", "stop", "finish", "choose", "options", "value", "success", "cost", "gain", "passes")
+NEEDS = ("about", "about.all", "supplies", "there")
 
 
 def loud(options: Options = WIDE, names: Sequence[str] = NAMES, *, seed: int = 1, volume: float = 12.0) -> Policy:
     """An untrained policy with strong opinions, so that what it decides depends on everything it sees."""
     policy = Policy.fresh(options, tuple(names), scale=1e-5, seed=seed)
     random = np.random.default_rng(seed)
-    for head in HEADS:
+    for head in (*HEADS, *NEEDS):
+        if f"{head}.w" not in policy.weights:
+            continue  # a policy that tells no pieces apart
         policy.weights[f"{head}.w"] *= np.float32(volume)
         bias = policy.weights[f"{head}.b"]
         bias += random.standard_normal(bias.shape).astype(np.float32) * np.float32(0.3)
@@ -47,8 +54,9 @@ def loud(options: Options = WIDE, names: Sequence[str] = NAMES, *, seed: int = 1
 
 def words(envelope: Envelope) -> str:
     """What an agent says: its name, how much it was shown, and one of three answers."""
+    planned = "<plan>look, then say</plan>" if envelope.directive.compute.plan == "renew" else ""
     number = seed_of(envelope.task[-1].content, envelope.directive.agent, envelope.seed, envelope.sample) % 3
-    return f"{envelope.directive.agent} saw {len(envelope.visible())} replies, so it is {number}"
+    return f"{planned}{envelope.directive.agent} saw {len(envelope.visible())} replies, so it is {number}"
 
 
 def stage(names: Sequence[str] = NAMES, *, limits: Limits | None = None) -> Stage:

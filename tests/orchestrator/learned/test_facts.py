@@ -17,6 +17,8 @@ from tests.orchestrator.learned.parts import reply
 
 CARDS = tuple(Card(name, "solver", price=(1.0, price)) for name, price in (("a", 2.0), ("b", 2.0), ("c", 8.0)))
 FULL = (1.0, 1.0, 1.0, 1.0)
+NO_PLAN = (0, 0, 0, 0)
+"""The figures of the newest plan, where there is none."""
 
 
 def told(*nodes: Node) -> tuple[Facts, list[Event]]:
@@ -113,20 +115,33 @@ def test_cards_with_equal_prices_are_equal() -> None:
 def test_the_state() -> None:
     facts, _ = told(reply(1, "a", "4", "4"), reply(2, "b", "4", "4"), reply(3, "c", "5", "5"))
     state = features.state_figures(facts, 2, (0.5, 0.25, 0.125, 0.75), 1e-4, 1e-5)
-    assert state == pytest.approx([0.5, 0.25, 0.75, 2 / 6, 0, 1, 1 / 3, 0.3, 2 / 3, 0.5, 0.5, 1], abs=1e-6)
+    knob = math.log10(10 / 40)
+    assert state == pytest.approx([0.5, 0.25, 0.75, 2 / 6, 0, 1, knob, 0.3, 2 / 3, 0.5, 0.5, 1, *NO_PLAN], abs=1e-6)
     nothing, _ = told()
     fresh = features.state_figures(nothing, 0, FULL, None, 1e-5)
-    assert fresh.tolist() == [1, 1, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0]
+    assert fresh.tolist() == [1, 1, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0, *NO_PLAN]
+
+
+def test_the_newest_plan() -> None:
+    plan = replace(reply(1, "b", "left, then right", None), kind="plan", usage=Usage())
+    old = replace(plan, author="a", content="left")
+    facts, events = told(old, reply(2, "a", "on my way"), plan, reply(4, "b", "going"), reply(5, "a", "gone"))
+    assert len(events) == 3, "a plan by itself is no reply"
+    state = features.state_figures(facts, 3, FULL, None, 1e-5)
+    assert state[-4:] == pytest.approx([1, 2 / 8, 1 / 2, math.log1p(16) / 6])
+    assert features.agent_figures(facts, (True,) * 3, None, 1e-5)[:, 9].tolist() == [0, 1, 0]
+    stranger, _ = told(replace(plan, author="stranger"))
+    assert features.state_figures(stranger, 0, FULL, None, 1e-5)[-4:].tolist() == [*NO_PLAN]
 
 
 def test_what_an_agent_costs_is_told_in_passed_answers() -> None:
     facts, _ = told()
     dollars = np.array([(5 / 4 * 1 + features.TYPICAL_REPLY * price) * 1e-6 for price in (2.0, 2.0, 8.0)])
     agents = features.agent_figures(facts, (True,) * 3, 1e-3, 1e-5)
-    assert agents[:, 7] == pytest.approx(np.log10(dollars / 1e-3) / 3)
+    assert agents[:, 7] == pytest.approx(np.log10(dollars / 1e-3) / 2 + 1)
     assert agents[:, 8] == pytest.approx(dollars / 1e-3)
     without = features.agent_figures(facts, (True,) * 3, None, 1e-6)
-    assert without[:, 7] == pytest.approx(np.log10(dollars / (features.GENEROUS * 1e-6)) / 3)
+    assert without[:, 7] == pytest.approx(np.log10(dollars / (features.GENEROUS * 1e-6)) / 2 + 1)
     assert without[:, 8].max() == 3
 
 

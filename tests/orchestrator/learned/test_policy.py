@@ -11,7 +11,7 @@ import pytest
 
 from podium.orchestrator.budget import Left, Limits
 from podium.orchestrator.coordinator import RunState
-from podium.orchestrator.learned import LearnedCoordinator, Policy
+from podium.orchestrator.learned import LearnedCoordinator, Policy, network
 from podium.orchestrator.learned.options import VIEWS, Options
 from podium.protocols.events import Result
 from podium.protocols.record import Decision, Finish, Node
@@ -75,7 +75,8 @@ def test_a_decision_says_how_it_was_made(runs: list[Result]) -> None:
 
 
 def test_a_choice_against_the_odds_says_what_was_likelier(runs: list[Result]) -> None:
-    pairs = {"objective": WIDE.objectives, "detail": WIDE.details}
+    pairs: dict[str, Sequence[str]] = {"objective": WIDE.objectives, "detail": WIDE.details, "style": WIDE.styles}
+    pairs["max_tokens"] = ("none", "16")
     heads = set[str]()
     for decision in decisions(runs):
         likelier: dict[tuple[str, str], tuple[str, float]] = {}
@@ -100,10 +101,14 @@ def test_a_choice_against_the_odds_says_what_was_likelier(runs: list[Result]) ->
                 assert int(word) in WIDE.samples
             elif value and factor.head == "answer":
                 assert f"right(node {word})" in decision.reasons
+            elif value and factor.head == "about":
+                assert word == "all" or int(word) < WIDE.needs
+            elif value and factor.head == "plan":
+                assert word in WIDE.plans
             elif value and factor.head == "context":
                 assert word in {view.kind for view in VIEWS.values()}
         assert not likelier
-    assert heads == {"pick", "context", "objective", "detail", "samples", "answer"}
+    assert heads == {"pick", "about", "answer", *network.HEADS}
     greedy = play(loud(), TASKS[:3], mode="greedy")
     assert not any(name.startswith("likelier(") for made in decisions(greedy) for name in made.reasons)
 

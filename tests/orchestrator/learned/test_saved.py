@@ -95,7 +95,7 @@ DAMAGES: list[tuple[Callable[[Path], object], str]] = [
     (edited(scale=float("inf")), "not a policy card: scale"),
     (edited(preference=-1), "not a policy card: preference"),
     (edited(options={"samples": [0]}), "not a policy card: options.samples"),
-    (edited(options={"samples": [1, 2, 3, 4, 5, 6]}), "another architecture.*options"),
+    (edited(options={"samples": list(range(1, 13))}), "another architecture.*options"),
     (edited(identities=["a"]), "another architecture.*identity"),
     (text(WEIGHTS, b"not weights"), "cannot be read"),
     (text(WEIGHTS, pickle.dumps({"a": 1})), "cannot be read"),
@@ -104,8 +104,8 @@ DAMAGES: list[tuple[Callable[[Path], object], str]] = [
     (weights(lambda w: w.pop("gap.w")), "no weight 'gap.w'"),
     (weights(lambda w: w.update(extra=np.zeros(2, np.float32))), "unknown weight 'extra'"),
     (weights(lambda w: w.update({"gap.w": np.zeros((3, 3), np.float32)})), r"'gap.w' is \(3, 3\)"),
-    (weights(lambda w: w.update({"trust": np.zeros(2, np.float64)})), "'trust' is float64"),
-    (weights(lambda w: w.update({"trust": np.array([np.nan, 0], np.float32)})), "'trust' is not finite"),
+    (weights(lambda w: w.update({"trust": np.zeros(3, np.float64)})), "'trust' is float64"),
+    (weights(lambda w: w.update({"trust": np.array([np.nan, 0, 0], np.float32)})), "'trust' is not finite"),
 ]
 
 

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from podium.agents.model import Prompt
+from podium.agents.scripted import ScriptedModel
 from podium.orchestrator.team import Team
 from podium.orchestrator.team_file import TeamSpec
 from podium.orchestrator.telemetry.logs import PLACE, JsonLines, Place, TextLines
@@ -101,6 +103,19 @@ def test_attempts_and_requests_that_fail_are_warnings_without_the_key(podium: lo
     assert lines.data[-1]["stop"] == "failed"
     assert KEY not in lines.stream.getvalue()
     assert "wrong key ***" in lines.stream.getvalue()
+
+
+def test_who_comes_and_goes_is_told(podium: logging.Logger) -> None:
+    lines = listening(podium)
+
+    def leaves(_: Prompt) -> str:
+        desk.leave("bob")
+        return "a plan"
+
+    with telling(ann=ScriptedModel(leaves, "ann"), bob=scripted("b"), cyd=scripted("c")) as desk:
+        desk.run("how much?")
+    told = next(line for line in lines.data if line["event"] == "team")
+    assert (told["message"], told["level"], told["node"]) == ("bob left", "INFO", 2)
 
 
 def test_what_was_said_is_logged_only_where_it_is_asked_for(podium: logging.Logger) -> None:

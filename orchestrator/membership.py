@@ -1,0 +1,102 @@
+"""Who can be asked in a run: agents may join and leave the team while it is under way.
+
+What a run knows of its team changes between two steps only. Agents that left stay on its list, closed, as they are
+when the budget does not hold them: so their replies stay what somebody said of whom a card is known, and coordinators
+need not know of leaving to live with it. Each change is a node of the record, of kind "team", with the cards of who
+came and went: with the team that the run began with, that says who was there at each decision, and a resumed run knows
+as much as it did before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+from pydantic import TypeAdapter
+
+from podium.protocols.bus import Card
+from podium.protocols.record import Node
+
+__all__ = ["Change", "Members", "change_in", "change_words"]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Who came and went between two steps."""
+
+    joined: tuple[Card, ...] = ()
+    left: tuple[Card, ...] = ()
+
+    @property
+    def content(self) -> str:
+        """Of the node that says so."""
+        return msgspec.json.encode({"joined": self.joined, "left": self.left}).decode()
+
+
+_ADAPTER = TypeAdapter(Change)
+
+
+def change_in(node: Node) -> Change:
+    """What a node of kind "team" says. Raises ValueError where it says nothing of the kind."""
+    return _ADAPTER.validate_json(node.content)
+
+
+def change_words(change: Change) -> str:
+    """A change, for people: `ann joined, bob left`."""
+    came = [f"{card.name} joined" for card in change.joined]
+    return ", ".join([*came, *(f"{card.name} left" for card in change.left)])
+
+
+@dataclass(slots=True)
+class Members:
+    """The agents of one run.
+
+    present: who can be asked, as the bus told; gone: who left in this run, in that order.
+    """
+
+    present: tuple[Card, ...]
+    gone: tuple[Card, ...] = ()
+
+    @property
+    def cards(self) -> tuple[Card, ...]:
+        """The run's list of agents."""
+        return self.present + self.gone
+
+    @property
+    def closed(self) -> frozenset[str]:
+        """Names of those that left."""
+        return frozenset(card.name for card in self.gone)
+
+    def now(self, cards: tuple[Card, ...]) -> Change:
+        """These are there now: what that changes. A card that was changed in place is no change of the team."""
+        before, after = _by_name(self.present), _by_name(cards)
+        joined = tuple(card for card in cards if card.name not in before)
+        left = tuple(card for card in self.present if card.name not in after)
+        self.present = cards
+        self.gone = tuple(card for card in self.gone + left if card.name not in after)
+        return Change(joined, left)
+
+    @staticmethod
+    def restored(names: Sequence[str], nodes: Iterable[Node], known: Mapping[str, Card]) -> Members:
+        """The members as an earlier life of a run left them.
+
+        names: who was there when it began; nodes: its record; known: cards of agents. Of one that was there then and
+        has no card among them, only the name is known.
+        """
+        present = {name: known.get(name, Card(name, "")) for name in names}
+        gone: dict[str, Card] = {}
+        for node in nodes:
+            if node.kind == "team":
+                change = change_in(node)
+                for card in change.left:
+                    present.pop(card.name, None)
+                    gone[card.name] = card
+                for card in change.joined:
+                    gone.pop(card.name, None)
+                    present[card.name] = known.get(card.name, card)
+        return Members(tuple(present.values()), tuple(gone.values()))
+
+
+def _by_name(cards: Iterable[Card]) -> dict[str, Card]:
+    return {card.name: card for card in cards}

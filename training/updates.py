@@ -1,0 +1,104 @@
+"""The gradient's part of one iteration: Adam on its decisions, cut by runs into minibatches, several times over."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from podium.protocols.errors import RunError
+from podium.protocols.noise import seed_of
+from podium.training.diagnostics import gradient_norms
+from podium.training.policy_loss import Losses, losses
+from podium.training.replay import Replays
+from podium.training.train_file import TrainSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Experience:
+    """What an iteration's runs teach. Arrays are (M,), one number for each decision of all runs, in their order.
+
+    advantages: of what was decided. returns: what the critic should have said; values: what it said. shares: how much
+    the decision weighs beside the others.
+    """
+
+    runs: Replays
+    advantages: NDArray[np.float64]
+    returns: NDArray[np.float64]
+    values: NDArray[np.float64]
+    shares: NDArray[np.float64]
+
+
+def update(
+    weights: dict[str, torch.Tensor],
+    optimiser: torch.optim.Optimizer,
+    spec: TrainSpec,
+    iteration: int,
+    given: Experience,
+    *,
+    learn_policy: bool,
+) -> dict[str, float]:
+    """Change the weights in place; what the losses and the gradients of the updates were in the mean, as metrics.
+
+    learn_policy: False trains the beliefs and the critic alone. Raises RunError when a gradient is not finite.
+    """
+    reports, norms = list[Losses](), list[dict[str, float]]()
+    left = 1.0 - iteration / spec.iterations
+    for group in optimiser.param_groups:
+        group["lr"] = spec.learning_rate * (0.1 + 0.9 * left)
+    with one_thread():
+        for epoch in range(spec.epochs):
+            random = np.random.default_rng(seed_of("minibatches", spec.seed, iteration, epoch))
+            for runs in np.array_split(random.permutation(given.runs.size), min(spec.minibatches, given.runs.size)):
+                batch, rows = given.runs.part(runs)
+                if not len(rows):
+                    continue  # runs that failed before their first decision
+                optimiser.zero_grad()
+                loss = losses(
+                    weights,
+                    batch,
+                    spec.options,
+                    spec.loss,
+                    given.advantages[rows],
+                    given.shares[rows] / given.shares[rows].sum(),
+                    given.returns[rows],
+                    entropy=spec.loss.entropy * left,
+                    learn_policy=learn_policy,
+                    values=given.values[rows],
+                )
+                loss.total.backward()
+                norms.append(gradient_norms(weights))
+                norm = torch.nn.utils.clip_grad_norm_(list(weights.values()), spec.gradient_norm)
+                if not torch.isfinite(norm):
+                    raise RunError(
+                        f"iteration {iteration}: the gradient is not finite; lower learning_rate and start anew "
+                        "with --fresh"
+                    )
+                optimiser.step()
+                reports.append(loss)
+    return {
+        "policy_loss": float(np.mean([report.policy for report in reports])),
+        "belief_loss": float(np.mean([report.beliefs for report in reports])),
+        "value_loss": float(np.mean([report.value for report in reports])),
+        "entropy": float(np.mean([report.entropy for report in reports])),
+        "clipped": float(np.mean([report.clipped for report in reports])),
+        **{
+            name: float(np.mean([norm.get(name, 0.0) for norm in norms]))
+            for name in dict.fromkeys(name for norm in norms for name in norm)
+        },
+    }
+
+
+@contextmanager
+def one_thread() -> Generator[None]:
+    """Torch on one thread: these matrices are small, and threads that wait for each other cost more than they bring."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
