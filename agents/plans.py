@@ -42,13 +42,14 @@ def parted(text: str) -> tuple[str | None, str]:
 def plan_in(reply: str, calls: Iterable[Call]) -> tuple[str | None, str]:
     """The plan of a request that had to open with one, and its reply. calls: that were made for it.
 
-    Who uses tools may have planned before the first of them, in a turn that is no part of the reply.
+    Who uses tools may have planned before the first of them, in a turn that is no part of the reply. Where nothing
+    follows the plan, it is the reply, too: an empty one would tell nobody anything.
     """
     plan, rest = parted(reply)
     if plan is None:
         turns = (parted(call.result.text)[0] for call in calls if isinstance(call.result, Generation))
         plan = next((each for each in turns if each is not None), None)
-    return plan, rest
+    return plan, rest if rest.strip() else plan or rest
 
 
 class PlanHeld:

@@ -97,6 +97,12 @@ class Clock:
         async with self._timeout:
             return await went_on(work, waits_for)
 
+    def changed(self) -> None:
+        """The budget's deadline is another one now. To be called while no person is waited for."""
+        if self._timeout is not None and not self._timeout.expired() and not self._free:
+            left = self.left
+            self._timeout.reschedule(asyncio.get_running_loop().time() + left if left < math.inf else None)
+
     def release(self) -> None:
         """It ends nothing any more."""
         self._free = True

@@ -7,7 +7,7 @@ with its record, and with the journal told.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from types import MappingProxyType
 from typing import Literal
@@ -110,14 +110,14 @@ class Orchestrator:
             known=self.known,
         )
 
-    def within(self) -> dict[str, tuple[Budget, ...]]:
-        """Budgets, besides a run's own, that each agent's requests fall under in a new run."""
+    def within(self, cards: Sequence[Card]) -> dict[str, tuple[Budget, ...]]:
+        """Budgets, besides a run's own, that each of these agents' requests fall under in a new run."""
         if not self.shares and self.pool is None:
             return {}
         pool = () if self.pool is None else (self.pool,)
         return {
             card.name: (*((Budget(self.shares[card.name], metered=True),) if card.name in self.shares else ()), *pool)
-            for card in self.bus.cards()
+            for card in cards
         }
 
     def winds_down(self, task: Task, limits: Limits | None = None) -> bool:
@@ -125,7 +125,7 @@ class Orchestrator:
         if self.wind_down is None:
             return False
         cards, size = self.bus.cards(), sum(len(message.content) for message in task.messages)
-        leases = Leases(Budget(limits or self.limits), cards, size, self.within())
+        leases = Leases(Budget(limits or self.limits), cards, size, self.within(cards))
         there = any(card.name == self.wind_down for card in cards)
         held = there and last_turn(self.wind_down, cards, leases) is not None
         leases.close()

@@ -95,7 +95,11 @@ class Leases:
         self._everyone = tuple(card.name not in closed for card in cards)
         for card in cards:
             if card.name not in self.under:
-                self.under[card.name] = (self.budget, *within.get(card.name, ()))
+                further = within.get(card.name, ())
+                self.under[card.name] = (self.budget, *further)
+                if further:
+                    self._plain = False
+                    self.meters = {**self.meters, **_meters({card.name: further})}
             self.shown[card.name] = shown[card.name]
             self._plans[card.name] = plans[card.name]
             self._longest = max(self._longest, card.overhead + card.max_tokens + self._task + 1)
@@ -105,6 +109,11 @@ class Leases:
     def everyone(self) -> tuple[bool, ...]:
         """For each card, whether its agent is there to be asked, whatever the budgets hold."""
         return self._everyone
+
+    @property
+    def there(self) -> bool:
+        """Whether any agent is there to be asked, whatever the budgets hold."""
+        return any(self._everyone)
 
     def heard(self, viewers: Iterable[str], characters: int) -> None:
         """A reply of this size is there, for the viewers to be shown."""
@@ -304,12 +313,13 @@ class OwnCalls:
             self._written = len(self.calls)
         return call
 
-    def keep(self, tokens: int) -> bool:
+    def keep(self, tokens: int, calls: int = 1, dollars: float = 0.0) -> bool:
         """Set a call aside for whoever is chosen, lest other runs take it while it is asked who; False: there is none.
 
-        The run gives it back when it asks them, unless it is released before.
+        The run gives it back when it asks them, unless it is released before. calls, dollars: of all that are chosen,
+        where that is known already.
         """
-        hold = (tokens, 1, 0.0)
+        hold = (tokens, calls, dollars)
         if self._kept is None and all(budget.admits(*hold) for budget in self._under):
             self._kept = hold
             for budget in self._under:

@@ -156,6 +156,7 @@ class Requests:
         """Other agents are there now. absent: who had left before the run began."""
         self._cards = {card.name: card for card in members.present}
         self._absent, self._topology = absent | members.closed, topology
+        self._limited = {*self._timeouts, *self._leases.meters}
         for name in self._cards:
             self._asked.setdefault(name, 0)
 

@@ -67,7 +67,7 @@ class Run:
         self.record = Record(id, team.coordinator, emit, log)
         self.nodes = self.record.nodes
         size = sum(len(message.content) for message in task.messages)
-        self.leases = Leases(self.budget, self.cards, size, team.within())
+        self.leases = Leases(self.budget, self.cards, size, team.within(self.cards))
         self.own = OwnCalls(self.budget, team.pool, self._write_own if log else None)
         self.members = Members(self.cards)
         names = [card.name for card in self.cards]
@@ -144,6 +144,8 @@ class Run:
         batched, pool = coordinator.batched, self.team.pool
         if self.emit:
             self.emit(Started(self.id, task.text))
+        if not self.cards:
+            return await self.wind_down("budget", "all agents have left the team")
         if not self.nodes:
             self.record.begin(Node(0, (), "task", "user", task.text), task.messages, self.cards)
         if self.ending is not None:
@@ -247,6 +249,7 @@ class Run:
         if turn is not None and turn.card.name in self.members.closed:
             self.last_turn = None
             turn.release()
+            self.clock.changed()
         if change.joined or change.left:
             self.record.add(Node(len(self.nodes), (len(self.nodes) - 1,), "team", "", change.content, clock=clock))
         self.record.rebuild(self.task.messages, self.cards)
@@ -263,7 +266,7 @@ class Run:
                     plans[name] = len(node.content)
                 elif topology.may_see(name, node.author):
                     shown[name] += len(node.content) + len(node.author) + 4
-        self.leases.changed(self.cards, self.members.closed, self.team.within(), shown, plans)
+        self.leases.changed(self.cards, self.members.closed, self.team.within(self.cards), shown, plans)
         self.requests.changed(self.members, self.absent, topology)
 
     def _cut_off(self) -> None:
@@ -277,8 +280,8 @@ class Run:
 
         None where it is the seconds of agents, and others can still be asked.
         """
-        here = {card.name for card in self.team.bus.cards()}
-        lasting = [each for each in failed if not isinstance(each.error, AgentLeft) or each.error.agent in here]
+        other = self.team.bus.cards() is not self.members.present  # else whoever left is there: that would not end
+        lasting = [each for each in failed if not (other and isinstance(each.error, AgentLeft))]
         if not lasting:
             return None
         error = lasting[0].error
@@ -429,6 +432,8 @@ class Run:
                 return self.result(stop, answer)
         replies = [node for node in self.nodes if node.kind == "reply"]
         if not replies:
+            if not self.leases.there:
+                raise AgentLeft("all agents have left the team; a run needs one that can be asked", run=self.id)
             exceeded = DeadlineExceeded if stop == "deadline" else BudgetExceeded
             if stop == "budget" and (short := self.leases.short_of()):
                 raise exceeded(f"{short}; raise the pool of the team file", run=self.id)

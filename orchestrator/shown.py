@@ -75,15 +75,19 @@ class Shown:
         return f"{many} replies {when}" + self._held(hidden, back)
 
     def _parted(self, agent: str, nodes: Sequence[NodeId]) -> tuple[Sequence[NodeId], Sequence[NodeId]]:
-        """Nodes that an agent may see, and those that it may not. What no agent of the team wrote is seen by all."""
+        """Nodes that an agent may see, and those that it may not. What no agent of the team wrote is seen by all; who
+        joined is not in the topology: it sees its own, which nobody else does.
+        """
         edges, agents = self._edges, self._agents
         if edges is None:
             return nodes, ()
         seen: list[NodeId] = []
         hidden: list[NodeId] = []
         for node in nodes:
-            author = self._nodes[node].author
-            (seen if (author, agent) in edges or author not in agents else hidden).append(node)
+            said = self._nodes[node]
+            author = said.author
+            nobodys = author not in agents and said.directive is None
+            (seen if nobodys or author == agent or (author, agent) in edges else hidden).append(node)
         return seen, hidden
 
     def _named(self, nodes: Sequence[NodeId]) -> str:

@@ -8,6 +8,7 @@ sees its own messages, and what no agent of the team wrote (the task, a human's 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from itertools import pairwise
 
 import networkx as nx
@@ -73,9 +74,7 @@ class Topology:
         """The same for these agents. Where not all may see all, nobody said what one that it does not know may see: its
         own messages, which nobody else is shown.
         """
-        if self.edges is None:
-            return Topology.full(names)
-        return _of({name: self._sees.get(name, frozenset((name,))) & frozenset(names) for name in names})
+        return _among(self, tuple(names))
 
     def who_may_see(self, viewer: str) -> frozenset[str]:
         """The agents whose messages a viewer may be shown, itself included. Raises KeyError for a stranger."""
@@ -94,6 +93,15 @@ class Topology:
             return None
         pairs = ((author, viewer) for author in self.agents for viewer in self.agents)
         return tuple((author, viewer) for author, viewer in pairs if author in self._sees[viewer])
+
+
+@lru_cache(maxsize=64)
+def _among(topology: Topology, names: tuple[str, ...]) -> Topology:
+    """As `Topology.among`: each run of a team that is another one than its file's asks for the same."""
+    if topology.edges is None:
+        return Topology.full(names)
+    sees = {name: topology.who_may_see(name) if name in topology.agents else frozenset((name,)) for name in names}
+    return _of({name: authors & frozenset(names) for name, authors in sees.items()})
 
 
 def _of(sees: dict[str, frozenset[str]]) -> Topology:

@@ -207,7 +207,8 @@ def _translated(detail: ErrorDetails, where: Where, schema: Schema, data: dict[s
         found = str(context["tag"])
         return Problem((*where, tag), f"unknown {tag}", ", ".join(branches), nearest(found, branches))
     if kind == "literal_error":
-        choices = [str(choice) for choice in _choices(_at(schema, where, data))]
+        described = _choices(_at(schema, where, data)) or _choices(_at(schema, where, data, choose=False))
+        choices = [str(choice) for choice in described]
         found = value_at(data, where)
         return Problem(where, "not one of the choices", ", ".join(choices), nearest(str(found), choices))
     if kind in _BOUNDS:
@@ -296,7 +297,9 @@ def _keys(node: Schema) -> Iterable[str]:
 def _choices(node: Schema) -> Sequence[object]:
     if "const" in node:
         return [node["const"]]
-    return node.get("enum", [])
+    branches: Sequence[Schema] = node.get("anyOf", [])
+    each = [("true", "false") if branch.get("type") == "boolean" else _choices(branch) for branch in branches]
+    return node.get("enum", [choice for some in each for choice in some])
 
 
 def _description(node: Schema) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
+from threading import Lock
 from typing import Any, Protocol
 
 from podium.protocols.errors import AgentLeft, InputError
@@ -133,6 +134,7 @@ class MemoryBus:
         self._answer = {name: agent.answer for name, agent in agents.items()}
         self._cards = tuple(agent.card for agent in agents.values())
         self._asked: dict[str, set[_Asked]] = {}  # requests under way
+        self._lock = Lock()  # for those who join and leave
 
     def cards(self) -> tuple[Card, ...]:
         """The team's agents, in the order of the team file, then of joining."""
@@ -141,20 +143,23 @@ class MemoryBus:
     def join(self, agent: Answerer) -> None:
         """One agent more. Raises InputError when there is one of its name."""
         name = agent.card.name
-        if name in self._answer:
-            raise InputError(f"agent {name}: the team has one of this name already; it has to leave first")
-        self._answer[name] = agent.answer
-        self._cards = (*self._cards, agent.card)
+        with self._lock:
+            if name in self._answer:
+                raise InputError(f"agent {name}: the team has one of this name already; it has to leave first")
+            self._answer[name] = agent.answer
+            self._cards = (*self._cards, agent.card)
 
     def leave(self, name: str) -> None:
         """One agent less: it is asked no more, and what it is asked just now comes to nothing. Raises InputError when
         it is not there.
         """
-        if name not in self._answer:
-            raise InputError(f"agent {name}: not in the team; there are: {', '.join(self._answer)}")
-        self._cards = tuple(card for card in self._cards if card.name != name)
-        del self._answer[name]
-        for each in tuple(self._asked.pop(name, ())):
+        with self._lock:
+            if name not in self._answer:
+                raise InputError(f"agent {name}: not in the team; there are: {', '.join(self._answer)}")
+            self._cards = tuple(card for card in self._cards if card.name != name)
+            del self._answer[name]
+            asked = tuple(self._asked.pop(name, ()))
+        for each in asked:
             with suppress(RuntimeError):  # that loop was closed
                 each.loop.call_soon_threadsafe(each.gone)
 

@@ -84,6 +84,8 @@ class Stream(BaseModel):
             raise ValueError(
                 "milestones leave the best policy as it is only on all runs, unscaled: set where: all, scale: none"
             )
+        if self.channel in MILESTONES and self.fold == "total" and self.gamma < 1:
+            raise ValueError("discounted milestones cancel only from a decision on: set fold: to_go, or gamma: 1")
         if self.fold == "gae" and self.estimator not in ("critic", "none"):
             raise ValueError("fold: gae needs estimator: critic, or none where another stream has the critic")
         if critic and (self.where == "passed" or self.weight != 1.0):
@@ -109,6 +111,9 @@ class Credit(BaseModel):
     def _fits_together(self) -> Credit:
         if sum(stream.estimator == "critic" for stream in self.streams) > 1:
             raise ValueError("only one stream may have the critic: it predicts the sum of all of them")
+        critic = any(stream.estimator == "critic" for stream in self.streams)
+        if not critic and any(stream.fold == "gae" for stream in self.streams):
+            raise ValueError("fold: gae has no critic in any stream: set estimator: critic on one, or fold: to_go")
         if self.channels & set(MILESTONES) and len({stream.gamma for stream in self.streams}) > 1:
             raise ValueError("beside milestones all streams need the same gamma: else they change the best policy")
         return self

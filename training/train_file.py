@@ -168,7 +168,7 @@ class TrainSpec(_Finite):
     """Share of the kept weights that stays each iteration: they are a moving average; 0: the last ones themselves."""
     gradient_norm: float = Field(default=1.0, gt=0)
     """Longer gradients are shortened to this length."""
-    credit: Credit = Credit()
+    credit: Credit = Field(default=Credit(), validate_default=True)
     """Which reward counts for which decision."""
     loss: LossSpec = LossSpec()
     """Weights of the losses."""
@@ -191,12 +191,12 @@ class TrainSpec(_Finite):
     @field_validator("credit")
     @classmethod
     def _knob_survives(cls, credit: Credit, info: ValidationInfo) -> Credit:
-        scaled = any(stream.channel == "cost" and stream.scale == "std" for stream in credit.streams)
+        scaled = any(stream.channel in ("cost", "price") and stream.scale == "std" for stream in credit.streams)
         lonely = [number for number, stream in enumerate(credit.streams) if stream.compares and "task" in stream.key]
         if info.data.get("group") == 1 and lonely:
             raise ValueError(
-                f"with group: 1 a run has no other of its task to be compared with; in streams.{lonely[0]} leave task "
-                "out of key, or set estimator: none or critic"
+                f"with group: 1 a run has no other of its task to be compared with; in "
+                f"credit.streams.{lonely[0]} leave task out of key, or set estimator: none or critic"
             )
         if scaled and isinstance(info.data.get("preference"), PreferenceSpec):
             raise ValueError(
@@ -236,7 +236,8 @@ def _infinite_credit(data: Mapping[str, Any]) -> Iterator[Problem]:
     left: list[tuple[tuple[str | int, ...], object]] = [(("credit",), data.get("credit"))]
     while left:
         where, value = left.pop()
-        if isinstance(value, float) and not math.isfinite(value):
+        word = value.lower().lstrip("+-") if isinstance(value, str) else ""  # which YAML reads as no number
+        if (isinstance(value, float) and not math.isfinite(value)) or word in ("nan", "inf", "infinity"):
             yield Problem(where, "expected a finite number")
         elif isinstance(value, Mapping):
             left += [((*where, key), each) for key, each in cast(Mapping[str, object], value).items()]

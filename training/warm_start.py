@@ -80,7 +80,14 @@ def _taught(trainer: CoordinatorTrainer, whole: Replay, costs: Floats) -> list[f
     said = whole.seen > 0
     spec, given = trainer.spec, trainer.spec.warm_start
     assert given is not None
-    optimiser = torch.optim.AdamW(trainer.weights.values(), lr=given.learning_rate, weight_decay=spec.weight_decay)
+    weights = list(trainer.weights.values())
+    optimiser = torch.optim.AdamW(
+        [
+            {"params": [each for each in weights if each.ndim > 1], "weight_decay": spec.weight_decay},
+            {"params": [each for each in weights if each.ndim == 1], "weight_decay": 0.0},
+        ],
+        lr=given.learning_rate,
+    )
     means: list[float] = []
     for number in range(given.passes):
         for group in optimiser.param_groups:
@@ -89,11 +96,13 @@ def _taught(trainer: CoordinatorTrainer, whole: Replay, costs: Floats) -> list[f
         losses: list[float] = []
         for runs in np.array_split(order, -(-len(order) // RUNS_OF_A_BATCH)):
             batch, rows = whole.part(runs)
+            if not batch.events.any():
+                continue  # runs that failed before their first reply
             targets = partial(soft_targets, costs=costs[rows], said=said[rows], temperature=given.temperature)
             optimiser.zero_grad()
             loss = imitation(trainer.weights, batch, spec.options, spec.loss, targets)
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(list(trainer.weights.values()), spec.gradient_norm)
+            torch.nn.utils.clip_grad_norm_(weights, spec.gradient_norm)
             optimiser.step()
             losses.append(loss.item())
         means.append(float(np.mean(losses)))

@@ -19,6 +19,7 @@ from inspect import isawaitable
 from typing import Any
 
 from podium.agents.model import Model, Prompt
+from podium.orchestrator.budget import Hold
 from podium.orchestrator.coordinator import Coordinator, RunState
 from podium.orchestrator.coordinators.own_model import OwnModel, ShortError
 from podium.orchestrator.leases import SHORTEST_REPLY
@@ -27,7 +28,7 @@ from podium.orchestrator.retrying import PATIENT, Retry
 from podium.protocols.bus import Card
 from podium.protocols.errors import ModelError
 from podium.protocols.noise import seed_of
-from podium.protocols.record import Asked, Call, Decision, Directive, Finish, Node, Sampling
+from podium.protocols.record import Asked, Call, Decision, Directive, Finish, Node, Sampling, View
 from podium.protocols.task import Message
 
 __all__ = ["CALL", "LONGEST_QUESTION", "LONGEST_WORDS", "TASK", "Worded", "question"]
@@ -99,7 +100,7 @@ class Worded:
     async def _words(self, state: RunState, action: tuple[Directive, ...], pick: int, calls: list[Call]) -> str:
         """The model's words for one directive; empty where it has none."""
         own = state.own
-        if own is not None and not own.keep(_room(state, action)):
+        if own is not None and not own.keep(*self._room(state, action)):
             return ""
         card = next(card for card in state.cards if card.name == action[pick].agent)
         messages = question(state.task[-1].content, card, action[pick])
@@ -126,6 +127,20 @@ class Worded:
         words = " ".join(generation.text.split())
         return words if len(words) <= LONGEST_WORDS and generation.finish != "length" else ""
 
+    def _room(self, state: RunState, action: tuple[Directive, ...]) -> Hold:
+        """What the requests take at least, whatever their words: it is kept of the budgets for them."""
+        task = sum(len(message.content) for message in state.task)
+        cards = {card.name: card for card in state.cards}
+        tokens, calls, dollars = 0, 0, 0.0
+        for directive in action:
+            card, samples = cards[directive.agent], directive.compute.samples
+            characters = task + _shown(state, directive.visible) + len(directive.instruction)
+            reads = card.overhead + int(characters / card.chars_per_token) + 1 + self.max_tokens
+            tokens += samples * (reads + SHORTEST_REPLY)
+            calls += samples
+            dollars += samples * (reads * card.price[0] + SHORTEST_REPLY * card.price[1]) * 1e-6
+        return tokens, calls, dollars
+
 
 def question(task: str, card: Card, directive: Directive) -> tuple[Message, ...]:
     """What the model is asked for the words of one directive."""
@@ -140,9 +155,10 @@ def question(task: str, card: Card, directive: Directive) -> tuple[Message, ...]
     return Message("system", LEAD), Message("user", asked)
 
 
-def _room(state: RunState, action: tuple[Directive, ...]) -> int:
-    """Tokens that the cheapest of the requests takes at least: what is kept of the budgets for it."""
-    task = sum(len(message.content) for message in state.task)
-    asked = {directive.agent for directive in action}
-    fits = [card for card in state.cards if card.name in asked]
-    return min(card.overhead + int(task / card.chars_per_token) + SHORTEST_REPLY for card in fits)
+def _shown(state: RunState, view: View) -> int:
+    """Characters of the replies that a request shows at most, with their authors' names."""
+    if view.kind == "none":
+        return 0
+    replies = [node for node in state.nodes if (node.id in view.only if view.kind == "only" else node.kind == "reply")]
+    shown = replies[-view.count :] if view.kind == "last" else replies
+    return sum(len(node.content) + len(node.author) + 4 for node in shown)

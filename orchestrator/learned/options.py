@@ -62,6 +62,13 @@ class Options(BaseModel):
             raise ValueError("needs at least one choice, each only once")
         return value
 
+    @field_validator("needs")
+    @classmethod
+    def _tells_apart(cls, value: int) -> int:
+        if value == 1:
+            raise ValueError("one piece is all of the task: write 0, or at least 2")
+        return value
+
     @field_validator("samples")
     @classmethod
     def _positive(cls, value: tuple[int, ...]) -> tuple[int, ...]:

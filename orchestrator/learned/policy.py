@@ -41,6 +41,9 @@ from podium.protocols.task import Message
 
 Array = NDArray[np.float32]
 
+TEAMS = 256
+"""Teams whose embedded cards are kept: agents may come and go for as long as a server runs."""
+
 
 @frozen
 class Beliefs:
@@ -84,6 +87,8 @@ class LearnedCoordinator:
         facts = Facts.of(task, cards, reads=self.policy.card.options.reads, words=self._words)
         embedded = self._cards.get(cards)
         if embedded is None:
+            while len(self._cards) >= TEAMS:
+                self._cards.pop(next(iter(self._cards)), None)
             texts = [card_text(card) for card in cards]
             embedded = self._cards[cards] = network.cards(
                 np,

@@ -47,6 +47,11 @@ def test_a_tool_user_may_plan_before_its_first_tool() -> None:
     assert plan_in("4", (said("4"),)) == (None, "4")
 
 
+def test_a_plan_that_nothing_follows_is_the_reply_too() -> None:
+    assert plan_in("<plan>left</plan>\n", ()) == ("left", "left")
+    assert plan_in("  ", ()) == (None, "  ")
+
+
 def test_what_an_agent_is_told() -> None:
     assert plan_words("renew", "left") == RENEW
     assert plan_words("keep", "left") == "The plan so far:\nleft\nFollow it."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -26,7 +27,7 @@ from podium.orchestrator.narrate import tell
 from podium.orchestrator.team_file import TopologySpec
 from podium.orchestrator.topology import Topology
 from podium.protocols.bus import Card, Envelope, Lease, MemoryBus
-from podium.protocols.errors import AgentLeft, CoordinatorError, InputError, RunError
+from podium.protocols.errors import AgentLeft, CoordinatorError, DeadlineExceeded, InputError
 from podium.protocols.events import Result
 from podium.protocols.record import Directive, Finish, Generation, Node, Usage
 from podium.protocols.saved import SavedRun
@@ -206,6 +207,38 @@ def test_a_request_in_flight_to_an_agent_that_leaves_is_a_failure_and_the_run_go
     assert stage["bob"].closed == 1
 
 
+def test_one_that_another_takes_the_place_of_is_a_failure_and_the_run_goes_on_with_the_other() -> None:
+    stage = Stage(Speaker("ann", "first"), Speaker("bob", seconds=60))
+
+    async def replaced(bus: MemoryBus) -> None:
+        await asyncio.sleep(0.05)
+        bus.leave("bob")
+        bus.join(Speaker("bob", "the new one"))
+
+    result = asyncio.run(worked(stage, RoundRobin(("ann", "bob")), replaced))
+    assert [node.kind for node in result.nodes] == ["task", "reply", "failure", "reply"]
+    assert result.answer == "the new one"
+
+
+@pytest.mark.parametrize("share", [Limits(calls=1), Limits(seconds=0.05)])
+def test_the_share_of_one_that_joins_is_kept(share: Limits) -> None:
+    stage = Stage(Speaker("ann", "first"), Speaker("bob", "b", seconds=0.1 if share.calls > 1 else 0))
+
+    def joins(state: RunState) -> Any:
+        bus.join(stage["bob"])
+        return ask(state, ["ann"])
+
+    def asks(state: RunState) -> Any:
+        return ask(state, ["bob"])
+
+    bus = MemoryBus({"ann": stage["ann"]})
+    scripted = Scripted(joins, asks, asks, latest)
+    led = Orchestrator("stage", bus, scripted, stage.topology, stage.limits, shares={"bob": share})
+    result = asyncio.run(led.run(Task.of("what?"), id="r"))
+    assert authors(result) == (["ann", "bob"] if share.calls == 1 else ["ann"])
+    assert scripted.states[-1].affordable == (True, False)
+
+
 def test_one_that_leaves_another_thread_is_heard_of() -> None:
     stage = Stage(Speaker("ann", "first"), Speaker("bob", seconds=60))
 
@@ -265,8 +298,16 @@ def test_when_all_have_left_the_best_answer_is_taken_or_the_run_says_so() -> Non
         if said:
             assert asyncio.run(work).answer == "first"
         else:
-            with pytest.raises(RunError, match="all agents have left the team"):
+            with pytest.raises(AgentLeft, match="all agents have left the team; a run needs one"):
                 asyncio.run(work)
+
+
+@pytest.mark.parametrize("lead", [learner(), Scripted(latest)])
+def test_a_run_of_a_team_that_all_have_left_says_so(lead: Coordinator) -> None:
+    led, bus = crew(Stage(Speaker("ann")), lead)
+    bus.leave("ann")
+    with pytest.raises(AgentLeft, match="all agents have left the team; a run needs one"):
+        asyncio.run(led.run(Task.of("what?"), id="r"))
 
 
 def test_the_last_turn_of_one_that_left_is_given_back() -> None:
@@ -287,6 +328,20 @@ def test_the_last_turn_of_one_that_left_is_given_back() -> None:
     led, bus = crew(stage, Scripted(leaves, finishes))
     assert asyncio.run(led.run(Task.of("what?"), id="r")).answer == "first"
     assert left == [7, 7]  # one used, and the one that was set aside is free
+
+
+def test_the_time_that_was_kept_for_the_last_turn_of_one_that_left_is_given_back() -> None:
+    stage = Stage(Speaker("ann", seconds=9), Speaker("bob", seconds=9), limits=Limits(seconds=0.5), wind_down="bob")
+
+    async def leaves(bus: MemoryBus) -> None:
+        await asyncio.sleep(0.01)
+        bus.leave("bob")
+
+    scripted = Scripted(lambda state: ask(state, ["bob"]), lambda state: ask(state, ["ann"]))
+    with pytest.raises(DeadlineExceeded) as raised:
+        asyncio.run(worked(stage, scripted, leaves))
+    assert isinstance(raised.value.partial, Result)
+    assert raised.value.partial.seconds > 0.49  # not 0.45
 
 
 def test_those_who_join_a_restricted_topology_see_and_are_seen_by_nobody() -> None:
@@ -325,6 +380,26 @@ def test_a_bus_says_what_is_wrong() -> None:
     envelope: Any = None
     with pytest.raises(AgentLeft, match="ann has left the team"):
         asyncio.run(bus.request("ann", envelope, lambda _: None))
+
+
+def test_all_that_join_at_once_are_there() -> None:
+    bus = MemoryBus({})
+    interval = sys.getswitchinterval()
+
+    def many(name: str) -> None:
+        for number in range(200):
+            bus.join(Speaker(f"{name}{number}"))
+
+    threads = [threading.Thread(target=many, args=(name,)) for name in "abcd"]
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert len(bus.cards()) == 800
 
 
 def test_nothing_is_left_under_way() -> None:

@@ -256,3 +256,14 @@ def test_words_for_what_a_view_cuts_off() -> None:
     )
     assert words("cyd", View("last", 0)) == ("the task only", "the task only")
     assert words("cyd", View("none")) == ("the task only", "the task only")
+
+
+def test_who_joined_a_restricted_topology_is_shown_its_own_replies_which_nobody_else_is() -> None:
+    nodes = [
+        Node(0, (), "task", "user", "what?"),
+        Node(1, (0,), "reply", "ann", "a", directive="r.0.0"),
+        Node(2, (1,), "reply", "dee", "d", directive="r.1.0"),
+    ]
+    shown = Shown(nodes, [("ann", "ann"), ("ann", "bob"), ("bob", "bob")])
+    assert shown.words(Directive("d", "bob"), 3) == "node 1 by ann (the topology held back node 2 by dee)"
+    assert shown.words(Directive("d", "dee"), 3) == "node 2 by dee (the topology held back node 1 by ann)"

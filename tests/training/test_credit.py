@@ -179,11 +179,15 @@ def test_what_makes_no_sense_is_refused() -> None:
             Stream.model_validate({"estimator": "critic", **more})
     with pytest.raises(ValidationError, match="gae needs estimator: critic"):
         Stream(fold="gae", estimator="leave_one_out")
+    with pytest.raises(ValidationError, match="fold: gae has no critic in any stream"):
+        Credit(streams=(Stream(fold="gae", estimator="none"),))
     with pytest.raises(ValidationError, match="only one stream may have the critic"):
         Credit(streams=(Stream(estimator="critic"), Stream(channel="tokens", estimator="critic")))
+    with pytest.raises(ValidationError, match="discounted milestones cancel only from a decision on"):
+        Stream(channel="milestone_best", gamma=0.9)
     with pytest.raises(ValidationError, match="all streams need the same gamma"):
-        Credit(streams=(Stream(), Stream(channel="milestone_best", gamma=0.9)))
-    assert Credit(streams=(Stream(gamma=0.9), Stream(channel="milestone_best", gamma=0.9)))
+        Credit(streams=(Stream(), Stream(channel="milestone_best", fold="to_go", gamma=0.9)))
+    assert Credit(streams=(Stream(gamma=0.9), Stream(channel="milestone_best", fold="to_go", gamma=0.9)))
     with pytest.raises(ValidationError, match="Extra inputs"):
         Stream.model_validate({"chanel": "cost"})
     with pytest.raises(ValidationError, match="at least 1"):

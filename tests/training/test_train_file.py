@@ -51,6 +51,12 @@ def test_a_number_that_is_none_is_refused(tmp_path: Path) -> None:
         load_training(written(tmp_path, learning_rate=math.nan))
 
 
+def test_words_for_no_number_are_refused_in_the_credit(tmp_path: Path) -> None:
+    for word in ("nan", "-inf", "Infinity"):
+        with pytest.raises(TeamFileError, match=rf'streams\.0\.weight: expected a finite number; found "{word}"'):
+            load_training(written(tmp_path, credit={"streams": [{"weight": word}]}))
+
+
 def test_the_same_holds_in_python() -> None:
     with pytest.raises(ValueError, match="finite"):
         LossSpec(entropy=math.inf)
@@ -66,9 +72,10 @@ def test_an_unknown_reward_channel_is_refused_with_what_there_is(tmp_path: Path)
     assert 'did you mean "tokens"' in problem
 
 
+@pytest.mark.parametrize("channel", ["cost", "price"])
 @pytest.mark.parametrize("preference", [{"low": 1e-4, "high": 1e-2}, 0.01, None])
-def test_a_scaled_cost_and_a_range_of_prices_do_not_go_together(tmp_path: Path, preference: Any) -> None:
-    cost = {"channel": "cost", "where": "passed", "scale": "std", "weight": -0.3}
+def test_a_scaled_cost_and_a_range_of_prices_do_not_go_together(tmp_path: Path, preference: Any, channel: str) -> None:
+    cost = {"channel": channel, "where": "passed", "scale": "std", "weight": -0.3}
     given = {"credit": {"streams": [{"channel": "outcome"}, cost]}}
     file = written(tmp_path, **given, **({"preference": preference} if preference else {}))
     if isinstance(preference, dict):
@@ -96,3 +103,15 @@ def test_a_run_alone_of_its_task_needs_another_baseline(tmp_path: Path, streams:
     else:
         assert load_training(file).group == 1
     assert load_training(written(tmp_path, group=2, credit={"streams": streams})).group == 2
+
+
+def test_a_run_alone_of_its_task_is_refused_where_the_credit_is_left_out(tmp_path: Path) -> None:
+    with pytest.raises(TeamFileError, match="with group: 1 a run has no other of its task"):
+        load_training(written(tmp_path, group=1))
+
+
+def test_options_that_mean_nothing_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(TeamFileError, match=r"options\.needs: one piece is all of the task: write 0, or at least 2"):
+        load_training(written(tmp_path, options={"needs": 1}))
+    with pytest.raises(TeamFileError, match=r'options\.reads: .*allowed: true, false, figures; did you mean "figures"'):
+        load_training(written(tmp_path, options={"reads": "figure"}))

@@ -14,7 +14,7 @@ from podium.protocols.errors import ModelUnreachable, RunError
 from podium.training.learn import train
 from podium.training.rollouts import Rollouts, score
 from podium.training.warm_start import soft_targets, warm_start
-from tests.training.school import task, training
+from tests.training.school import question, task, training
 from tests.training.test_coordinator_trainer import same, trainer, weights
 
 PASSES = {"runs": 2, "passes": 60, "learning_rate": 6e-3}
@@ -82,3 +82,19 @@ def test_when_nobody_answers_it_says_so(tmp_path: Path) -> None:
 
     with pytest.raises(RunError, match="gone"):
         asyncio.run(warm_start(trainer(tmp_path, say=say, warm_start={"passes": 2})))
+
+
+def test_surveys_in_which_nobody_answered_teach_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = question(1)[0]
+
+    def say(agent: str, prompt: Any) -> str:
+        if prompt.task == first:
+            raise ModelUnreachable("gone")
+        return "0"
+
+    monkeypatch.setattr("podium.training.warm_start.RUNS_OF_A_BATCH", 1)
+    made = trainer(tmp_path, tasks=4, say=say, warm_start={"runs": 1, "passes": 1})
+    assert first in [each.text for each in made.tasks]
+    found = asyncio.run(warm_start(made))
+    assert np.isfinite([each for weight in weights(made).values() for each in weight.ravel()]).all()
+    assert np.isfinite(list(found.values())).all()

@@ -121,6 +121,25 @@ def test_the_budget_is_for_the_agents_first() -> None:
     assert [node.author for node in result.nodes if node.kind == "reply"] == ["ann"]
 
 
+class Wide(Lead):
+    """Asks ann and bob for the second piece at the same time, then finishes."""
+
+    def _next(self, state: RunState) -> Decision:
+        if state.step:
+            return decision(self.name, state, latest(state))
+        factors = tuple(Factor(head, place, -0.5, (True, True, True)) for place in (0, 1) for head in ("pick", "about"))
+        action = ask(state, ["ann", "bob"], instruction=PLAIN)
+        return Decision(f"{state.run}.0", 0, action, self.name, factors=factors, reasons={"p(ann)": 1})
+
+
+@pytest.mark.parametrize(("calls", "worded"), [(2, 0), (3, 1), (4, 2)])
+def test_the_budget_is_for_all_agents_that_are_asked_at_once(calls: int, worded: int) -> None:
+    model = Says("Who owns it?", "Who?")
+    result = crew(Limits(calls=calls)).run(Worded(Wide(), model), Task.of(TEXT))
+    assert len(model.prompts) == worded
+    assert [node.author for node in result.nodes if node.kind == "reply"] == ["ann", "bob"]
+
+
 def test_the_question_is_bounded() -> None:
     card = Card("a" * 64, "r" * 64, "d" * 9000)
     asked = question("t" * 9000, card, Directive("r.0.0", card.name, instruction="i" * 400, detail="full"))

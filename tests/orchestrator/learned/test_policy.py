@@ -13,6 +13,7 @@ from podium.orchestrator.budget import Left, Limits
 from podium.orchestrator.coordinator import RunState
 from podium.orchestrator.learned import LearnedCoordinator, Policy, network
 from podium.orchestrator.learned.options import VIEWS, Options
+from podium.protocols.bus import Card
 from podium.protocols.events import Result
 from podium.protocols.record import Decision, Finish, Node
 from podium.protocols.task import Message
@@ -246,6 +247,14 @@ def test_unknown_agents_and_other_teams_work() -> None:
     assert told(one) == told(three)
     assert "p(eve)" in two.reasons
     assert known
+
+
+def test_teams_that_are_no_more_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("podium.orchestrator.learned.policy.TEAMS", 2)
+    coordinator = LearnedCoordinator(Policy.fresh(Options(), NAMES, seed=1))
+    for name in "abcd":
+        coordinator.begin((Message("user", "what?"),), (Card(name, "solver"),))
+    assert [cards[0].name for cards in coordinator._cards] == ["c", "d"]  # pyright: ignore[reportPrivateUsage]
 
 
 def test_a_name_counts_only_where_it_is_known() -> None:
