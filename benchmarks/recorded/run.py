@@ -117,10 +117,26 @@ def main() -> None:
         "minutes": round((time.monotonic() - began) / 60, 1),
         "said": said,
         "figures": figures,
-        "splits": [asdict(each) for each in found],
+        "splits": [raw(each) for each in found],
         "beliefs": [{kind: asdict(each) for kind, each in honest.items()} for _, honest in done],
     }
-    (arguments.output / f"{name}.json").write_text(json.dumps(whole) + "\n")
+    (arguments.output / f"{name}.json").write_text(json.dumps(whole, separators=(",", ":")) + "\n")
+
+
+def raw(found: Found) -> dict[str, object]:
+    """One split's figures, short: of each task the score and millionths of a dollar, of tokens and calls the mean."""
+    return {
+        **{key: value for key, value in asdict(found).items() if key != "by_name"},
+        "by_name": {
+            name: {
+                "score": [int(value) if value in (0, 1) else value for value in each.score],
+                "microdollars": [round(value * 1e6) for value in each.dollars],
+                "tokens": round(float(np.mean(each.tokens)), 1),
+                "calls": round(float(np.mean(each.calls)), 3),
+            }
+            for name, each in found.by_name.items()
+        },
+    }
 
 
 SWEEPS = {"trained": KNOBS, "boosted": THRESHOLDS}
