@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal, cast
 
-from podium.agents.plans import plan_in
 from podium.orchestrator.budget import Budget
 from podium.orchestrator.clock import Clock
+from podium.orchestrator.commits import Commits
 from podium.orchestrator.coordinator import RunState, plurality
 from podium.orchestrator.deciding import Decider
 from podium.orchestrator.journal import ResumeState
@@ -22,10 +22,10 @@ from podium.orchestrator.leases import Leases, OwnCalls, used
 from podium.orchestrator.lived import lived
 from podium.orchestrator.membership import Members
 from podium.orchestrator.record import Record
-from podium.orchestrator.requests import STOPPED, Answered, Failed, Outcome, Request, Requests
+from podium.orchestrator.requests import STOPPED, Failed, Outcome, Requests
 from podium.orchestrator.run_log import RunLog
 from podium.protocols.bus import Card
-from podium.protocols.errors import AgentLeft, BudgetExceeded, CoordinatorError, DeadlineExceeded, RunError
+from podium.protocols.errors import AgentLeft, BudgetExceeded, CoordinatorError, DeadlineExceeded
 from podium.protocols.events import Ended, Event, Result, Started, Stop
 from podium.protocols.record import NO_USAGE, Call, Decision, Directive, Finish, Kind, Node, Usage
 from podium.protocols.task import Task
@@ -92,8 +92,7 @@ class Run:
         if self.absent:
             self.requests.changed(self.members, self.absent, self.topology)
         self.affordable: tuple[bool, ...] = ()
-        self.said: dict[tuple[str, str, str, str], int] = {}  # how often who replied what to which instruction
-        self.loop_of = ""  # who did so too often
+        self.commits = Commits(id, task, self.record, self.budget, self.leases, self.requests, self.topology)
         self.unfinished: tuple[Directive, ...] = ()  # what an earlier life of the run decided and did not do
         self.ending: Decision | None = None  # the last turn, if an earlier life of the run got there
 
@@ -113,9 +112,9 @@ class Run:
             self.record.add(node, known=True)
             self.leases.spend(node.author, node.usage)
             if node.kind == "plan":
-                self._planned(node)
+                self.commits.planned(node)
             if node.kind == "reply" and node.directive in told:
-                self._heard(told[node.directive], node.content)
+                self.commits.heard(told[node.directive], node.content)
         self.budget.started -= before.nodes[-1].clock
         self.budget.deadline -= before.nodes[-1].clock
         if self.leases.meters:
@@ -155,8 +154,8 @@ class Run:
             if ended is not None:
                 return ended
         while True:
-            if self.loop_of:
-                return await self.wind_down("loop", f"{self.loop_of} gives the same reply again and again")
+            if self.commits.loop_of:
+                return await self.wind_down("loop", f"{self.commits.loop_of} gives the same reply again and again")
             cards = self.team.bus.cards()
             if cards is not self.members.present:
                 self._changed(cards)
@@ -223,18 +222,18 @@ class Run:
             try:
                 came, stopped = await self.requests.ask(*work[0], alone=True), None
             except BaseException:
-                self._cut_off()
+                self.commits.cut_off()
                 raise
             if not isinstance(came, Failed):  # the usual step, by the shortest way
                 directive = work[0][0].directive
-                node = self._reply(directive, *came, (len(self.nodes) - 1,))
+                node = self.commits.reply(directive, *came, (len(self.nodes) - 1,))
                 return self.result("answered", node) if directive.answer else None
             done = (came,)
         else:
             done, stopped = await self.requests.all(work)
-        answer = self._gather(work, done)
+        answer = self.commits.gather(work, done)
         if stopped:
-            self._cut_off()
+            self.commits.cut_off()
             raise stopped
         failed = [each for each in done if isinstance(each, Failed)]
         if failed and (len(failed) == len(done) or (answer is None and any(each.answer for each in directives))):
@@ -268,12 +267,7 @@ class Run:
                     shown[name] += len(node.content) + len(node.author) + 4
         self.leases.changed(self.cards, self.members.closed, self.team.within(self.cards), shown, plans)
         self.requests.changed(self.members, self.absent, topology)
-
-    def _cut_off(self) -> None:
-        """Requests that were stopped in the middle stay in the record, with what they had done and what that cost."""
-        stopped, self.requests.cut = self.requests.cut, []
-        for directive, cut in stopped:
-            self._failure(directive, cut)
+        self.commits.topology = topology
 
     async def _given_up(self, failed: Sequence[Failed]) -> Result | None:
         """The run's end when nothing came of a step: a budget that was used up still leaves the best answer so far.
@@ -291,105 +285,6 @@ class Run:
         if late and any(node.kind == "reply" for node in self.nodes) and any(self.leases.affordable()):
             return None
         return await self.wind_down("budget", error.message)
-
-    def _gather(self, work: Sequence[Request], done: Sequence[Outcome]) -> Node | None:
-        """Commit what came back, in the order of the directives; the run's answer, if it is among it."""
-        answer: Node | None = None
-        parents, last = (len(self.nodes) - 1,), len(work) - 1
-        drawn: list[Answered] = []
-        for place, came in enumerate(done):
-            directive = work[place][0].directive
-            if isinstance(came, Failed):
-                self._failure(directive, came, parents)
-            elif came is not None:
-                drawn.append(came)
-            if drawn and (place == last or work[place + 1][0].directive is not directive):
-                node = self._reduce(directive, drawn, parents)
-                answer = node if directive.answer else answer
-                drawn = []
-        return answer
-
-    def _reduce(self, directive: Directive, drawn: list[Answered], parents: tuple[int, ...]) -> Node:
-        """One reply from a directive's samples; where there are several, they stay in the record as candidates."""
-        if len(drawn) == 1:
-            return self._reply(directive, *drawn[0], parents)
-        plans: dict[int, str | None] = {}
-        candidates: list[Node] = []
-        for content, calls, usage in drawn:
-            plan = None
-            if directive.compute.plan == "renew":
-                plan, content = plan_in(content, calls)
-            made = self._node("candidate", directive, content, self._answer(content), calls, usage, parents)
-            candidates.append(self.record.add(made))
-            plans[made.id] = plan
-        best = plurality(candidates) if directive.compute.reduce == "vote" else candidates[0]
-        self._plan(directive, plans[best.id], (best.id,))
-        return self._replied(directive, best.content, (), NO_USAGE, tuple(node.id for node in candidates))
-
-    def _reply(
-        self, directive: Directive, content: str, calls: tuple[Call, ...], usage: Usage, parents: tuple[int, ...]
-    ) -> Node:
-        """A reply is committed; where it had to open with a plan, that goes before it as a node of its own."""
-        if directive.compute.plan == "renew":
-            plan, content = plan_in(content, calls)
-            parents = self._plan(directive, plan, parents)
-        return self._replied(directive, content, calls, usage, parents)
-
-    def _replied(
-        self, directive: Directive, content: str, calls: tuple[Call, ...], usage: Usage, parents: tuple[int, ...]
-    ) -> Node:
-        node = self._node("reply", directive, content, self._answer(content), calls, usage, parents)
-        self._heard(directive, content)
-        return self.record.add(node)
-
-    def _plan(self, directive: Directive, plan: str | None, parents: tuple[int, ...]) -> tuple[int, ...]:
-        """A plan is committed, if there is one; what follows from it. Its reply has the calls and what they used."""
-        if not plan:
-            return parents
-        node = self.record.add(self._node("plan", directive, plan, None, (), NO_USAGE, parents))
-        self._planned(node)
-        return (node.id,)
-
-    def _planned(self, node: Node) -> None:
-        """A plan is there, for those to be shown who may be."""
-        self.requests.plans.append(node)
-        self.leases.planned(self.topology.viewers(node.author), len(node.content))
-
-    def _failure(self, directive: Directive, came: Failed, parents: tuple[int, ...] | None = None) -> None:
-        """A request that came to nothing stays in the record. parents: the newest node, if left out."""
-        parents = (len(self.nodes) - 1,) if parents is None else parents
-        self.record.add(self._node("failure", directive, came.error.message, None, came.calls, came.usage, parents))
-
-    def _heard(self, directive: Directive, content: str) -> None:
-        """A reply is there, for those to be shown who may be; whether it was there before is counted."""
-        agent = directive.agent
-        self.leases.heard(self.topology.viewers(agent), len(content) + len(agent) + 4)
-        key = agent, directive.objective, directive.instruction, content
-        self.said[key] = often = self.said.get(key, 0) + 1
-        if often > self.budget.limits.repeats:
-            self.loop_of = agent
-
-    def _answer(self, content: str) -> str | None:
-        """The part of a reply that votes compare, as the task tells it apart."""
-        try:
-            return self.task.answer(content)
-        except Exception as error:
-            what = f"the answer function of task {self.task.id} failed with {type(error).__name__}: {error}"
-            raise RunError(what, run=self.id) from error
-
-    def _node(
-        self,
-        kind: Kind,
-        directive: Directive,
-        content: str,
-        answer: str | None,
-        calls: tuple[Call, ...],
-        usage: Usage,
-        parents: tuple[int, ...],
-    ) -> Node:
-        """The next node: what came of a directive."""
-        clock = time.monotonic() - self.budget.started
-        return Node(len(self.nodes), parents, kind, directive.agent, content, answer, calls, usage, clock, directive.id)
 
     def _write_own(self, call: Call) -> None:
         """A call that the coordinator made to decide, and that another one is going to follow, is written down."""
@@ -455,15 +350,15 @@ class Run:
                     await self.log.commit()
                 came = await self.requests.ask(*self.requests.last(directive, turn), alone=True)
         except TimeoutError:
-            self._cut_off()
+            self.commits.cut_off()
             return None
         except BaseException:
-            self._cut_off()
+            self.commits.cut_off()
             raise
         if isinstance(came, Failed):
-            self._failure(directive, came)
+            self.commits.failure(directive, came)
             return None
-        return self._reply(directive, *came, (len(self.nodes) - 1,))
+        return self.commits.reply(directive, *came, (len(self.nodes) - 1,))
 
     def _last_directive(self, turn: LastTurn, stop: Stop) -> Directive:
         """What the last turn is told."""

@@ -125,9 +125,11 @@ class Team:
         return cls(spec, models, coordinator=coordinator, journal=kept, telemetry=telemetry)
 
     def led_by(self, coordinator: Coordinator) -> Self:
-        """The same team, with the same models, under another coordinator."""
+        """The same team, with the same models and whoever is in it now, under another coordinator."""
         kept, watching = self.journal, self.telemetry
-        return type(self)(self.spec, self.models, coordinator=coordinator, journal=kept, telemetry=watching)
+        made = type(self)(self.spec, self.models, coordinator=coordinator, journal=kept, telemetry=watching)
+        made._bus.follow(self._bus)
+        return made
 
     @property
     def name(self) -> str:

@@ -163,6 +163,15 @@ class MemoryBus:
             with suppress(RuntimeError):  # that loop was closed
                 each.loop.call_soon_threadsafe(each.gone)
 
+    def follow(self, other: MemoryBus) -> None:
+        """The same agents as another bus has now, in the same order; its own are asked where they are in both."""
+        with other._lock:
+            there, cards = dict(other._answer), other._cards
+        with self._lock:
+            self._answer = {name: self._answer.get(name, answer) for name, answer in there.items()}
+            own = {card.name: card for card in self._cards}
+            self._cards = tuple(own.get(card.name, card) for card in cards)
+
     async def request(self, address: str, envelope: Envelope, send: Send) -> str:
         """Ask an agent of this process. Raises what it raises, and AgentLeft when it leaves meanwhile, or did."""
         answer = self._answer.get(address)

@@ -195,20 +195,27 @@ def reliability(found: Mapping[Kind, Calibration], path: Path | str, *, note: st
     titles(figure, "What the policy believes, and what happens", note)
     grid = figure.subplots(1, len(found), squeeze=False)[0]
     for axes, colour, (kind, each) in zip(grid, COLOURS, found.items(), strict=False):
-        axes.plot((0, 1), (0, 1), color=FAINT, linewidth=0.9, linestyle="--", zorder=1)
-        axes.plot(each.predicted, each.happened, color=colour, linewidth=1.6, marker="o", markersize=5.5, zorder=3)
-        axes.set_title(textwrap.fill(KINDS[kind], 34), fontsize=9.5, loc="left", color=INK, fontweight="bold")
         said = f"error {each.error:.3f}\nskill {each.skill:.2f}\n{each.n:,} beliefs"
-        axes.text(0.04, 0.96, said, transform=axes.transAxes, va="top", fontsize=8.5, color=INK)
-        axes.set_xlabel("believed", fontsize=8.5)
-        axes.set_ylabel("happened", fontsize=8.5)
-        for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        axes.set_xlim(0, 1)
-        axes.set_ylim(0, 1)
-        axes.set_aspect("equal")
-        plain_frame(axes)
+        reliability_axes(axes, each.predicted, each.happened, colour, textwrap.fill(KINDS[kind], 34), said)
     return save(figure, path)
+
+
+def reliability_axes(
+    axes: Axes, predicted: Sequence[float], happened: Sequence[float], colour: str, title: str, said: str
+) -> None:
+    """One reliability diagram. predicted, happened: of each bin; said: figures in words, written into the corner."""
+    axes.plot((0, 1), (0, 1), color=FAINT, linewidth=0.9, linestyle="--", zorder=1)
+    axes.plot(predicted, happened, color=colour, linewidth=1.6, marker="o", markersize=5.5, zorder=3)
+    axes.set_title(title, fontsize=9.5, loc="left", color=INK, fontweight="bold")
+    axes.text(0.04, 0.96, said, transform=axes.transAxes, va="top", fontsize=8.5, color=INK)
+    axes.set_xlabel("believed", fontsize=8.5)
+    axes.set_ylabel("happened", fontsize=8.5)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
+    axes.set_aspect("equal")
+    plain_frame(axes)
 
 
 def _point(axes: Axes, x: float, row: Row, colour: str, marker: str) -> None:

@@ -144,16 +144,13 @@ def gap(run: Earned) -> Rewards:
         if isinstance(decision.action, Finish):
             continue
         asked = asked_for(decision, result.task.text)
-        heard: list[Mapping[str, float]] = []
         for directive, piece in zip(decision.action, asked, strict=True):
             reply = replies.get(directive.id)
             if reply is None:
                 continue
             parts = run.worth(reply.content).parts
-            heard.append(parts)
             if piece:
                 out[step] += max(0.0, (supplied(piece, parts) or 0.0) - before[piece])
-        for parts in heard:
             for name, value in parts.items():
                 before[name] = max(before[name], value)
     return out

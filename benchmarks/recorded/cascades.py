@@ -77,14 +77,15 @@ class Agreement(Stateless):
 def best_agreement(known: Sequence[Replies]) -> tuple[Agreement, float]:
     """The cascade of two or three agents with the best score on these tasks that is cheaper than the dearest agent.
 
-    Of equal ones, the cheapest. Also its score there.
+    Of equal ones, the cheapest. Where none is cheaper, as with two agents, the best of all. Also its score there.
+    Raises ValueError for fewer than two agents.
     """
     dollars = {name: float(np.mean([each.dollars[name] for each in known])) for name in known[0].nodes}
     names = sorted(dollars, key=lambda name: dollars[name])
     made = [Agreement(*pair) for pair in combinations(names, 2)]
     made += [Agreement(*pair, third) for pair in combinations(names, 2) for third in names if third not in pair]
     means = [np.mean([cascade.on(each) for each in known], 0) for cascade in made]
-    allowed = [place for place, (_, spent) in enumerate(means) if spent < dollars[names[-1]]]
+    allowed = [place for place, (_, spent) in enumerate(means) if spent < dollars[names[-1]]] or range(len(made))
     best = max(allowed, key=lambda place: (means[place][0], -means[place][1]))
     return made[best], float(means[best][0])
 

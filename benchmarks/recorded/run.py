@@ -22,7 +22,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import asdict, astuple, replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -44,14 +44,13 @@ from podium.training.learn import atrain
 from podium.training.plots import cost_quality
 from podium.training.reports import Row, markdown_table
 from podium.training.rollouts import Rollouts, score
-from podium.training.statistics import mean_interval
 from podium.training.tasks.spec import load_tasks
 from podium.training.train_file import TrainSpec
 
 sys.path.append(str(Path(__file__).parents[1]))
 from machine import made
 from recorded.cascades import Boosted, Replies, Trees, best_agreement
-from recorded.report import Found, Scores, Splits, sentences
+from recorded.report import Found, Scores, Splits, figure, sentences
 
 HERE = Path(__file__).parent
 SETTINGS = {
@@ -91,10 +90,11 @@ def main() -> None:
             left = minutes / len(done) * (len(seeds) - len(done))
             print(f"{len(done)} of {len(seeds)} splits, {minutes:.1f} min, about {left:.1f} left", file=sys.stderr)
     found = [each for each, _ in done]
-    rows = [pooled(name, [each.by_name[name] for each in found]) for name in found[0].by_name]
+    splits = Splits(found)
+    rows = [pooled(name, splits) for name in found[0].by_name]
     trained, boosted = ([f"{kind}, {value:g}" for value in values] for kind, values in SWEEPS.items())
     print(markdown_table(rows))
-    said, figures = sentences(Splits(found), trained, boosted)
+    said, figures = sentences(splits, trained, boosted)
     print("\n".join(said))
     for kind, words in KINDS.items():
         asked = [honest[kind] for _, honest in done if kind in honest]
@@ -233,24 +233,15 @@ async def look_away(team: Team, tasks: list[Task], led_by: Coordinator, knob: fl
         assert told[0] == told[1], one.task.id
 
 
-def pooled(name: str, splits: list[Scores]) -> Row:
-    """All splits' tasks together; the interval is over tasks."""
-    scores, tokens, calls, dollars = (
-        np.concatenate([np.array(getattr(each, part)) for each in splits])
-        for part in ("score", "tokens", "calls", "dollars")
+def pooled(name: str, splits: Splits) -> Row:
+    """All splits' tasks together; the interval is over tasks, each with all its splits."""
+    interval = figure(splits.mean(lambda each: each.by_name[name].score))
+    tokens, calls, dollars = (
+        float(splits.mean(lambda each, part=part: getattr(each.by_name[name], part))[0])
+        for part in ("tokens", "calls", "dollars")
     )
-    interval = mean_interval(scores)
-    return Row(
-        name,
-        interval.mean,
-        interval.low,
-        interval.high,
-        float(tokens.mean()),
-        float(calls.mean()),
-        float(dollars.mean()),
-        n=len(scores),
-        reference=name == "oracle",
-    )
+    tasks = sum(len(each.tasks) for each in splits.found)
+    return Row(name, *astuple(interval), tokens, calls, dollars, n=tasks, reference=name == "oracle")
 
 
 if __name__ == "__main__":

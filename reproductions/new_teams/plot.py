@@ -11,6 +11,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from podium.training.drawing import plain_frame
+from podium.training.plots import reliability_axes
+
 GROUPS = {
     "the whole team": ("whole: table", None, "whole: fixed", "whole: random"),
     "names unknown": (None, None, "strangers: fixed", "strangers: random"),
@@ -71,7 +74,7 @@ def _bars(axes: Axes, cells: dict[str, Any]) -> None:
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes.set_ylabel("tasks that pass (bars: 95 % over tasks)", fontsize=8.5)
     axes.legend(ncols=4, fontsize=8.5, loc="upper center", bbox_to_anchor=(0.5, 1.13), frameon=False)
-    _plain(axes)
+    plain_frame(axes)
 
 
 def _shares(axes: Axes, shares: dict[str, Any]) -> None:
@@ -88,7 +91,7 @@ def _shares(axes: Axes, shares: dict[str, Any]) -> None:
     axes.set_ylim(-0.5, len(shares) - 0.2)
     axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes.set_title("Share of a retrained policy's gain\nover the skill table", fontsize=9.5, loc="left")
-    _plain(axes)
+    plain_frame(axes)
 
 
 def _worded(name: str, words: dict[str, str]) -> str:
@@ -97,26 +100,10 @@ def _worded(name: str, words: dict[str, str]) -> str:
 
 
 def _reliability(axes: Axes, name: str, found: dict[str, Any]) -> None:
-    axes.plot((0, 1), (0, 1), color="#bbbbbb", linewidth=1, linestyle="--")
-    axes.plot(found["believed"], found["happened"], marker="o", color=WHO[2 if name == "fixed" else 3][1])
     errors, skills = (", ".join(f"{each:.{n}f}" for each in found[key]) for key, n in (("error", 3), ("skill", 2)))
-    seeds = len(found["error"])
-    said = f"of each seed:\nerror {errors}\nskill {skills}\n{found['n per seed'] * seeds:,} beliefs in all"
-    axes.text(0.04, 0.96, said, transform=axes.transAxes, va="top", fontsize=8.5)
+    said = (
+        f"of each seed:\nerror {errors}\nskill {skills}\n{found['n per seed'] * len(found['error']):,} beliefs in all"
+    )
     how = "one fixed team" if name == "fixed" else "random teams"
-    axes.set_title(f"Beliefs that an agent's reply passes:\ntrained on {how}", fontsize=9.5, loc="left")
-    axes.set_xlabel("believed (a tenth of the beliefs each)", fontsize=8.5)
-    axes.set_ylabel("happened", fontsize=8.5)
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    axes.set_xlim(0, 1)
-    axes.set_ylim(0, 1)
-    _plain(axes)
-
-
-def _plain(axes: Axes) -> None:
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    axes.tick_params(labelsize=8.5)
-    axes.grid(axis="y", color="#ececec", linewidth=0.8)
-    axes.set_axisbelow(True)
+    title = f"Beliefs that an agent's reply passes:\ntrained on {how}"
+    reliability_axes(axes, found["believed"], found["happened"], WHO[2 if name == "fixed" else 3][1], title, said)

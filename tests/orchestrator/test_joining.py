@@ -370,6 +370,21 @@ def test_members_are_restored_from_the_record() -> None:
     assert Members.restored(("ann", "zed"), [], {"ann": ann}).present == (ann, Card("zed", ""))
 
 
+def test_under_another_coordinator_a_team_has_who_is_in_it_now() -> None:
+    bus = MemoryBus({name: Speaker(name, name) for name in ("ann", "bob", "cyd")})
+    bus.leave("ann")
+    bus.join(Speaker("dee", "dee"))
+    again = MemoryBus({name: Speaker(name, "again") for name in ("ann", "bob", "cyd")})
+    again.follow(bus)
+    assert [card.name for card in again.cards()] == ["bob", "cyd", "dee"]
+    again.leave("dee")
+    assert [card.name for card in bus.cards()] == ["bob", "cyd", "dee"]
+    with team({name: ScriptedModel(lambda prompt: "", price=PRICE) for name in ("ann", "bob")}) as first:
+        first.leave("ann")
+        with first.led_by(RoundRobin(("bob",))) as other:
+            assert [card.name for card in other.orchestrator.bus.cards()] == ["bob"]
+
+
 def test_a_bus_says_what_is_wrong() -> None:
     bus = MemoryBus({"ann": Speaker("ann")})
     with pytest.raises(InputError, match="agent ann: the team has one of this name already"):

@@ -187,3 +187,17 @@ def test_a_gap_is_closed_once() -> None:
     late = replace(run, decisions=(decisions[2], *decisions[3:]), nodes=(nodes[0], *nodes[3:]))
     assert rewards_of(replace(earned, result=late), ["gap"])["gap"].tolist() == [1.0, 0.0, 0.0, 0.0]
     assert rewards_of(EARNED, ["gap"])["gap"].tolist() == [0.0, 0.0, 0.0]
+
+
+def test_two_that_close_one_gap_at_the_same_time_close_it_once() -> None:
+    task = "- the price\n- the owner"
+    pair = (Directive("d0", "ann"), Directive("d1", "bob"))
+    factors = tuple(
+        each for pick in (0, 1) for each in (Factor("pick", pick, 0.0), Factor("about", 0, 0.0, (True,) * 3))
+    )
+    decisions = (replace(decision(0, pair, seen=1), factors=factors), decision(1, Finish(1), seen=3))
+    nodes = (Node(0, (), "task", "user", task), node(1, "d0", "half"), node(2, "d1", "all"))
+    run = Result("r", "t", Task.of(task), "", 1, "answered", Usage(), nodes, decisions)
+    told = {"half": {"the price": 0.5}, "all": {"the price": 1.0}}
+    earned = Earned(run, verdict("good"), 0.01, lambda text: Verdict(0.0, False, told[text]))
+    assert rewards_of(earned, ["gap"])["gap"].tolist() == [1.0, 0.0]
