@@ -173,7 +173,7 @@ class CoordinatorTrainer:
 
         def settings(place: int, which: int) -> Settings:
             text = tasks[place].text
-            which += again[place] * spec.group + (iteration if candidates else 0)
+            which += again[place] + iteration if candidates else again[place] * spec.group
             return Settings(
                 seed_of("train", spec.seed, iteration, text, which),
                 seed_of("replies", spec.seed, text, which % spec.reply_variants) & 0xFFFFFFFF,

@@ -13,6 +13,7 @@ what the caller names, so that there is no random state.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -143,14 +144,23 @@ def _card(card: Card, member: Member) -> Card:
 
 def _inside(envelope: Envelope, member: Member, agents: Mapping[str, str]) -> Envelope:
     """An envelope as the agent knows it: in its own name and those of the others, and in its own dollars."""
-    lease = envelope.lease
+    lease, directive = envelope.lease, envelope.directive
+    words = _by_own_names(directive.instruction, agents) if directive.instruction else ""
     return replace(
         envelope,
-        directive=replace(envelope.directive, agent=member.agent),
+        directive=replace(directive, agent=member.agent, instruction=words),
         visible=_named(envelope.visible, agents),
         lease=Lease(lease.tokens, lease.calls, lease.dollars / member.price, lease.deadline),
         done=tuple(_priced(call, 1.0 / member.price) for call in envelope.done),
     )
+
+
+def _by_own_names(text: str, agents: Mapping[str, str]) -> str:
+    """A text in which agents are called by their own names instead of those that are shown."""
+    other = sorted((shown for shown, own in agents.items() if shown != own), key=len, reverse=True)
+    if not other:
+        return text
+    return re.sub(rf"\b(?:{'|'.join(map(re.escape, other))})(?![\w'])", lambda found: agents[found[0]], text)
 
 
 def _named(visible: Callable[[], tuple[Node, ...]], agents: Mapping[str, str]) -> Callable[[], tuple[Node, ...]]:

@@ -22,7 +22,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, astuple, replace
+from dataclasses import asdict, replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -241,7 +241,9 @@ def pooled(name: str, splits: Splits) -> Row:
         for part in ("tokens", "calls", "dollars")
     )
     tasks = sum(len(each.tasks) for each in splits.found)
-    return Row(name, *astuple(interval), tokens, calls, dollars, n=tasks, reference=name == "oracle")
+    return Row(
+        name, interval.mean, interval.low, interval.high, tokens, calls, dollars, n=tasks, reference=name == "oracle"
+    )
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from podium.orchestrator.topology import Topology
 from podium.protocols.bus import Envelope
 from podium.protocols.errors import InputError, ModelError, PolicyError, TeamFileError
 from podium.protocols.events import Result
-from podium.protocols.record import Action, Finish, Usage
+from podium.protocols.record import Action, Directive, Finish, Usage
 from podium.protocols.task import Task
 from podium.training.checkpoint import read_checkpoint, restore, save_checkpoint
 from podium.training.policy_loss import losses
@@ -31,7 +31,7 @@ from podium.training.rollouts import Rollouts
 from podium.training.team_variants import Member, Variant, draw, own_name, varied
 from podium.training.train_file import LossSpec, TeamsSpec
 from tests.orchestrator.learned.parts import WIDE, loud, task
-from tests.orchestrator.stage import Speaker, Stage
+from tests.orchestrator.stage import Scripted, Speaker, Stage
 from tests.orchestrator.teams import team as scripted_team
 from tests.training.school import spec_of
 from tests.training.test_coordinator_trainer import same, steps, trainer, weights
@@ -86,6 +86,15 @@ def test_runs_pay_the_price_that_was_shown_and_agents_read_their_own_names() -> 
     heard = stage["bob"].heard[-1]
     assert heard.directive.agent == "bob"
     assert [node.author for node in heard.visible] == ["ann"]
+
+
+def test_requests_call_others_by_their_own_names_too() -> None:
+    stage = Stage(*(Speaker(name, name) for name in ("ann", "bob", "cyd")))
+    variant = Variant((Member("ann", "bob"), Member("bob", "stranger 1"), Member("cyd", "stranger 1'")))
+    told = "It is for stranger 1' and bob, not for bobby or stranger 10; ask stranger 1."
+    run(varied(stage.led_by(Scripted((Directive("d", "bob", instruction=told, answer=True),))), variant))
+    heard = stage["ann"].heard[-1].directive
+    assert heard.instruction == "It is for cyd and ann, not for bobby or stranger 10; ask bob."
 
 
 @pytest.mark.parametrize(("price", "fits"), [(1.0, True), (40.0, False), (0.1, True)])
