@@ -23,6 +23,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from podium.training.rewards import MILESTONES, Channel
 
 Key = Literal["batch", "task", "agent", "role", "turn"]
+ROUNDING = 1e-9
+"""Rewards that differ by no more than this share of the largest are the same, added up in another order."""
 
 
 class Ramp(BaseModel):
@@ -64,7 +66,7 @@ class Stream(BaseModel):
     singleton: Literal["zero", "pass", "error"] = "zero"
     """What a decision gets that has no other to be compared with: nothing, its raw reward, or a refusal."""
     scale: Literal["none", "std"] = "none"
-    """Whether to divide by the key's standard deviation (ddof 0, plus 1e-4)."""
+    """Whether to divide by the key's standard deviation (ddof 0, plus 1e-4); where there is none, the credit is 0."""
     weight: float | Ramp = 1.0
     """Factor of this stream in the sum; {first: A, last: B} goes from A to B while the training does."""
 
@@ -188,8 +190,12 @@ class Accountant:
             sources = np.array([index for index, _, _ in members])
             weights = _weights(stream, sources)
             baseline = self._baseline(number, stream, key, values, weights, sources, members, runs)
-            scale = _deviation(values, weights) + 1e-4 if stream.scale == "std" else 1.0
-            for (index, turn, _), advantage in zip(members, (values - baseline) / scale, strict=True):
+            compared = values - baseline
+            alone = stream.compares and len(set(sources.tolist())) == 1  # whose raw reward, if any, is to be passed on
+            if stream.scale == "std" and not alone:
+                spread = _deviation(values, weights)
+                compared = compared / (spread + 1e-4) if spread > ROUNDING * np.abs(values).max() else 0.0 * compared
+            for (index, turn, _), advantage in zip(members, compared, strict=True):
                 out[index][turn] = advantage
         return out
 

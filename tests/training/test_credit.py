@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import statistics
 from collections.abc import Sequence
 from typing import Any
@@ -75,7 +76,10 @@ def by_hand(stream: Stream, runs: Sequence[Credited]) -> list[list[float]]:
             baseline = value if stream.singleton == "zero" else 0.0
         else:
             baseline = statistics.fmean(everybody if stream.estimator == "mean" else others)
-        scale = statistics.pstdev(everybody) + 1e-4 if stream.scale == "std" else 1.0
+        scale = 1.0
+        if stream.scale == "std" and (others or not stream.compares):
+            spread = statistics.pstdev(everybody)
+            scale = spread + 1e-4 if spread > 1e-12 else math.inf
         assert isinstance(stream.weight, float)
         out[index][turn] = stream.weight * (value - baseline) / scale
     return out
@@ -165,6 +169,21 @@ def test_alone_of_its_key() -> None:
     with pytest.raises(ValueError, match="nothing to compare it with"):
         alone("error")
     assert Accountant(Credit(streams=(Stream(singleton="error"),))).advantages(RUNS[:2])
+
+
+@pytest.mark.parametrize("estimator", ["none", "mean", "leave_one_out", "ema", "critic"])
+def test_rewards_without_a_spread_are_no_credit_in_its_units(estimator: Any) -> None:
+    """Equal up to rounding: 0.1 + 0.2 beside 0.3. Divided by what is added to the deviation, it would be thousands."""
+    accountant = Accountant(Credit(streams=(Stream(estimator=estimator, scale="std"),)))
+    found = accountant.advantages([run("t", [0.1, 0.2], "a."), run("t", [0.3], "."), run("t", [0, 0.3], "b.")])
+    assert np.concatenate(found).tolist() == [0] * 5
+    if estimator == "ema":
+        assert accountant.averages == pytest.approx({"0:t": 0.05 * 0.3})
+
+
+def test_one_that_is_alone_passes_its_raw_reward_on() -> None:
+    stream = Stream(singleton="pass", scale="std")
+    assert Accountant(Credit(streams=(stream,))).advantages([run("t", [0, 1], "a.")])[0].tolist() == [1, 1]
 
 
 def test_what_makes_no_sense_is_refused() -> None:
