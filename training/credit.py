@@ -114,6 +114,13 @@ class Credit(BaseModel):
         if sum(stream.estimator == "critic" for stream in self.streams) > 1:
             raise ValueError("only one stream may have the critic: it predicts the sum of all of them")
         critic = any(stream.estimator == "critic" for stream in self.streams)
+        for number, stream in enumerate(self.streams if critic and len(self.streams) > 1 else ()):
+            compared = stream.estimator not in ("critic", "none")
+            if compared or stream.scale != "none":
+                raise ValueError(
+                    "the critic predicts the sum of all streams as they are, so the others have no baseline: "
+                    f"in credit.streams.{number} set {'estimator: none' if compared else 'scale: none'}"
+                )
         if not critic and any(stream.fold == "gae" for stream in self.streams):
             raise ValueError("fold: gae has no critic in any stream: set estimator: critic on one, or fold: to_go")
         if self.channels & set(MILESTONES) and len({stream.gamma for stream in self.streams}) > 1:

@@ -202,6 +202,19 @@ def test_what_makes_no_sense_is_refused() -> None:
         Credit(streams=(Stream(fold="gae", estimator="none"),))
     with pytest.raises(ValidationError, match="only one stream may have the critic"):
         Credit(streams=(Stream(estimator="critic"), Stream(channel="tokens", estimator="critic")))
+    critic, cost = Stream(estimator="critic"), {"channel": "cost", "where": "passed"}
+    for beside, mend in [
+        ({}, "estimator: none"),
+        ({"estimator": "mean"}, "estimator: none"),
+        ({"estimator": "ema"}, "estimator: none"),
+        ({"estimator": "none", "scale": "std"}, "scale: none"),
+    ]:
+        with pytest.raises(ValidationError, match=f"no baseline: in credit.streams.1 set {mend}"):
+            Credit(streams=(critic, Stream.model_validate(cost | beside)))
+    with pytest.raises(ValidationError, match="set scale: none"):
+        Credit(streams=(Stream(channel="tokens", estimator="none"), Stream(estimator="critic", scale="std")))
+    assert Credit(streams=(critic, Stream.model_validate(cost | {"estimator": "none", "weight": -1.0})))
+    assert Credit(streams=(Stream(estimator="critic", scale="std"),))
     with pytest.raises(ValidationError, match="discounted milestones cancel only from a decision on"):
         Stream(channel="milestone_best", gamma=0.9)
     with pytest.raises(ValidationError, match="all streams need the same gamma"):

@@ -133,7 +133,7 @@ def test_a_resumed_evolution_is_the_uninterrupted_one(tmp_path: Path, done: int)
         ({"learner": {"kind": "evolution", "heads": []}}, "learner.heads"),
         ({"learner": {"kind": "evolution", "population": 2}}, "population.*at least 4"),
         ({"learner": LEARNER, "credit": {"streams": [{"estimator": "critic"}]}}, "learner: .*credit.streams.0"),
-        ({"learner": LEARNER, "credit": {"streams": [{}, {"fold": "gae", "estimator": "critic"}]}}, "credit.streams.1"),
+        ({"learner": LEARNER, "credit": {"streams": [{}, {"scale": "std"}]}}, "credit.streams.1"),
         ({"learner": LEARNER, "credit": {"streams": [{"scale": "std"}]}}, "set scale: none"),
     ],
 )
