@@ -11,7 +11,7 @@ import difflib
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from pydantic import BaseModel, ValidationError
@@ -22,7 +22,7 @@ from podium.orchestrator.yaml_source import Document, Value, Where
 __all__ = ["Problem", "explain", "nearest", "place", "say", "translate", "value_at"]
 
 SECRET_KEYS = ("api_key", "key", "token", "password", "secret")
-"""Keys whose values are never shown, whoever wrote them."""
+"""Keys whose values are never shown, whoever wrote them; but for those that hold nothing but words of a list."""
 MASK = "***"
 PASSWORD = re.compile(r"//[^/@\s\"']+@")
 """What stands before the host in a URL."""
@@ -74,6 +74,8 @@ class Problem:
     nearest: str = ""
     show: bool = True
     """Tell the value that was found."""
+    listed: bool = False
+    """The value is one of a list of words, so no secret, whatever its key is called."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -101,7 +103,8 @@ def say(problem: Problem, data: object, hidden: Collection[Where] = ()) -> str:
     if problem.show:
         with suppress(LookupError):
             value = value_at(data, problem.where)
-            secret = problem.where in hidden or any(str(part).lower() in SECRET_KEYS for part in problem.where)
+            named = not problem.listed and any(_is_secret(part) for part in problem.where)
+            secret = problem.where in hidden or named
             parts.append(f"found {MASK if secret else _shown(value)}")
     if problem.allowed:
         parts.append(f"allowed: {problem.allowed}")
@@ -178,7 +181,30 @@ def translate(error: ValidationError, model: type[BaseModel], data: dict[str, Va
             what = "expected " + " or ".join(dict.fromkeys(expected))
             nested = {"a mapping", "a list"} & set(expected)
             problems.append(Problem(where, what + (f": {_form_at(schema, where, data)}" if nested else "")))
-    return problems
+    return [replace(problem, listed=_is_listed(schema, problem.where, data)) for problem in problems]
+
+
+def _is_secret(key: str | int) -> bool:
+    return str(key).lower() in SECRET_KEYS
+
+
+def _is_listed(schema: Schema, where: Where, data: object) -> bool:
+    """Whether every key on the way to a value that could name a secret holds nothing but words of a list."""
+    names = [index for index, part in enumerate(where) if _is_secret(part)]
+    definitions = schema.get("$defs", {})
+    return bool(names) and all(
+        _has_choices(_at(schema, where[: index + 1], data, choose=False), definitions) for index in names
+    )
+
+
+def _has_choices(node: Schema, definitions: Mapping[str, Schema]) -> bool:
+    """Whether a value is one of some words, or a list of such."""
+    if "$ref" in node:
+        node = _branch(node, None, definitions)
+    branches: Sequence[Schema] = node.get("anyOf", [])
+    if branches:
+        return all(_has_choices(branch, definitions) for branch in branches)
+    return bool(_choices(node)) or (node.get("type") == "array" and _has_choices(node.get("items", {}), definitions))
 
 
 def _translated(detail: ErrorDetails, where: Where, schema: Schema, data: dict[str, Value]) -> Problem:

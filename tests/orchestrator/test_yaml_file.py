@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
-from pydantic import Field
+from pydantic import Field, Strict
 
 from podium.orchestrator.yaml_file import FilePath, FileUrl, StrictModel, Words, load_model, parse_model
 from podium.orchestrator.yaml_problems import Problem
@@ -24,6 +24,8 @@ class Part(StrictModel):
     kind: Literal["a", "b"] = "a"
     words: Words = ()
     token: str | None = None
+    key: Annotated[tuple[Literal["task", "turn"], ...], Strict(False)] = ("task",)
+    secret: Literal["none", "some"] | str = "none"
 
 
 class Training(StrictModel):
@@ -167,6 +169,22 @@ def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_secrets_are_never_in_an_error(text: str, secret: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET", secret)
     assert secret not in "\n".join(problems(text, include=["parts"]))
+
+
+def test_a_key_that_holds_words_of_a_list_is_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    allowed = 'allowed: task, turn; did you mean "turn"?'
+    assert problems("parts: {a: {key: [task, trun]}}") == [
+        f'train.yaml:1: parts.a.key.1: not one of the choices; found "trun"; {allowed}'
+    ]
+    assert problems("parts: {a: {key: trun}}") == [
+        'train.yaml:1: parts.a.key: expected a list: [task | turn, ...]; found "trun"'
+    ]
+    assert problems("parts: {a: {token: [task]}}") == ["train.yaml:1: parts.a.token: expected a text; found ***"]
+    assert "found ***;" in problems("parts: {a: {secret: [task]}}")[0]
+    monkeypatch.setenv("SECRET", "trun")
+    assert problems("parts: {a: {key: [task, '${SECRET}']}}")[0].startswith(
+        "train.yaml:1: parts.a.key.1: not one of the choices; found ***"
+    )
 
 
 def test_a_secret_number_out_of_range_is_masked(monkeypatch: pytest.MonkeyPatch) -> None:
