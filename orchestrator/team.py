@@ -30,7 +30,7 @@ from podium.orchestrator.model_spec import HumanModel
 from podium.orchestrator.people import People
 from podium.orchestrator.retrying import Retry
 from podium.orchestrator.run_log import RunLog
-from podium.orchestrator.team_file import ShareSpec, TeamSpec, load_team
+from podium.orchestrator.team_file import FINISH, ShareSpec, TeamSpec, load_team
 from podium.orchestrator.telemetry.logs import PLACE, Place, told
 from podium.orchestrator.topology import Topology
 from podium.protocols.bus import Answerer, MemoryBus
@@ -280,8 +280,10 @@ class Team:
 
         A coordinator that chooses among all agents may ask it from then on; one that was given a list goes on with it.
         Where a topology is set, it sees nobody else's messages and nobody sees its. Thread-safe. Raises InputError when
-        there is one of its name.
+        there is one of its name, or that name is "finish".
         """
+        if agent.card.name == FINISH:
+            raise InputError(f"agent {FINISH}: no agent can have this name: decisions call the end of a run so")
         self._bus.join(agent)
 
     def leave(self, name: str) -> None:

@@ -47,6 +47,9 @@ PYTHON_ONLY = ("memory_mb", "unsafe")
 LATER = ("seconds", "every")
 """Limits of agents and of the pool that are no part of a team's digest where they are left out."""
 
+FINISH = "finish"
+"""No agent's name: what coordinators choose when nobody is to be asked any more, and decisions call so."""
+
 SHARED = ("models", "agents")
 """What an included file may hold."""
 
@@ -354,6 +357,8 @@ def _of_model(name: str, model: Mapping[str, Any], models: Mapping[str, Any]) ->
 
 
 def _of_agent(name: str, agent: Mapping[str, Any], models: Mapping[str, Any]) -> Iterator[Problem]:
+    if name == FINISH:
+        yield Problem(("agents", name), "no agent can have this name: decisions call the end of a run so", show=False)
     yield from _unknown("model", agent.get("model"), models, ("agents", name, "model"))
     given = (tool if isinstance(tool, str) else _mapping(tool).get("name") for tool in _sequence(agent.get("tools")))
     tools = [str(tool or "").replace(":", ".").rpartition(".")[2] for tool in given]  # as a model knows them

@@ -381,6 +381,8 @@ def test_under_another_coordinator_a_team_has_who_is_in_it_now() -> None:
     assert [card.name for card in bus.cards()] == ["bob", "cyd", "dee"]
     with team({name: ScriptedModel(lambda prompt: "", price=PRICE) for name in ("ann", "bob")}) as first:
         first.leave("ann")
+        with pytest.raises(InputError, match="agent finish: no agent can have this name"):
+            first.join(Speaker("finish"))
         with first.led_by(RoundRobin(("bob",))) as other:
             assert [card.name for card in other.orchestrator.bus.cards()] == ["bob"]
 

@@ -129,6 +129,7 @@ BROKEN: list[tuple[str, str, int, tuple[str, ...]]] = [
     ("[python]", "[{name: ask_human, wait: 0}]", 15, ("tools.0.wait: expected more than 0", "found 0")),
     ("model: script}", "model: scrpt}", 16, ("agents.checker.model: there is no model", 'mean "script"?')),
     ("  checker: {", "  coder: {", 16, ('the key "coder" was already given in line 12',)),
+    ("  checker: {", "  finish: {", 16, ("agents.finish: no agent can have this name: decisions call the end",)),
     ("name: desk\n", "", 1, ('the key "name" is missing',)),
     ("name: desk", "name: my desk", 1, ("name: not in the form", 'found "my desk"', "letters, digits")),
     ("name: desk", "name: 5", 1, ("name: expected a text", "found 5")),

@@ -28,7 +28,7 @@ from tests.orchestrator.learned.parts import loud
 
 SPECS = get_args(get_args(CoordinatorSpec)[0])
 KINDS = [get_args(spec.model_fields["kind"].annotation)[0] for spec in SPECS]
-NAMES = ("a", "bo", "finish", "a-rather-long-name")
+NAMES = ("a", "bo", "final", "a-rather-long-name")
 ENDLESS = {"random", "skill_table"}
 """Those that a budget is to end."""
 LOOSE = {*ENDLESS, "learned", "llm"}
