@@ -42,8 +42,8 @@ class RunState:
     the budgets still hold, the pool of all runs included. affordable: per card, whether one more request fits them.
     preference: dollars that one passed answer is worth, None where the user did not say. seed: for sampling noise.
     own: leases for calls that the coordinator makes itself to decide; None where nobody keeps account of them.
-    absent: agents of the team's file that had left before the run began; one that leaves later stays among the cards,
-    and is not affordable.
+    absent: agents of the team's file that had left before the run began. gone: who left later, and is not affordable,
+    but stays among the cards.
     """
 
     run: str
@@ -59,6 +59,7 @@ class RunState:
     preference: float | None = None
     own: OwnCalls | None = None
     absent: frozenset[str] = frozenset()
+    gone: frozenset[str] = frozenset()
 
     @property
     def replies(self) -> list[Node]:

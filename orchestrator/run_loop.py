@@ -72,6 +72,7 @@ class Run:
         self.members = Members(self.cards)
         names = [card.name for card in self.cards]
         self.absent = frozenset(team.topology.agents).difference(names)
+        self.gone = self.members.closed
         self.topology = team.topology if set(names) == set(team.topology.agents) else team.topology.among(names)
         self.last_turn = last_turn(team.wind_down, self.cards, self.leases) if team.wind_down in names else None
         self.requests = Requests(
@@ -182,6 +183,7 @@ class Run:
                 self.preference,
                 self.own,
                 self.absent,
+                self.gone,
             )
             try:
                 if batched:
@@ -245,7 +247,7 @@ class Run:
         change = self.members.now(cards)
         self._settle()
         turn, clock = self.last_turn, time.monotonic() - self.budget.started
-        if turn is not None and turn.card.name in self.members.closed:
+        if turn is not None and turn.card.name in self.gone:
             self.last_turn = None
             turn.release()
             self.clock.changed()
@@ -257,6 +259,7 @@ class Run:
         """Let everything know who the members are."""
         self.cards = self.members.cards
         self.absent = self.absent.difference(card.name for card in self.cards)
+        self.gone = self.members.closed
         self.topology = topology = self.team.topology.among([card.name for card in self.cards])
         shown, plans = dict.fromkeys(topology.agents, 0), dict.fromkeys(topology.agents, 0)
         for node in self.nodes:
@@ -265,7 +268,7 @@ class Run:
                     plans[name] = len(node.content)
                 elif topology.may_see(name, node.author):
                     shown[name] += len(node.content) + len(node.author) + 4
-        self.leases.changed(self.cards, self.members.closed, self.team.within(self.cards), shown, plans)
+        self.leases.changed(self.cards, self.gone, self.team.within(self.cards), shown, plans)
         self.requests.changed(self.members, self.absent, topology)
         self.commits.topology = topology
 

@@ -195,13 +195,17 @@ def _now(state: RunState, choices: Choices, max_steps: int) -> str:
         lines.append(f"Left of the budget: {', '.join(amounts)}.")
     if state.preference is not None:
         lines.append(f"A right answer is worth ${state.preference:g}; a wrong one, nothing.")
-    dear = [card.name for card, fits in zip(state.cards, state.affordable, strict=True) if not fits]
+    gone = [card.name for card in state.cards if card.name in state.gone]
+    closed = (card.name for card, fits in zip(state.cards, state.affordable, strict=True) if not fits)
+    dear = [name for name in closed if name not in state.gone]
     if choices.agents:
         lines.append(f"You may ask: {', '.join(choices.agents)}.")
     if len(choices.plans) > 1:
         lines.append(_newest_plan(state))
     if dear and choices.agents:
         lines.append(f"Too dear for what is left: {', '.join(dear)}.")
+    if gone and choices.agents:
+        lines.append(f"Left the team: {', '.join(gone)}.")
     if not choices.agents:
         lines.append("You may ask nobody any more.")
     if choices.replies:

@@ -18,6 +18,7 @@ from podium.orchestrator.engine import Settings
 from podium.orchestrator.retrying import Retry
 from podium.orchestrator.team_checks import warnings
 from podium.orchestrator.team_file import TeamSpec
+from podium.protocols.bus import MemoryBus
 from podium.protocols.errors import BudgetExceeded, CoordinatorError, ModelError, ModelGarbage, ModelUnreachable
 from podium.protocols.events import Result
 from podium.protocols.record import (
@@ -120,6 +121,24 @@ def test_who_is_too_dear_cannot_be_asked_and_that_is_said() -> None:
     assert "You may ask: anna.\nToo dear for what is left: dora." in said
     assert "1.000000 of 1.000000 dollars" in said
     assert 'found "dora"; allowed: anna' in model.prompts[1].messages[-1].content
+
+
+def test_who_left_the_team_is_not_called_too_dear() -> None:
+    model = Says(ask("anna"), ask("bert"), finish(2))
+    dear = Speaker("dora", "no", price=(1e6, 1e6))
+
+    def answers(_: object) -> str:
+        bus.leave("anna")
+        return "ANNA"
+
+    stage = Stage(Speaker("anna", answers), Speaker("bert", "BERT"), dear, limits=Limits(dollars=1.0))
+    run = stage.led_by(LLMCoordinator(model, Leading(), SOON))
+    assert isinstance(run.bus, MemoryBus)
+    bus = run.bus
+    assert authors(asyncio.run(run.run(Task.of("what?"), id="r"))) == ["anna", "bert"]
+    now = model.prompts[1].messages[1].content
+    assert "You may ask: bert.\nToo dear for what is left: dora.\nLeft the team: anna." in now
+    assert "Left the team" not in model.prompts[0].messages[1].content
 
 
 def test_it_is_shown_team_task_replies_and_what_an_answer_is_worth() -> None:
