@@ -15,18 +15,16 @@ Dimensions in names: B runs, N agents, R answers (`facts.MOST`), E, C, Z, H, G, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from podium.orchestrator.learned import facts, needs, text
-
-Weights = Mapping[str, Any]
-Tensor = Any
+from podium.orchestrator.learned.joined import Tensor, Weights, product
 
 E = 48
 """Width of a text's embedding."""
@@ -170,6 +168,12 @@ def _dense(w: Weights, name: str, x: Tensor) -> Tensor:
     return x @ w[f"{name}.w"] + w[f"{name}.b"]
 
 
+def _cut(x: Tensor, *widths: int) -> list[Tensor]:
+    """The outputs of a joint one by one; last, what is left."""
+    ends = (0, *accumulate(widths))
+    return [*(x[..., start:end] for start, end in pairwise(ends)), x[..., ends[-1] :]]
+
+
 def _relu(x: Tensor) -> Tensor:
     return x * (x > 0)
 
@@ -183,13 +187,12 @@ def _softmax(xp: Any, x: Tensor) -> Tensor:
     return e / e.sum(-1)[..., None]
 
 
-def _gru(xp: Any, w: Weights, name: str, a: Tensor, h: Tensor) -> Tensor:
+def _gru(xp: Any, a: Tensor, b: Tensor, h: Tensor) -> Tensor:
     """One step of a gated recurrent unit (arXiv 1406.1078), the candidate's reset applied after its matrix.
 
-    a: the input, through its matrix already.
+    a, b: the input and what was before, through their matrices already; h: what was before.
     """
     size = h.shape[-1]
-    b = _dense(w, f"{name}.back", h)
     gates = _sigmoid(xp, a[..., : 2 * size] + b[..., : 2 * size])
     n = xp.tanh(a[..., 2 * size :] + gates[..., :size] * b[..., 2 * size :])
     return n + gates[..., size:] * (h - n)
@@ -226,10 +229,14 @@ def observe(
 
     figures: (B, EVENT); views: (B, N, VIEW); author_BC: card embedding of who replied.
     """
-    common = xp.concatenate((reply_BE, figures, author_BC), -1)
-    weight, size = w["belief.in.w"], common.shape[-1]
-    x = (common @ weight[:size] + w["belief.in.b"])[:, None, :] + views @ weight[size:]
-    return _gru(xp, w, "belief", x, z_BNZ), _gru(xp, w, "transcript", _dense(w, "transcript.in", common), h_BH)
+    common = product(xp, w, "of.event", xp.concatenate((reply_BE, figures, author_BC), -1))[:, None, :]
+    size = w["transcript.in.w"].shape[0]
+    # Both units are of one width: the transcript's is a row behind the agents'.
+    a = xp.concatenate((common[..., : 3 * Z] + views @ w["belief.in.w"][size:], common[..., 3 * Z :]), 1)
+    h = h_BH[:, None, :]
+    b = xp.concatenate((_dense(w, "belief.back", z_BNZ), _dense(w, "transcript.back", h)), 1)
+    after = _gru(xp, a, b, xp.concatenate((z_BNZ, h), 1))
+    return after[:, :-1], after[:, -1]
 
 
 @dataclass(slots=True)
@@ -299,46 +306,47 @@ def decide(
     """Everything a decision is drawn from.
 
     state_figures: (B, STATE); agent_figures: (B, N, AGENT); node_figures: (B, R, NODE); author_BRN: who wrote each
-    candidate answer, one-hot, zeros where there is none; backers_BRN: who gives that answer, 1 each. Predictions and
-    prices steer the policy through `trust`, and the policy's loss does not bend predictions (stop_gradient). wanted:
-    the named pieces of the tasks, for policies that tell them apart.
+    candidate answer, one-hot, zeros behind the last; backers_BRN: who gives that answer, 1 each. Predictions and prices
+    steer the policy through `trust`, and the policy's loss does not bend predictions (stop_gradient). wanted: the named
+    pieces of the tasks, for policies that tell them apart.
     """
     batch, agents = z_BNZ.shape[0], z_BNZ.shape[1]
     s = xp.tanh(_dense(w, "state", xp.concatenate((task_BE, h_BH, state_figures), -1)))
-    key = _dense(w, "needs.key", s).reshape(batch, SLOTS, G)
-    value = _dense(w, "needs.value", s).reshape(batch, SLOTS, G)
-    query = _dense(w, "gap.query", xp.concatenate((z_BNZ, card_BNC), -1))
-    read = _softmax(xp, query @ xp.swapaxes(key, -1, -2) * G**-0.5) @ value
+    slots, s_agent, s_answer, s_whole = _cut(product(xp, w, "of.state", s), 2 * SLOTS * G, U, V)
+    slots = slots.reshape(batch, 2, SLOTS, G)
+    query, own, holder = _cut(product(xp, w, "of.holder", xp.concatenate((z_BNZ, card_BNC), -1)), G, U)
+    read = _softmax(xp, query @ slots[:, 0].swapaxes(-1, -2) * G**-0.5) @ slots[:, 1]
     gap = _dense(w, "gap", xp.concatenate((read, query * read), -1))
     beside = None
     if wanted is not None:
-        beside, read = _beside(xp, w, xp.concatenate((z_BNZ, card_BNC), -1), wanted)
+        beside, read = _beside(xp, w, holder, wanted)
         gap = gap + read @ w["need.gap.w"]
     gap = xp.tanh(gap)
-    u = _dense(w, "agent", xp.concatenate((z_BNZ, card_BNC, gap, agent_figures), -1))
-    u = _relu(u + _dense(w, "agent.state", s)[:, None, :])
-    success, cost = _dense(w, "success", u)[..., 0], _dense(w, "cost", u)[..., 0]
+    u = _relu(own + s_agent[:, None, :] + xp.concatenate((gap, agent_figures), -1) @ w["agent.w"][Z + C :])
+    wrote, backs, u_whole, heads = _cut(product(xp, w, "of.agent", u), V, V, S)
+    success, cost, gain, pick = (heads[..., at] for at in range(4))
+    options = heads[..., 4 : 4 + w["options.b"].shape[0]]
     there = author_BRN.sum(-1)
-    v = _dense(w, "answer", xp.concatenate((author_BRN @ u, 0.5 * (backers_BRN @ u), node_figures), -1))
-    v = v + _dense(w, "answer.state", s)[:, None, :]
+    v = author_BRN @ wrote + backers_BRN @ backs + node_figures @ w["answer.w"][2 * U :]
+    v = v + (s_answer + w["answer.b"])[:, None, :]
     if wanted is not None:
         v = v + wanted.answers @ w["need.answer.w"]
-    v = _relu(v)
-    passes = _dense(w, "passes", v)[..., 0]
-    believed, promised = stop_gradient(passes), stop_gradient(success)
-    best = xp.amax(believed + (1.0 - there) * FAR, -1)
-    some = xp.amax(there, -1)
-    so_far = xp.tanh(best * some * 0.5) * some
+    of_answer = product(xp, w, "of.answer", _relu(v))
+    absent = (1.0 - there) * FAR
+    passes, choose = of_answer[..., 0], of_answer[..., 1] + absent
+    believed, promised, trust = stop_gradient(passes), stop_gradient(success), w["trust"]
+    some = there[:, 0]
+    best = xp.amax(believed + absent, -1) * some
+    so_far = xp.tanh(best * 0.5)
     now = 0.5 * (so_far + some)
     hopes = xp.tanh(promised * 0.5)
-    weight = w["gain.w"]
-    gain = (u @ weight[:U])[..., 0] + so_far[:, None] * weight[U, 0] + hopes * weight[U + 1, 0] + w["gain.b"] + promised
-    weight = w["whole.w"]
-    whole = s @ weight[:S] + (u.sum(1) / agents) @ weight[S : S + U] + w["whole.b"]
+    by_hope, weight = w["gain.w"][U:, 0], w["whole.w"]
+    gain = gain + so_far[:, None] * by_hope[0] + hopes * by_hope[1] + promised
+    whole = s_whole + u_whole.sum(1) / agents
     whole = _relu(whole + so_far[:, None] * weight[-2] + xp.amax(hopes, -1)[:, None] * weight[-1])
-    trust = w["trust"]
-    pick = _dense(w, "pick", u)[..., 0] + trust[0] * promised - trust[2] * agent_figures[..., facts.PRICE]
-    finish = _dense(w, "finish", whole)[..., 0] + trust[0] * best * some
+    whole = product(xp, w, "of.whole", whole)
+    pick = pick + trust[0] * promised - trust[2] * agent_figures[..., facts.PRICE]
+    finish = whole[..., 0] + trust[0] * best
     supplies = offers = about = u[..., :0]
     said = s[..., :0]
     if wanted is not None and beside is not None:
@@ -348,33 +356,20 @@ def decide(
         closes = _sigmoid(xp, stop_gradient(supplies)) * lacking[:, None, :]
         by_need = w["need.trust"]
         each = _dense(w, "about", beside)[..., 0] + by_need[0] * closes
-        about = xp.concatenate((each, _dense(w, "about.all", u)), -1)
+        about = xp.concatenate((each, heads[..., -1:]), -1)
         pick = pick + by_need[1] * xp.amax(closes, -1)
         finish = finish - by_need[2] * lacking.sum(-1)
-    return Out(
-        u,
-        s,
-        gap,
-        pick,
-        finish,
-        _dense(w, "options", u),
-        _dense(w, "choose", v)[..., 0] + trust[1] * believed + (1.0 - there) * FAR,
-        passes,
-        success,
-        cost,
-        gain,
-        now,
-        _dense(w, "value", whole)[..., 0],
-        supplies,
-        offers,
-        said,
-        about,
-    )
+    choose, value = choose + trust[1] * believed, whole[..., 1]
+    beliefs = passes, success, cost, gain, now, value, supplies, offers, said, about
+    return Out(u, s, gap, pick, finish, options, choose, *beliefs)
 
 
-def _beside(xp: Any, w: Weights, agent_BNA: Tensor, wanted: Wanted) -> tuple[Tensor, Tensor]:
-    """Each agent beside each piece (B, N, K, D), and what each agent reads off all of them (B, N, D)."""
-    agent = _dense(w, "need.agent", agent_BNA)[:, :, None, :]
+def _beside(xp: Any, w: Weights, agent_BND: Tensor, wanted: Wanted) -> tuple[Tensor, Tensor]:
+    """Each agent beside each piece (B, N, K, D), and what each agent reads off all of them (B, N, D).
+
+    agent_BND: each agent's belief and card, through `need.agent` already, 2 * D wide.
+    """
+    agent = agent_BND[:, :, None, :]
     piece = _dense(w, "need.piece", xp.concatenate((wanted.texts, wanted.pieces), -1))[:, None, :, :]
     sums = agent[..., :D] + piece[..., :D] + wanted.pairs @ w["need.pair.w"]
     beside = _relu(sums + agent[..., D:] * piece[..., D:])
@@ -386,7 +381,7 @@ def _beside(xp: Any, w: Weights, agent_BNA: Tensor, wanted: Wanted) -> tuple[Ten
 def again(w: Weights, out: Out, picked_BN: Tensor) -> tuple[Tensor, Tensor]:
     """Logits of one more parallel pick (B, N) and of stopping (B,), given who was picked already (0 or 1 each)."""
     count = picked_BN.sum(-1)
-    chosen = (picked_BN[..., None] * out.agents).sum(-2) / (count + (count == 0))[..., None]
-    pick = out.pick + (_dense(w, "pick.again", out.agents) * chosen[..., None, :]).sum(-1) * U**-0.5
+    chosen = (picked_BN[:, None, :] @ out.agents)[:, 0] / (count + (count == 0))[..., None]
+    pick = out.pick + (_dense(w, "pick.again", out.agents) @ chosen[..., None])[..., 0] * U**-0.5
     x = out.state @ w["stop.w"][:S] + chosen @ w["stop.w"][S:] + w["stop.b"]
     return pick, x[..., 0]

@@ -31,6 +31,7 @@ from podium.orchestrator.learned.facts import (
     read_all,
     state_figures,
 )
+from podium.orchestrator.learned.joined import joined
 from podium.orchestrator.learned.needs import Needs, figures, needs_of
 from podium.orchestrator.learned.sampling import Sampler
 from podium.orchestrator.learned.saved import Policy
@@ -76,6 +77,7 @@ class LearnedCoordinator:
     def __init__(self, policy: Policy, name: str = "learned") -> None:
         self.name = name
         self.policy = policy
+        self._weights = joined(np, policy.weights)
         self._identity = {agent: row for row, agent in enumerate(policy.identities, start=1)}
         self._words = policy.words
         self._sampler = Sampler(policy, name)
@@ -83,7 +85,7 @@ class LearnedCoordinator:
 
     def begin(self, task: tuple[Message, ...], cards: tuple[Card, ...]) -> Memory:
         """The memory of a run in which nobody has spoken."""
-        w = self.policy.weights
+        w = self._weights
         facts = Facts.of(task, cards, reads=self.policy.card.options.reads, words=self._words)
         embedded = self._cards.get(cards)
         if embedded is None:
@@ -129,7 +131,7 @@ class LearnedCoordinator:
         newest, authors, backers = (_stacked(part) for part in zip(*nodes, strict=True))
         out = network.decide(
             np,
-            self.policy.weights,
+            self._weights,
             _stacked([each.agents for each in beliefs]),
             _stacked([each.transcript for each in beliefs]),
             _stacked([each.task for each in beliefs]),
@@ -165,7 +167,7 @@ class LearnedCoordinator:
         texts, shapes, there = (
             _stacked(part) for part in zip(*((each.texts, each.shapes, each.there) for each in needs), strict=True)
         )
-        embedded = network.embed(np, self.policy.weights, texts, shapes) * there[..., None]
+        embedded = network.embed(np, self._weights, texts, shapes) * there[..., None]
         of_pieces, of_pairs, of_replies = (_stacked(part) for part in zip(*read, strict=True))
         return network.Wanted(embedded, there, of_pieces, of_pairs, of_replies[:, :most])
 
@@ -187,14 +189,14 @@ class LearnedCoordinator:
 
     def _embedded(self, texts: Sequence[str]) -> Array:
         """What the network makes of texts."""
-        options, w = self.policy.card.options, self.policy.weights
+        options, w = self.policy.card.options, self._weights
         return network.embed(np, w, *read_all(texts, options.reads, self._words))
 
     def _start(self, memories: Sequence[Memory]) -> None:
         """Beliefs before anybody has spoken."""
         if not memories:
             return
-        w = self.policy.weights
+        w = self._weights
         tasks = self._embedded([memory.facts.task for memory in memories])
         agents, transcripts = network.start(np, w, tasks, _stacked([memory.cards for memory in memories]))
         for memory, *beliefs in zip(memories, tasks, agents, transcripts, strict=True):
@@ -204,7 +206,7 @@ class LearnedCoordinator:
         """Beliefs after one more reply each."""
         if not memories:
             return
-        w = self.policy.weights
+        w = self._weights
         before = [memory.before.beliefs for memory in memories if memory.before and memory.before.beliefs]
         events = [memory.event for memory in memories if memory.event]
         agents, transcripts = network.observe(
