@@ -76,6 +76,25 @@ class Judged:
         return self.verdict(result.task, result.answer) if result.node else Verdict(0.0, False)
 
 
+def check_fits(spec: TrainSpec, team: Orchestrator) -> None:
+    """Look, before anything is spent, whether a training goes with its team: random teams, and heads that evolve.
+
+    Raises InputError when it does not, MissingExtra for a package that it needs.
+    """
+    agents = tuple(card.name for card in team.bus.cards())
+    if spec.teams is not None and spec.teams.least > len(agents):
+        raise InputError(f"teams.least is {spec.teams.least}, and the team has {counted(len(agents), 'agent')}")
+    _evolution(spec, Policy.fresh(spec.options, agents))
+
+
+def _evolution(spec: TrainSpec, policy: Policy) -> Evolution | None:
+    if not isinstance(spec.learner, EvolutionSpec):
+        return None
+    from podium.training.evolution import Evolution
+
+    return Evolution(spec.learner, policy.weights, spec.seed)
+
+
 class CoordinatorTrainer:
     """One training under way.
 
@@ -97,9 +116,8 @@ class CoordinatorTrainer:
         order = sorted(tasks, key=lambda task: seed_of("validation", spec.seed, task.id))
         self.validation, self.tasks = order[:held], order[held:]
         self.scale = scale
+        check_fits(spec, team)
         self.cards = team.bus.cards()
-        if spec.teams is not None and spec.teams.least > len(self.cards):
-            raise InputError(f"teams.least is {spec.teams.least}, and the team has {counted(len(self.cards), 'agent')}")
         identities = tuple(card.name for card in self.cards)
         words = telling_words(task.text for task in self.tasks) if spec.options.reads else None
         self.policy = Policy.fresh(spec.options, identities, words=words, scale=scale, seed=spec.seed)
@@ -114,7 +132,7 @@ class CoordinatorTrainer:
             ],
             lr=spec.learning_rate,
         )
-        self.evolution = self._evolution(spec)
+        self.evolution = _evolution(spec, self.policy)
         self.accountant = Accountant(spec.credit)
         self.rollouts = Rollouts(team, concurrency=spec.concurrency, cap=cap, scored="replies")
         self.trials = Rollouts(team, concurrency=spec.concurrency, cap=cap)
@@ -124,13 +142,6 @@ class CoordinatorTrainer:
         self.best: list[float] = []
         self.worthy = False
         self.warning = ""
-
-    def _evolution(self, spec: TrainSpec) -> Evolution | None:
-        if not isinstance(spec.learner, EvolutionSpec):
-            return None
-        from podium.training.evolution import Evolution
-
-        return Evolution(spec.learner, self.policy.weights, spec.seed)
 
     def knob(self, *parts: object) -> float:
         """Dollars that one passed answer is worth, for one group of runs."""

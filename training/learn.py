@@ -109,7 +109,7 @@ async def atrain(
     spec = spec if isinstance(spec, TrainSpec) else load_training(spec)
     _needs_torch()
     from podium.training.checkpoint import forget_checkpoint, read_checkpoint, restore, save_checkpoint
-    from podium.training.coordinator_trainer import CoordinatorTrainer
+    from podium.training.coordinator_trainer import CoordinatorTrainer, check_fits
     from podium.training.warm_start import warm_start
 
     team_spec = load_team(spec.team)
@@ -130,6 +130,7 @@ async def atrain(
     judges.ask_through(purse.outside)
     team = Team(plain.spec, purse.models)
     try:
+        check_fits(spec, team.orchestrator)
         scale = checkpoint.scale if checkpoint else await _scale(team, tasks, spec, purse.cap)
         trainer = CoordinatorTrainer(spec, team.orchestrator, tasks, scale=scale, cap=purse.cap)
         begun: dict[str, float] = {}

@@ -312,6 +312,23 @@ def test_the_cap_ends_a_training_before_it_is_exceeded(tmp_path: Path, monkeypat
     assert sum(model.billed for model in more) <= 3.0 - spent + 1e-9
 
 
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"teams": {"least": 3}}, "teams.least is 3, and the team has 2 agents"),
+        ({"learner": {"kind": "evolution", "heads": ["about"]}}, "nothing to choose for the head 'about'"),
+    ],
+)
+def test_what_does_not_go_with_the_team_is_told_before_anything_is_spent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], words: str
+) -> None:
+    spec, made = paid(tmp_path, monkeypatch, **settings)
+    with pytest.raises(InputError, match=words):
+        train(spec)
+    assert made
+    assert not sum(model.billed for model in made)
+
+
 def test_free_models_are_not_capped(tmp_path: Path) -> None:
     assert train(spec_of(tmp_path, dollars=1e-9, iterations=1)).finished
 
