@@ -40,12 +40,20 @@ class Noise:
     def __init__(self, seed: int, step: int) -> None:
         self._copy = blake2b(f"{seed}\x1f{step}\x1f".encode(), digest_size=8).copy
 
-    def gumbels(self, ends: Iterable[bytes]) -> list[float]:
-        """`gumbel(seed, step, *rest)` for each end; end: the rest as text, joined by \\x1f."""
+    def digests(self, ends: Iterable[bytes]) -> list[bytes]:
+        """What `uniform(seed, step, *rest)` is made of, for each end: eight bytes, the lowest first.
+
+        end: the rest as text, joined by \\x1f.
+        """
         copy, digests = self._copy, list[bytes]()
         for end in ends:
             each = copy()
             each.update(end)
             digests.append(each.digest())
+        return digests
+
+    def gumbels(self, ends: Iterable[bytes]) -> list[float]:
+        """`gumbel(seed, step, *rest)` for each end."""
+        digests = self.digests(ends)
         numbers = unpack(f"<{len(digests)}Q", b"".join(digests))
         return [-log(-log((number + 0.5) / TWO_64)) for number in numbers]

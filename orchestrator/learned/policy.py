@@ -122,6 +122,7 @@ class LearnedCoordinator:
     def _decide(self, states: Sequence[RunState]) -> list[Decision]:
         card = self.policy.card
         memories: list[Memory] = [state.memory for state in states]
+        left = [state.left.fractions for state in states]
         knobs = [card.preference if state.preference is None else state.preference for state in states]
         beliefs = self._believed(memories)
         # Only as many rows as there are replies anywhere in the batch: the network does not see the others.
@@ -138,8 +139,8 @@ class LearnedCoordinator:
             _stacked([memory.cards for memory in memories]),
             _stacked(
                 [
-                    state_figures(memory.facts, state.step, state.left.fractions, knob, card.scale)
-                    for memory, state, knob in zip(memories, states, knobs, strict=True)
+                    state_figures(memory.facts, state.step, fractions, knob, card.scale)
+                    for memory, state, fractions, knob in zip(memories, states, left, knobs, strict=True)
                 ]
             ),
             _stacked(
@@ -153,7 +154,7 @@ class LearnedCoordinator:
             backers,
             wanted=self._wanted(states, needs, most) if needs else None,
         )
-        return self._sampler.decisions(states, out, needs)
+        return self._sampler.decisions(states, out, needs, left)
 
     def _needs(self, state: RunState) -> Needs:
         """The pieces of a run's task."""

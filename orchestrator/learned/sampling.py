@@ -22,6 +22,7 @@ from podium.orchestrator.learned.drawing import Draws
 from podium.orchestrator.learned.facts import MOST, Facts
 from podium.orchestrator.learned.needs import Needs
 from podium.orchestrator.learned.saved import Policy
+from podium.protocols.frozen import slotted
 from podium.protocols.record import Decision, Directive, Finish
 
 __all__ = ["Sampler"]
@@ -31,10 +32,25 @@ Array = NDArray[np.float32]
 LACKS = 0.5
 """Who is less likely than this to supply a piece is believed to lack it."""
 
-Masks = dict[str, tuple[bool, ...]]
+Fractions = tuple[float, float, float, float]
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
+class _Choices:
+    """What there is to choose for a request in some states.
+
+    fixed: the choices of heads that have only one now; heads: the others, which are sampled; masks, words: theirs;
+    places: (heads, most) where theirs stand among all.
+    """
+
+    fixed: dict[str, int]
+    heads: tuple[str, ...]
+    masks: tuple[tuple[bool, ...], ...]
+    words: tuple[tuple[str, ...], ...]
+    places: NDArray[np.int64]
+
+
+@slotted
 class _Run:
     """One of the runs that are decided.
 
@@ -69,22 +85,33 @@ class Sampler:
         self._spans = policy.card.options.heads.spans()
         self._words = policy.card.options.words()
         states = [(heard, plan) for heard in (False, True) for plan in (False, True)]
-        self._heads = {state: self._told_apart(*state) for state in states}
+        self._choices = {state: self._told_apart(*state) for state in states}
 
-    def _told_apart(self, heard: bool, plan: bool) -> tuple[dict[str, int], Masks]:
-        """The choices of heads that have only one now, and the masks of the others, which are sampled."""
+    def _told_apart(self, heard: bool, plan: bool) -> _Choices:
+        """What there is to choose for a request, by whether somebody has replied, and made a plan."""
         masks = {head: self.policy.card.options.mask(head, heard, plan) for head in self._spans}
         fixed = {head: mask.index(True) for head, mask in masks.items() if sum(mask) == 1}
-        return fixed, {head: mask for head, mask in masks.items() if head not in fixed}
+        sampled = {head: mask for head, mask in masks.items() if head not in fixed}
+        most = max((len(mask) for mask in sampled.values()), default=1)
+        places = [(self._spans[head][0] + np.arange(most)).clip(0, self._spans[head][1] - 1) for head in sampled]
+        words = tuple(self._words[head] for head in sampled)
+        return _Choices(
+            fixed, tuple(sampled), tuple(sampled.values()), words, np.array(places, np.int64).reshape(-1, most)
+        )
 
-    def decisions(self, states: Sequence[RunState], out: network.Out, needs: Sequence[Needs]) -> list[Decision]:
-        """One decision per state. needs: the pieces of each task, where the policy tells them apart, else nothing."""
+    def decisions(
+        self, states: Sequence[RunState], out: network.Out, needs: Sequence[Needs], left: Sequence[Fractions]
+    ) -> list[Decision]:
+        """One decision per state. needs: the pieces of each task, where the policy tells them apart, else nothing;
+        left: of each state's budget.
+        """
         draws, width = Draws(states), self.policy.card.options.width
         names = [tuple(state.memory.facts.index) for state in states]
         masks = [self._open(state) for state in states]
         logits = np.concatenate((out.pick, out.finish[:, None]), -1)
-        picks, chances = draws.factor(range(len(states)), "pick", 0, logits, masks, [(*each, "") for each in names])
-        reasons = _reasons(states, out, names, chances)
+        keys, rows = [(*each, "") for each in names], range(len(states))
+        picks, chances = draws.factor(rows, ["pick"] * len(states), 0, logits, masks, keys)
+        reasons = _reasons(states, out, names, np.asarray(chances))
         agents = len(names[0])
         runs = [
             _Run(row, state, state.memory.facts, its, mask, None, [], reason, [], choice, [0] * agents)
@@ -116,10 +143,10 @@ class Sampler:
                 value,
                 {**run.reasons, **likelier} if likelier else run.reasons,
                 len(run.state.nodes),
-                run.state.left.fractions,
+                fractions,
             )
-            for run, factors, likelier, value in zip(
-                runs, draws.factors, draws.likelier, out.value.tolist(), strict=True
+            for run, factors, likelier, value, fractions in zip(
+                runs, draws.factors, draws.likelier, out.value.tolist(), left, strict=True
             )
         ]
 
@@ -145,9 +172,9 @@ class Sampler:
             answered = [each.answer is not None for each in said]
             mask = answered if self.policy.card.options.finish == "answered" and any(answered) else [True] * len(said)
             masks.append((*mask, *(False,) * (MOST - len(said))))
-        rows = [run.row for run in runs]
+        rows, heads, keys = [run.row for run in runs], ["answer"] * len(runs), [_numbers("", MOST)] * len(runs)
         nodes = [[str(each.node) for each in run.facts.said[-MOST:]] for run in runs]
-        places, _ = draws.factor(rows, "answer", 0, out.choose[rows], masks, [_numbers("", MOST)] * len(runs), nodes)
+        places, _ = draws.factor(rows, heads, 0, out.choose[rows], masks, keys, nodes)
         return {run.row: Finish(run.facts.said[-MOST:][place].node) for run, place in zip(runs, places, strict=True)}
 
     def _further(self, runs: Sequence[_Run], out: network.Out, draws: Draws, pick: int) -> list[_Run]:
@@ -163,7 +190,7 @@ class Sampler:
         more, stop = network.again(self.policy.weights, _some(out, rows), picked)
         logits = np.concatenate((more, stop[:, None]), -1)
         keys = [(*run.names, "") for run in runs]
-        choices, _ = draws.factor(rows, "pick", pick, logits, [run.open for run in runs], keys)
+        choices, _ = draws.factor(rows, ["pick"] * len(runs), pick, logits, [run.open for run in runs], keys)
         for run, choice in zip(runs, choices, strict=True):
             run.choice = choice
         return [run for run in runs if run.choice < agents]
@@ -177,17 +204,11 @@ class Sampler:
         for place, run in enumerate(runs):
             alike.setdefault((bool(run.facts.said), run.facts.plan is not None), []).append(place)
         for state, places in alike.items():
-            some, (fixed, sampled) = [runs[place] for place in places], self._heads[state]
-            choices = {head: [choice] * len(some) for head, choice in fixed.items()}
-            takes = np.zeros(len(some))
-            for head, mask in sampled.items():
-                start, end = self._spans[head]
-                keys, words = [_numbers(run.name, end - start) for run in some], [self._words[head]] * len(some)
-                rows, masks = [run.row for run in some], [mask] * len(some)
-                choices[head], _ = draws.factor(rows, head, pick, logits[places, start:end], masks, keys, words)
-                takes += self.policy.weights["cost.options"][start:end][choices[head]]
-            for at, (place, run, more) in enumerate(zip(places, some, takes.tolist(), strict=True)):
-                told = {head: made[at] for head, made in choices.items()}
+            some, choices = [runs[place] for place in places], self._choices[state]
+            made = _chosen(some, choices, logits[places], draws, pick)
+            costs = self.policy.weights["cost.options"][choices.places[:, 0] + made]
+            for place, run, chosen, more in zip(places, some, made.tolist(), costs.sum(-1).tolist(), strict=True):
+                told = {**choices.fixed, **dict(zip(choices.heads, chosen, strict=True))}
                 name, (piece, audience) = f"{run.state.run}.{run.state.step}.{pick}", pieces[place]
                 run.directives.append(options.directive(name, run.name, told, piece, audience))
                 if more:  # what the reply is believed to take is counted with what was chosen for it
@@ -215,7 +236,7 @@ class Sampler:
         ]
         logits = out.about[[run.row for run in some], [run.choice for run in some]]
         words = [(*_numbers("", size - 1), "all")] * len(some)
-        made, _ = draws.factor([run.row for run in some], "about", pick, logits, masks, keys, words)
+        made, _ = draws.factor([run.row for run in some], ["about"] * len(some), pick, logits, masks, keys, words)
         for place, run, pieces, choice in zip(places, some, found, made, strict=True):
             if choice < len(pieces):
                 told[place] = pieces[choice], self._audience(run, choice)
@@ -227,6 +248,22 @@ class Sampler:
             return ()
         each = zip(run.names, run.supplies, strict=True)
         return tuple(name for name, chances in each if chances[piece] < LACKS and name != run.name)
+
+
+def _chosen(runs: Sequence[_Run], choices: _Choices, logits: Array, draws: Draws, pick: int) -> NDArray[np.int64]:
+    """What is chosen of each head that is sampled, for the agent that each run asks: (runs, heads), all drawn at once.
+
+    logits: (runs, heads.total).
+    """
+    heads = len(choices.heads)
+    if not heads:
+        return np.zeros((len(runs), 0), np.int64)
+    rows = [run.row for run in runs for _ in choices.heads]
+    keys = [_numbers(run.name, len(mask)) for run in runs for mask in choices.masks]
+    masks, words = choices.masks * len(runs), choices.words * len(runs)
+    each = logits[:, choices.places].reshape(len(rows), -1)
+    made, _ = draws.factor(rows, choices.heads * len(runs), pick, each, masks, keys, words)
+    return np.array(made).reshape(-1, heads)
 
 
 def _name_pieces(runs: Sequence[_Run], needs: Sequence[Needs], out: network.Out) -> None:
@@ -243,27 +280,33 @@ def _name_pieces(runs: Sequence[_Run], needs: Sequence[Needs], out: network.Out)
 
 
 def _reasons(
-    states: Sequence[RunState], out: network.Out, names: Sequence[tuple[str, ...]], picks: Sequence[Sequence[float]]
+    states: Sequence[RunState], out: network.Out, names: Sequence[tuple[str, ...]], picks: NDArray[np.float64]
 ) -> list[dict[str, float]]:
     """Why, in scalars: probabilities of the first pick, beliefs, gaps, and what each answer is thought worth.
 
     now: P(the best answer so far passes); gain(j): by how much asking j is believed to raise that.
     """
     batch, agents = out.success.shape
-    each = np.empty((batch, agents, 5))
     beliefs = _logistic(np.concatenate((out.success, out.gain, out.passes), -1))
-    chances = np.array(picks)
-    each[..., 0] = chances[:, :-1]
+    rows = np.empty((batch, 2 + 5 * agents + out.passes.shape[-1]))
+    rows[:, 0] = picks[:, -1]
+    rows[:, 1] = out.now
+    each = rows[:, 2 : 2 + 5 * agents].reshape(batch, agents, 5)  # a view
+    each[..., 0] = picks[:, :-1]
     each[..., 1] = beliefs[:, :agents]
     each[..., 2] = np.expm1(np.minimum(np.maximum(out.cost, 0), 12))
     each[..., 3] = beliefs[:, agents : 2 * agents] - out.now[:, None]
     each[..., 4] = np.sqrt(np.square(out.gaps).sum(-1) / out.gaps.shape[-1])
-    rows = np.concatenate((chances[:, -1:], out.now[:, None], each.reshape(batch, -1)), -1).tolist()
-    reasons = [dict(zip(_named(its), row, strict=True)) for its, row in zip(names, rows, strict=True)]
-    for state, mine, right in zip(states, reasons, beliefs[:, 2 * agents :].tolist(), strict=True):
-        for reply, chance in zip(state.memory.facts.said[-MOST:], right, strict=False):
-            mine[f"right(node {reply.node})"] = chance
-    return reasons
+    rows[:, 2 + 5 * agents :] = beliefs[:, 2 * agents :]
+    return [
+        dict(zip((*_named(its), *_rights(state.memory.facts)), row, strict=False))
+        for state, its, row in zip(states, names, rows.tolist(), strict=True)
+    ]
+
+
+def _rights(facts: Facts) -> list[str]:
+    """What the reasons are called that say how good each answer is."""
+    return [f"right(node {reply.node})" for reply in facts.said[-MOST:]]
 
 
 @lru_cache(maxsize=256)

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import math
 
-from podium.protocols.noise import Noise, gumbel, seed_of, uniform
+from podium.protocols.noise import TWO_64, Noise, gumbel, seed_of, uniform
+
+NAMES = ("ann", "bob", "ünal", "")
 
 
 def test_many_at_once_are_the_same_numbers() -> None:
     noise = Noise(7, 3)
-    ends = [f"{name}\x1fpick\x1f0".encode() for name in ("ann", "bob", "ünal", "")]
-    expected = [gumbel(7, 3, name, "pick", 0) for name in ("ann", "bob", "ünal", "")]
+    ends = [f"{name}\x1fpick\x1f0".encode() for name in NAMES]
+    expected = [gumbel(7, 3, name, "pick", 0) for name in NAMES]
     assert noise.gumbels(ends) == expected
     assert noise.gumbels(reversed(ends)) == expected[::-1]
     assert noise.gumbels([]) == []
+    numbers = [int.from_bytes(digest, "little") for digest in noise.digests(ends)]
+    assert [(number + 0.5) / TWO_64 for number in numbers] == [uniform(7, 3, n, "pick", 0) for n in NAMES]
     assert Noise(8, 3).gumbels(ends) != expected
 
 
