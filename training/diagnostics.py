@@ -9,6 +9,10 @@ All of it is read off the decisions' own records: the probabilities they were dr
 agent. The first decision of a run depends on the task alone, so that its probabilities give the information as it is,
 with no noise of sampling. Later ones also depend on replies: what is found there by chance is estimated by dealing the
 runs out to the tasks anew, and taken off.
+
+All runs of a task have the same price knob, and other tasks others, so that a policy that follows the knob alone would
+seem to follow the task. Tasks are compared with those whose knobs are nearest, few enough that the knob tells little
+among them: the information is that of task and decision given the knob, and at most ln(NEIGHBOURS).
 """
 
 from __future__ import annotations
@@ -33,6 +37,8 @@ HEADS = {*get_args(Head), "success", "cost", "gain", "passes", "supplies", "valu
 """Parts of the network that say something; the rest is what they read."""
 SHUFFLES = 8
 """How often the runs are dealt out anew."""
+NEIGHBOURS = 8
+"""Tasks that are compared with each other where knobs differ, at least (fewer than twice as many are not parted)."""
 WORTH_TELLING = 0.05
 """So much has to be gained by deciding by task before a policy that does not is told of."""
 ALIKE = 0.05
@@ -49,7 +55,8 @@ class Diagnosis:
 
     information: nats that the task tells of the first decision; later: of the second one, chance taken off. needed:
     nats that it tells of who is believed to be the best choice, and gain: by how much always taking that one is
-    believed to beat always taking the same, in passed answers, cost off. shares: of all directives, by agent.
+    believed to beat always taking the same, in passed answers, cost off. All at one knob. shares: of all directives,
+    by agent.
     """
 
     information: float
@@ -117,6 +124,11 @@ def information(groups: Sequence[Chances], shuffles: int = 0, seed: int = 0) -> 
     dealt out to groups of the same sizes anew, to take off what is found by chance; 0 where runs of a group cannot
     differ.
     """
+    return max(0.0, _told(groups, shuffles, seed))
+
+
+def _told(groups: Sequence[Chances], shuffles: int, seed: int) -> float:
+    """`information`, below 0 where less is found than by chance."""
     full = [group for group in groups if len(group)]
     if len(full) < 2:
         return 0.0
@@ -130,19 +142,41 @@ def information(groups: Sequence[Chances], shuffles: int = 0, seed: int = 0) -> 
 
     random = np.random.default_rng(seed_of("shuffled", seed))
     chance = [found(runs[random.permutation(len(runs))]) for _ in range(shuffles)]
-    return max(0.0, found(runs) - (float(np.mean(chance)) if chance else 0.0))
+    return found(runs) - (float(np.mean(chance)) if chance else 0.0)
 
 
 def _of_team(groups: Sequence[Group], seed: int) -> tuple[float, float, float, float]:
     """Information in the first and the second decision, what the best choice needs, and what it gains."""
-    first = [_chances(group, 0) for group in groups]
-    second = [_chances(group, 1) for group in groups]
-    worth = np.array([_worth(group) for group in groups if group.results and group.results[0].decisions])
-    if not len(worth):
+    known = [group for group in groups if group.results and group.results[0].decisions]
+    if not known:
         return 0.0, 0.0, 0.0, 0.0
+    near = _neighbours(known)
+
+    def told(step: int, shuffles: int) -> float:
+        chances = [[_chances(group, step) for group in each] for each in near]
+        runs = [sum(map(len, each)) for each in chances]
+        found = [_told(each, shuffles, seed) for each in chances]
+        return max(0.0, float(np.average(found, weights=runs))) if any(runs) else 0.0
+
+    best = np.array([_best(each) for each in near])
+    needed, gain = np.average(best, axis=0, weights=[len(each) for each in near]).tolist()
+    return told(0, 0), told(1, SHUFFLES), needed, gain
+
+
+def _neighbours(groups: Sequence[Group]) -> list[list[Group]]:
+    """Groups whose knobs are near each other; all of them where there is one knob."""
+    if len({group.knob for group in groups}) == 1:
+        return [list(groups)]
+    ordered = sorted(groups, key=lambda group: group.knob)
+    parts = np.array_split(np.arange(len(ordered)), max(1, len(ordered) // NEIGHBOURS))
+    return [[ordered[place] for place in part] for part in parts]
+
+
+def _best(groups: Sequence[Group]) -> tuple[float, float]:
+    """What the best choice needs to be known of the task, and what it gains."""
+    worth = np.array([_worth(group) for group in groups])
     best = np.eye(worth.shape[1])[worth.argmax(1)]
-    gain = float(worth.max(1).mean() - worth.mean(0).max())
-    return information(first), information(second, SHUFFLES, seed), float(_entropy(best.mean(0))), gain
+    return float(_entropy(best.mean(0))), float(worth.max(1).mean() - worth.mean(0).max())
 
 
 def _chances(group: Group, step: int) -> Chances:

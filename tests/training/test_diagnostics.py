@@ -134,6 +134,39 @@ def test_other_teams_are_not_compared() -> None:
     assert diagnose([strange], NAMES).shares == {"ann": 0.0, "bob": 1.0}
 
 
+KNOBS = [0.001 * 100 ** (place / 63) for place in range(64)]
+
+
+def test_what_the_knob_tells_is_not_what_the_task_does() -> None:
+    """Cheap ann where an answer is worth little, dear and good bob where it is worth much: whatever the task."""
+    dear = (CARDS[0], replace(CARDS[1], price=(0.0, 100.0)))
+    generous = [0.5 + 0.49 * math.tanh(math.log(knob / 0.01)) for knob in KNOBS]
+    groups = [
+        group(*(ran(decided(0, (1 - p, p, 0.0), (0.5, 0.9)), decided(1, (1 - p, p, 0.0))) for _ in range(4)),
+              knob=knob, cards=dear)
+        for knob, p in zip(KNOBS, generous, strict=True)
+    ]  # fmt: skip
+    assert information([np.array([[1 - p, p]]) for p in generous]) > 0.3
+    found = diagnose(groups, NAMES)
+    assert found.information < 0.02
+    assert found.later < 0.02
+    assert found.needed < 0.1
+    assert found.gain < 0.01
+
+
+def test_what_the_task_tells_is_found_at_any_knob() -> None:
+    random = np.random.default_rng(0)
+    of_kind = {ADDS: (0.95, 0.05, 0.0), TIMES: (0.05, 0.95, 0.0)}
+    kinds = [(ADDS, TIMES)[int(random.integers(2))] for _ in KNOBS]
+    groups = [
+        group(ran(decided(0, of_kind[kind], kind)), knob=10 * knob) for kind, knob in zip(kinds, KNOBS, strict=True)
+    ]
+    found = diagnose([groups[int(place)] for place in random.permutation(len(groups))], NAMES)
+    assert found.information == pytest.approx(0.495, rel=0.2)
+    assert found.needed == pytest.approx(math.log(2), rel=0.2)
+    assert found.gain > 0.2
+
+
 def test_runs_without_a_decision_bear_no_figures() -> None:
     found = diagnose([group(ran()), group(ran())], NAMES)
     assert (found.information, found.later, found.gain, found.shares) == (0, 0, 0, {"ann": 0, "bob": 0})
