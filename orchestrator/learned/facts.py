@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import field, replace
 from functools import lru_cache
 from math import log1p, log2, log10
 from typing import Literal
@@ -47,13 +47,37 @@ TYPICAL_REPLY = 50
 """Tokens of a reply, where only its price is known: the cost that a policy is shown is an order of magnitude."""
 NODE = 9
 """Figures of one candidate answer: see `node_figures`."""
+NEVER: tuple[int, frozenset[int]] = 0, frozenset()
+SILENT, SAME, OTHER, EITHER = range(4)
+"""What an agent's newest answer is beside a reply's: there is no reply of its, the same, another, or one of both has no
+answer."""
+WROTE, AGAIN = 4, 8
+"""Added to it: the agent wrote the reply; who wrote it had spoken before."""
+VIEWS = np.array(
+    [
+        [
+            bool(kind & WROTE),
+            kind % 4 == SAME,
+            kind % 4 == OTHER,
+            kind % 4 in {SILENT, EITHER},
+            kind % 4 > 0,
+            kind >= AGAIN,
+        ]
+        for kind in range(16)
+    ],
+    np.float32,
+)
+"""The figures of all views."""
 MOST = 12
 """How many replies the finish head looks at: the newest ones."""
 
 
 @frozen
 class Said:
-    """A reply as facts. share: of the directive's samples that agree with it; drawn: how many there were."""
+    """A reply as facts. share: of the directive's samples that agree with it; drawn: how many there were.
+
+    own: the figures of it as a candidate that later replies do not change.
+    """
 
     node: int
     author: int
@@ -62,6 +86,7 @@ class Said:
     share: float
     drawn: int
     tokens: int
+    own: tuple[float, ...] = ()
 
 
 @frozen
@@ -77,13 +102,18 @@ class Planned:
 class Event:
     """One reply for the network: its text, of which `read_all` makes vectors, and figures for all and per agent.
 
-    figures: (EVENT,); views: (agents, VIEW).
+    figures: EVENT of them; seen: of each agent, which of the `VIEWS` it has.
     """
 
     text: str
-    figures: Array
+    figures: tuple[float, ...]
     author: int
-    views: Array
+    seen: list[int]
+
+    @property
+    def views(self) -> Array:
+        """(agents, VIEW)."""
+        return VIEWS[self.seen]
 
 
 @frozen
@@ -91,7 +121,9 @@ class Facts:
     """Everything a policy knows of a run besides its own beliefs. Immutable.
 
     task: its text; chars: of it; prices: of asking each agent, in millionths of a dollar. reads: what of the texts of
-    task and replies; words: those that it tells apart, None: all.
+    task and replies; words: those that it tells apart, None: all. voices: of each agent that spoke, its newest reply
+    and how many it made; answers: of each answer, how many replies gave it, and which agents; of none (None), 0 and
+    which agents; most: the highest of these numbers.
     """
 
     task: str
@@ -105,6 +137,11 @@ class Facts:
     words: frozenset[str] | None = None
     plan: Planned | None = None
     prices: tuple[float, ...] = ()
+    voices: dict[int, tuple[Said, int]] = field(default_factory=dict[int, tuple[Said, int]])
+    answers: dict[str | None, tuple[int, frozenset[int]]] = field(
+        default_factory=dict[str | None, tuple[int, frozenset[int]]]
+    )
+    most: int = 0
 
     @staticmethod
     def of(
@@ -140,42 +177,43 @@ class Facts:
         agree = sum(each.answer == node.answer for each in self.open) if self.open else 1
         tokens = node.usage.output_tokens + sum(each.usage.output_tokens for each in self.open)
         author = self.index[node.author]
-        said = Said(node.id, author, node.answer, node.content, agree / drawn, drawn, tokens)
-        event = self._event(said)
+        votes, givers = self.answers.get(node.answer, NEVER)
+        length = log1p(len(node.content)) / 6 if self.reads else 0.0
+        own = float(node.answer is not None), agree / drawn, log2(drawn) / 3, length, float(votes > 0)
+        said = Said(node.id, author, node.answer, node.content, agree / drawn, drawn, tokens, own)
+        voices = {**self.voices, author: (said, self.voices[author][1] + 1 if author in self.voices else 1)}
+        counted = votes if node.answer is None else votes + 1
+        answers = {**self.answers, node.answer: (counted, givers | {author})}
+        event = self._event(said, votes, givers)
         dollars, heard = self.dollars + node.usage.dollars, (*self.said, said)
         # Not `replace`, which takes as long as all of the rest.
         same = self.task, self.cards, self.index
         rest = self.chars, self.reads, self.words, self.plan, self.prices
-        return Facts(*same, heard, (), dollars, *rest), event
+        return Facts(*same, heard, (), dollars, *rest, voices, answers, max(self.most, counted)), event
 
-    def _event(self, new: Said) -> Event:
-        before = self.said
-        same = sum(each.answer == new.answer for each in before) if new.answer is not None else 0
-        others = {each.author for each in before if each.answer == new.answer and each.author != new.author}
-        known = len({each.answer for each in before if each.answer is not None})
-        figures = np.array(
-            [
-                log1p(new.tokens) / 6,
-                new.share,
-                log2(new.drawn) / 3,
-                float(new.answer is None),
-                same / max(1, len(before)),
-                float(bool(before) and same == 0),
-                len(others) / 4,
-                known / 4,
-                float(not before),
-            ],
-            np.float32,
+    def _event(self, new: Said, same: int, givers: frozenset[int]) -> Event:
+        """What a reply tells the network. same: how many had its answer before it; givers: who."""
+        before, known = len(self.said), len(self.answers) - (None in self.answers)
+        figures = (
+            log1p(new.tokens) / 6 if self.reads else 0.0,
+            new.share,
+            log2(new.drawn) / 3,
+            float(new.answer is None),
+            same / max(1, before),
+            float(before > 0 and same == 0),
+            len(givers - {new.author}) / 4,
+            known / 4,
+            float(not before),
         )
-        last: dict[int, str | None] = {each.author: each.answer for each in before}
-        answer, again = new.answer, new.author in last
-        views = [(False, False, False, True, False, again)] * len(self.cards)  # of those who have not spoken
-        for agent, other in last.items():
-            known = other is not None and answer is not None
-            same_here = known and other == answer
-            views[agent] = (False, same_here, known and not same_here, not known, True, again)
-        views[new.author] = (True, *views[new.author][1:])
-        return Event(new.content, figures, new.author, np.array(views, np.float32))
+        again = AGAIN if new.author in self.voices else 0
+        seen = [SILENT + again] * len(self.cards)
+        for agent, (newest, _) in self.voices.items():
+            if newest.answer is None or new.answer is None:
+                seen[agent] = EITHER + again
+            else:
+                seen[agent] = (SAME if newest.answer == new.answer else OTHER) + again
+        seen[new.author] += WROTE
+        return Event(new.content, figures, new.author, seen)
 
 
 def read_all(texts: Sequence[str], reads: Reads, words: frozenset[str] | None) -> tuple[Array, Array]:
@@ -214,30 +252,28 @@ def state_figures(facts: Facts, step: int, left: Sequence[float], preference: fl
     unrepeatable. preference: dollars one passed answer is worth; scale: dollars of a typical reply of this policy's
     training, so that the knob has no unit inside the network; it is 0 at GENEROUS of them, and 1 at ten times as much.
     """
+    return np.array(state_row(facts, step, left, preference, scale), np.float32)
+
+
+def state_row(
+    facts: Facts, step: int, left: Sequence[float], preference: float | None, scale: float
+) -> tuple[float, ...]:
+    """`state_figures` as numbers, of which many states make one array."""
     said = facts.said
-    votes: dict[str, int] = {}
-    for each in said:
-        if each.answer is not None:
-            votes[each.answer] = votes.get(each.answer, 0) + 1
-    most = max(votes.values(), default=0)
-    knob = 0.0 if preference is None else log10(max(preference, 1e-12) / (GENEROUS * scale))
-    return np.array(
-        [
-            left[0],
-            left[1],
-            left[3],
-            step / 6,
-            float(step == 0),
-            float(preference is not None),
-            knob,
-            min(facts.dollars / scale, 20.0) / 10,
-            most / max(1, len(said)),
-            most / 4,
-            len(votes) / 4,
-            said[-1].share if said else 0.0,
-            *_planned(facts.plan, len(said)),
-        ],
-        np.float32,
+    return (
+        left[0],
+        left[1],
+        left[3],
+        step / 6,
+        float(step == 0),
+        float(preference is not None),
+        0.0 if preference is None else log10(max(preference, 1e-12) / (GENEROUS * scale)),
+        min(facts.dollars / scale, 20.0) / 10,
+        facts.most / max(1, len(said)),
+        facts.most / 4,
+        (len(facts.answers) - (None in facts.answers)) / 4,
+        said[-1].share if said else 0.0,
+        *_planned(facts.plan, len(said)),
     )
 
 
@@ -256,34 +292,42 @@ def agent_figures(facts: Facts, affordable: Sequence[bool], preference: float | 
     costs in passed answers (the knob's unit), on a log scale and as it is; and whether the newest plan is its. Only the
     order of magnitude is known beforehand: the price of the task's text and of a typical reply.
     """
-    # Lists, made an array at the end: numbers are put into an array one by one at five times the cost.
-    costs = _costs(facts.prices, 1e-6 / (GENEROUS * scale if preference is None else preference))
-    pairs = zip(affordable, costs, strict=True)
-    out = [[may, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, order, cost, 0.0] for may, (order, cost) in pairs]
-    votes: dict[str, int] = {}
-    for each in facts.said:
-        if each.answer is not None:
-            votes[each.answer] = votes.get(each.answer, 0) + 1
-    most = max(votes.values(), default=0)
-    for each in facts.said:
-        row = out[each.author]
-        row[1] += 0.5
-        row[3] = each.answer is not None
-        row[4] = each.answer is not None and votes[each.answer] == most
-        row[5] = each.share
-        row[6] = each.answer is not None and votes[each.answer] < most
-    if facts.said:
-        out[facts.said[-1].author][2] = 1.0
-    if facts.plan is not None:
-        out[facts.plan.author][9] = 1.0
-    return np.array(out, np.float32)
+    return agents_figures([facts], [affordable], [preference], scale)[0]
+
+
+def agents_figures(
+    facts: Sequence[Facts], affordable: Sequence[Sequence[bool]], preferences: Sequence[float | None], scale: float
+) -> Array:
+    """`agent_figures` of B teams of one size: (B, agents, AGENT)."""
+    units = [1e-6 / (GENEROUS * scale if each is None else each) for each in preferences]
+    each = zip(facts, affordable, units, strict=True)
+    out = np.concatenate([_silent(known.prices, unit, tuple(may)) for known, may, unit in each])
+    agents = len(out) // len(facts)
+    places, rows = list[int](), list[tuple[float, ...]]()
+    for first, known in zip(range(0, len(out), agents), facts, strict=True):
+        for agent, (newest, times) in known.voices.items():
+            votes, _ = known.answers[newest.answer]
+            ahead, behind = float(votes == known.most and votes > 0), float(0 < votes < known.most)
+            places.append(first + agent)
+            rows.append((times / 2, float(newest is known.said[-1]), newest.own[0], ahead, newest.share, behind))
+        if known.plan is not None:
+            out[first + known.plan.author, 9] = 1.0
+    if rows:
+        out[places, 1:7] = rows
+    return out.reshape(len(facts), agents, AGENT)
 
 
 @lru_cache(maxsize=1 << 12)
-def _costs(prices: tuple[float, ...], unit: float) -> tuple[tuple[float, float], ...]:
-    """Prices in a unit, on a log scale and as they are; both within bounds."""
+def _silent(prices: tuple[float, ...], unit: float, affordable: tuple[bool, ...]) -> Array:
+    """(agents, AGENT): figures of agents that have not spoken. Prices in a unit are on a log scale and as they are,
+    both within bounds.
+    """
     costs = [max(price * unit, 1e-4) for price in prices]
-    return tuple((log10(cost) / 2 + 1, min(cost, 3.0)) for cost in costs)
+    rows = [
+        (float(may), 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, log10(cost) / 2 + 1, min(cost, 3.0), 0.0)
+        for may, cost in zip(affordable, costs, strict=True)
+    ]
+    return np.array(rows, np.float32)
 
 
 def node_figures(facts: Facts, most: int = MOST) -> tuple[Array, NDArray[np.int64], Array]:
@@ -293,41 +337,40 @@ def node_figures(facts: Facts, most: int = MOST) -> tuple[Array, NDArray[np.int6
     length, and whether an earlier reply had it already. backers: 1 for each agent whose newest answer is this one; the
     author is always one. Unused rows are 0, their author is -1.
     """
-    everything, agents = facts.said, len(facts.cards)
-    said = everything[-most:]
-    last = {each.author: each.answer for each in everything}
-    alike: dict[str | None, list[Said]] = {None: []}
-    for each in everything:
-        if each.answer is not None:
-            alike.setdefault(each.answer, []).append(each)
-    holders: dict[str | None, list[int]] = {}
-    for agent, answer in last.items():
-        if answer is not None:
-            holders.setdefault(answer, []).append(agent)
-    rows: list[tuple[float, ...]] = []
-    backing: list[list[float]] = []
-    for place, each in enumerate(said):
-        same = alike[each.answer]
-        rows.append(
-            (
-                float(place == len(said) - 1),
-                len(same) / len(everything),
-                len({other.author for other in same}) / 4,
-                float(each.answer is not None),
-                each.share,
-                log2(each.drawn) / 3,
-                (len(said) - 1 - place) / 4,
-                log1p(len(each.content)) / 6,
-                float(bool(same) and same[0].node < each.node),
+    figures, authors, backers = nodes_figures([facts], most)
+    return figures[0], authors[0], backers[0]
+
+
+def nodes_figures(facts: Sequence[Facts], most: int) -> tuple[Array, NDArray[np.int64], Array]:
+    """`node_figures` of B teams of one size: (B, most, NODE), (B, most) and (B, most, agents)."""
+    agents = len(facts[0].cards)
+    rows, authors, backing = list[tuple[float, ...]](), list[int](), list[list[float]]()
+    for known in facts:
+        said, everything = known.said[-most:], len(known.said)
+        holders: dict[str | None, list[int]] = {}
+        for agent, (newest, _) in known.voices.items():
+            holders.setdefault(newest.answer, []).append(agent)
+        for age, each in zip(range(len(said) - 1, -1, -1), said, strict=True):
+            backed = [0.0] * agents
+            backed[each.author] = 1.0
+            votes, givers = NEVER
+            if each.answer is not None:
+                votes, givers = known.answers[each.answer]
+                for agent in holders.get(each.answer, ()):
+                    backed[agent] = 1.0
+            has, share, drawn, length, again = each.own
+            rows.append(
+                (float(not age), votes / everything, len(givers) / 4, has, share, drawn, age / 4, length, again)
             )
-        )
-        backed = [0.0] * agents
-        backed[each.author] = 1.0
-        for agent in holders.get(each.answer, ()):
-            backed[agent] = 1.0
-        backing.append(backed)
-    unused = most - len(said)
-    rows += [(0.0,) * NODE] * unused
-    backing += [[0.0] * agents] * unused
-    authors = np.array([*(each.author for each in said), *(-1,) * unused])
-    return np.array(rows, np.float32), authors, np.array(backing, np.float32)
+            authors.append(each.author)
+            backing.append(backed)
+        unused = most - len(said)
+        rows += [_UNUSED] * unused
+        authors += [-1] * unused
+        backing += [[0.0] * agents] * unused
+    size = len(facts), most
+    figures, backers = np.array(rows, np.float32), np.array(backing, np.float32)
+    return figures.reshape(*size, NODE), np.array(authors).reshape(size), backers.reshape(*size, agents)
+
+
+_UNUSED = (0.0,) * NODE

@@ -22,14 +22,15 @@ from podium.orchestrator.coordinator import RunState
 from podium.orchestrator.learned import network
 from podium.orchestrator.learned.facts import (
     MOST,
+    VIEWS,
     Event,
     Facts,
-    agent_figures,
+    agents_figures,
     card_figures,
     card_text,
-    node_figures,
+    nodes_figures,
     read_all,
-    state_figures,
+    state_row,
 )
 from podium.orchestrator.learned.joined import joined
 from podium.orchestrator.learned.needs import Needs, figures, needs_of
@@ -127,9 +128,12 @@ class LearnedCoordinator:
         beliefs = self._believed(memories)
         # Only as many rows as there are replies anywhere in the batch: the network does not see the others.
         most = min(MOST, max(1, *(len(memory.facts.said) for memory in memories)))
-        nodes = [node_figures(memory.facts, most) for memory in memories]
+        facts = [memory.facts for memory in memories]
+        figures, authors, backers = nodes_figures(facts, most)
         needs = [self._needs(state) for state in states] if card.options.needs else []
-        newest, authors, backers = (_stacked(part) for part in zip(*nodes, strict=True))
+        each = zip(facts, states, left, knobs, strict=True)
+        rows = [state_row(known, state.step, rest, knob, card.scale) for known, state, rest, knob in each]
+        affordable = [card.options.affordable(state.step, state.affordable) for state in states]
         out = network.decide(
             np,
             self._weights,
@@ -137,19 +141,9 @@ class LearnedCoordinator:
             _stacked([each.transcript for each in beliefs]),
             _stacked([each.task for each in beliefs]),
             _stacked([memory.cards for memory in memories]),
-            _stacked(
-                [
-                    state_figures(memory.facts, state.step, fractions, knob, card.scale)
-                    for memory, state, fractions, knob in zip(memories, states, left, knobs, strict=True)
-                ]
-            ),
-            _stacked(
-                [
-                    agent_figures(memory.facts, card.options.affordable(state.step, state.affordable), knob, card.scale)
-                    for memory, state, knob in zip(memories, states, knobs, strict=True)
-                ]
-            ),
-            newest,
+            np.array(rows, np.float32),
+            agents_figures(facts, affordable, knobs, card.scale),
+            figures,
             _one_hot(len(states[0].cards))[authors],
             backers,
             wanted=self._wanted(states, needs, most) if needs else None,
@@ -216,8 +210,8 @@ class LearnedCoordinator:
             _stacked([beliefs.agents for beliefs in before]),
             _stacked([beliefs.transcript for beliefs in before]),
             self._embedded([event.text for event in events]),
-            _stacked([event.figures for event in events]),
-            _stacked([event.views for event in events]),
+            np.array([event.figures for event in events], np.float32),
+            VIEWS[[event.seen for event in events]],
             _stacked([memory.cards[event.author] for memory, event in zip(memories, events, strict=True)]),
         )
         for memory, old, *new in zip(memories, before, agents, transcripts, strict=True):

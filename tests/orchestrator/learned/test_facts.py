@@ -156,3 +156,33 @@ def test_the_knob_has_no_unit() -> None:
     cheap = features.state_figures(facts, 0, FULL, 4e-5, 1e-6)
     dear = features.state_figures(facts, 0, FULL, 4e-2, 1e-3)
     assert np.allclose(cheap, dear)
+
+
+def test_several_teams_at_once() -> None:
+    several = [
+        told()[0],
+        told(reply(1, "a", "4", "4"), reply(2, "b", "?"), reply(3, "a", "?"), reply(4, "c", "4", "4"))[0],
+        told(reply(1, "c", "5", "5"), replace(reply(2, "b", "left, then right"), kind="plan"), reply(3, "c", "6", "6"))[
+            0
+        ],
+    ]
+    can, knobs = [(True, False, True), (True, True, True), (False, False, True)], [None, 1e-3, 1e-4]
+    agents = features.agents_figures(several, can, knobs, 1e-5)
+    nodes = features.nodes_figures(several, 3)
+    for at, (facts, may, knob) in enumerate(zip(several, can, knobs, strict=True)):
+        np.testing.assert_array_equal(agents[at], features.agent_figures(facts, may, knob, 1e-5))
+        for together, alone in zip(nodes, features.node_figures(facts, 3), strict=True):
+            np.testing.assert_array_equal(together[at], alone)
+
+
+def test_replies_without_an_answer() -> None:
+    facts, events = told(reply(1, "a", "?"), reply(2, "b", "?"), reply(3, "b", "4", "4"), reply(4, "c", "?"))
+    same, new, others, known = 4, 5, 6, 7
+    assert [event.figures[same] for event in events] == [0, 0, 0, 0]
+    assert [event.figures[new] for event in events] == [0, 1, 1, 1]
+    assert [event.figures[others] for event in events] == [0, 0.25, 0, 0.5]  # others who had none either
+    assert [event.figures[known] for event in events] == [0, 0, 0, 0.25]
+    figures, _, backers = features.node_figures(facts, 4)
+    assert figures[:, 1].tolist() == [0, 0, 0.25, 0]
+    assert figures[:, 2].tolist() == [0, 0, 0.25, 0]
+    assert backers.tolist() == [[1, 0, 0], [0, 1, 0], [0, 1, 0], [0, 0, 1]]
