@@ -23,7 +23,7 @@ __all__ = ["Change", "Members", "change_in", "change_words"]
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Who came and went between two steps."""
+    """Who came and went between two steps. One that left and is back, at the end of the list now, is in both."""
 
     joined: tuple[Card, ...] = ()
     left: tuple[Card, ...] = ()
@@ -44,8 +44,9 @@ def change_in(node: Node) -> Change:
 
 def change_words(change: Change) -> str:
     """A change, for people: `ann joined, bob left`."""
-    came = [f"{card.name} joined" for card in change.joined]
-    return ", ".join([*came, *(f"{card.name} left" for card in change.left)])
+    came, went = _by_name(change.joined), _by_name(change.left)
+    told = [f"{name} left and joined again" if name in went else f"{name} joined" for name in came]
+    return ", ".join([*told, *(f"{name} left" for name in went if name not in came)])
 
 
 @dataclass(slots=True)
@@ -70,9 +71,10 @@ class Members:
 
     def now(self, cards: tuple[Card, ...]) -> Change:
         """These are there now: what that changes. A card that was changed in place is no change of the team."""
-        before, after = _by_name(self.present), _by_name(cards)
-        joined = tuple(card for card in cards if card.name not in before)
-        left = tuple(card for card in self.present if card.name not in after)
+        after = _by_name(cards)
+        stayed = _stayed([card.name for card in self.present], list(after))
+        joined = tuple(card for card in cards if card.name not in stayed)
+        left = tuple(card for card in self.present if card.name not in stayed)
         self.present = cards
         self.gone = tuple(card for card in self.gone + left if card.name not in after)
         return Change(joined, left)
@@ -96,6 +98,17 @@ class Members:
                     gone.pop(card.name, None)
                     present[card.name] = known.get(card.name, card)
         return Members(tuple(present.values()), tuple(gone.values()))
+
+
+def _stayed(before: Sequence[str], after: Sequence[str]) -> frozenset[str]:
+    """Who has been there all the time, as far as the order tells: whoever joins goes to the end."""
+    places = {name: place for place, name in enumerate(before)}
+    stayed: list[str] = []
+    for name in after:
+        if name not in places or (stayed and places[name] < places[stayed[-1]]):
+            break
+        stayed.append(name)
+    return frozenset(stayed)
 
 
 def _by_name(cards: Iterable[Card]) -> dict[str, Card]:

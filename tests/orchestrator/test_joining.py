@@ -274,6 +274,45 @@ def test_it_may_come_back() -> None:
     assert result.answer == "b"
 
 
+def test_one_that_left_and_is_back_within_a_step_is_in_the_record_too() -> None:
+    """The order of the agents has changed, and order is a thing that coordinators may go by."""
+    stage = Stage(*(Speaker(name, name) for name in ("ann", "bob", "cyd")))
+
+    def replaced(state: RunState) -> Any:
+        bus.leave("bob")
+        bus.join(stage["bob"])
+        return ask(state, ["ann"])
+
+    scripted = Scripted(replaced, latest)
+    led, bus = crew(stage, scripted)
+    result = asyncio.run(led.run(Task.of("what?"), id="r"))
+    assert changes(result) == ["bob left and joined again"]
+    assert [card.name for card in scripted.states[-1].cards] == ["ann", "cyd", "bob"]
+    again = Members.restored(("ann", "bob", "cyd"), result.nodes, {})
+    assert [card.name for card in again.present] == ["ann", "cyd", "bob"]
+
+
+@pytest.mark.parametrize(
+    ("after", "words", "present"),
+    [
+        ("acdb", "d joined, b left and joined again", "acdb"),
+        ("bc", "a left", "bc"),
+        ("bca", "a left and joined again", "bca"),
+        ("cab", "a left and joined again, b left and joined again", "cab"),
+        ("dc", "d joined, c left and joined again, a left, b left", "dc"),
+        ("abc", "", "abc"),
+    ],
+)
+def test_changes_of_a_team_are_told_so_that_they_can_be_repeated(after: str, words: str, present: str) -> None:
+    cards = {name: Card(name, "solver") for name in "abcd"}
+    members = Members(tuple(cards[name] for name in "abc"))
+    change = members.now(tuple(cards[name] for name in after))
+    assert change_words(change) == words
+    again = Members.restored("abc", [Node(1, (0,), "team", "", change.content)], cards)
+    assert "".join(card.name for card in again.present) == present
+    assert again.closed == members.closed
+
+
 def test_who_left_cannot_be_asked() -> None:
     stage = Stage(Speaker("ann", "first"), Speaker("bob", "b"))
 
