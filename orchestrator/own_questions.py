@@ -65,19 +65,20 @@ def instruction_tokens(coordinator: CoordinatorSpec) -> int:
 
 def questions(
     team: TeamSpec, price: Price, task_tokens: int, reply: int, requests: float = math.inf
-) -> list[list[Question]]:
-    """The questions of each decision, in order. reply: tokens of the longest reply of the team, as others are shown it.
+) -> list[tuple[int, list[Question]]]:
+    """How often a decision comes, and its questions, in order. reply: tokens of the longest reply of the team, as
+    others are shown it.
 
     price: the dearest of the team's agents, as far as it is told to the model. requests: that a trained policy can
-    make.
+    make, which may be as many as a budget holds calls.
     """
     match team.coordinator:
         case LLMSelectorSpec():
-            return _selections(team, team.coordinator.max_steps, task_tokens, reply)
+            return [(1, each) for each in _selections(team, team.coordinator.max_steps, task_tokens, reply)]
         case LLMSpec():
-            return _decisions(team, team.coordinator, price, task_tokens, reply)
+            return [(1, each) for each in _decisions(team, team.coordinator, price, task_tokens, reply)]
         case LearnedSpec(words=WordsSpec(max_tokens=most)) if math.isfinite(requests):
-            return [[(LONGEST_QUESTION / 4 + min(task_tokens, TASK / 4), most)]] * int(requests)
+            return [(int(requests), [(LONGEST_QUESTION / 4 + min(task_tokens, TASK / 4), most)])]
         case _:  # a schedule, or what nothing but the budget bounds
             return []
 

@@ -72,6 +72,10 @@ class Use:
         """Both together."""
         return Use(self.calls + other.calls, self.tokens + other.tokens, self.dollars + other.dollars)
 
+    def times(self, number: int) -> Use:
+        """So often."""
+        return Use(number * self.calls, number * self.tokens, number * self.dollars)
+
     def at_most(self, other: Use) -> Use:
         """The smaller of both, number by number."""
         return Use(min(self.calls, other.calls), min(self.tokens, other.tokens), min(self.dollars, other.dollars))
@@ -149,8 +153,7 @@ def worst_case(
     if team.budget.wind_down is not None:
         by_agent[team.budget.wind_down] = (by_agent.get(team.budget.wind_down, NOTHING) + last).at_most(count.limits)
     work = work + last
-    decisions = count.decisions()
-    deciding = _sum(decisions)
+    deciding = count.deciding()
     limits = count.limits
     total = (work + deciding).at_most(limits)
     rows: list[AgentWorst] = []
@@ -254,8 +257,7 @@ class _Count:
                 authors = [earlier.agent for past in steps[request.since : number] for earlier in past]
                 replies = [self.reply(name) for name in authors if self.topology.may_see(request.agent, name)]
                 shown = max(replies, default=0) if request.newest else sum(replies)
-                once = self.request(request.agent, shown)
-                drawn = Use(*(request.samples * amount for amount in (once.calls, once.tokens, once.dollars)))
+                drawn = self.request(request.agent, shown).times(request.samples)
                 by_agent[request.agent] = by_agent.get(request.agent, NOTHING) + drawn
         return by_agent
 
@@ -300,16 +302,16 @@ class _Count:
             return most_requests(coordinator)
         return self.requests if isinstance(coordinator, LearnedSpec) else math.inf
 
-    def decisions(self) -> list[Use]:
-        """What each decision takes of the coordinator's own calls, in order; its repairs are among them."""
+    def deciding(self) -> Use:
+        """What decisions take of the coordinator's own calls; their repairs are among them."""
         name = decider(self.team.coordinator)
         if name is None:
-            return []
+            return NOTHING
         model, price = self.team.models[name], self._own_price(name)
         dearest = max((self.price(agent.model) for agent in self.team.agents.values()), key=lambda each: each.output)
         longest = max(self.reply(agent) for agent in self.team.agents)
         asked = questions(self.team, dearest, self.task_tokens, longest, min(self.requests, self.limits.calls))
-        return [_sum(_call(model, price, reads, writes) for reads, writes in each) for each in asked]
+        return _sum(_call(model, price, reads, writes).times(often) for often, each in asked for reads, writes in each)
 
 
 def _own_tokens(agent: AgentSpec) -> int:

@@ -179,6 +179,8 @@ def test_a_team_file_names_the_model(tmp_path: Path) -> None:
     assert plan.deciding.calls == 2
     assert plan.deciding.tokens == pytest.approx(2 * (LONGEST_QUESTION / 4 + plan.task_tokens + 40))
     assert worst_case(spec).deciding.calls == spec.budget.calls  # where the policy's own limits are not known
+    endless = spec.model_copy(update={"budget": spec.budget.model_copy(update={"calls": 10**12, "tokens": None})})
+    assert worst_case(endless).deciding.calls == 10**12, "however many, they are not listed"
 
 
 @pytest.mark.parametrize(
