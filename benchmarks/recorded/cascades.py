@@ -8,9 +8,12 @@ part alone.
 
 from __future__ import annotations
 
+import json
+from argparse import ArgumentTypeError
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,13 +22,42 @@ from sklearn import ensemble
 
 from podium.orchestrator.coordinator import RunState, Stateless, ask, decision, plurality
 from podium.orchestrator.learned.text import outline
+from podium.protocols.errors import TaskError
 from podium.protocols.events import Result
+from podium.protocols.pool import read_pool
 from podium.protocols.record import NOTHING, Decision, Finish, Node
 from podium.training.rollouts import judged
 
 Floats = NDArray[np.float64]
 CHEAP = 0.1
 """An agent is cheap whose replies cost at most this share of the dearest agent's."""
+
+
+def priced_pool(file: str) -> Path:
+    """The file of a pool that cascades can be compared on: of two agents or more, whose replies cost something.
+
+    Raises ArgumentTypeError for any other.
+    """
+    try:
+        pool = read_pool(file)
+    except TaskError as error:
+        raise ArgumentTypeError(str(error)) from None
+    agents = pool.agents
+    if len(agents) < 2:
+        raise ArgumentTypeError(
+            f"{file}: a cascade needs two agents or more, and this pool has {', '.join(agents)} alone"
+        )
+    if not any(
+        agents[name].price.input * reply.prompt_tokens + agents[name].price.output * reply.completion_tokens
+        for task in pool.tasks
+        for name, reply in task.replies.items()
+    ):
+        price = json.dumps({"pool": {"agents": {next(iter(agents)): {"price": {"input": 0.1, "output": 0.4}}}}})
+        raise ArgumentTypeError(
+            f"{file}: all replies of this pool are free, so that there is nothing to trade against a score; put prices "
+            f"into its first line, in dollars per million tokens, such as {price}"
+        )
+    return Path(file)
 
 
 @dataclass(frozen=True, slots=True)

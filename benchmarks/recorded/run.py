@@ -49,7 +49,7 @@ from podium.training.train_file import TrainSpec
 
 sys.path.append(str(Path(__file__).parents[1]))
 from machine import made
-from recorded.cascades import Boosted, Replies, Trees, best_agreement
+from recorded.cascades import Boosted, Replies, Trees, best_agreement, priced_pool
 from recorded.report import Found, Scores, Splits, figure, sentences
 
 HERE = Path(__file__).parent
@@ -72,7 +72,7 @@ THRESHOLDS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4)
 def main() -> None:
     """Train, measure, print, and write figures and plot."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("pool", type=Path)
+    parser.add_argument("pool", type=priced_pool)
     parser.add_argument("--seeds", type=int, default=10, help="splits, each with a policy of its own")
     parser.add_argument("--first", type=int, default=1, help="the first split")
     parser.add_argument("--iterations", type=int, default=150)

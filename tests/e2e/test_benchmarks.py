@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from podium.protocols.pool import Pool, PoolAgent, PoolPrice, PoolReply, PoolTask, write_pool
+
 ROOT = Path(__file__).parents[2]
 PROGRAMS = {
     "run_loop": ["--rounds", "1"],
@@ -56,6 +58,26 @@ def test_a_result_says_how_it_was_made(name: str, tmp_path: Path) -> None:
     assert made["python"].endswith("--enable-optimizations")
     assert f"{os.cpu_count()} cores" in made["machine"]
     assert "podium" in made["versions"]
+
+
+@pytest.mark.parametrize(
+    ("agents", "said"),
+    [
+        ({"ann": 1.0}, "a cascade needs two agents or more, and this pool has ann alone"),
+        ({"ann": 0.0, "bob": 0.0}, "all replies of this pool are free"),
+        ({}, "there is no such pool"),
+    ],
+)
+def test_a_pool_without_cascades_is_refused_at_once(agents: dict[str, float], said: str, tmp_path: Path) -> None:
+    file = tmp_path / "pool.jsonl"
+    replies = dict.fromkeys(agents, PoolReply(score=1.0, completion_tokens=5, prompt_tokens=5, text="1"))
+    priced = {name: PoolAgent(price=PoolPrice(output=price)) for name, price in agents.items()}
+    if agents:
+        write_pool(Pool(agents=priced, tasks=(PoolTask(id="a", prompt="1?", replies=replies),)), file)
+    command = [sys.executable, "benchmarks/recorded/run.py", str(file), "--output", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 2
+    assert f"error: argument pool: {file}: {said}" in done.stderr
 
 
 def test_a_command_is_told_without_its_passwords() -> None:
