@@ -80,6 +80,17 @@ class Members:
         return Change(joined, left)
 
     @staticmethod
+    def stayed(name: str, names: Sequence[str], nodes: Iterable[Node]) -> bool:
+        """Whether an agent was there at each step of an earlier life of a run. names, nodes: as `restored` takes them.
+
+        One that left and was back before the next step was.
+        """
+        changes = [change_in(node) for node in nodes if node.kind == "team"]
+        return name in names and all(
+            name in _by_name(change.joined) for change in changes if name in _by_name(change.left)
+        )
+
+    @staticmethod
     def restored(names: Sequence[str], nodes: Iterable[Node], known: Mapping[str, Card]) -> Members:
         """The members as an earlier life of a run left them.
 

@@ -106,6 +106,9 @@ class Run:
             )
             self.absent = frozenset(self.team.topology.agents)
             self._settle()
+            turn = self.last_turn
+            if turn is not None and not Members.stayed(turn.card.name, names, before.nodes):
+                self._give_back(turn)
         self.record.begin(before.nodes[0], self.task.messages, self.cards, known=True)
         actions = [each.action for each in before.decisions if not isinstance(each.action, Finish)]
         told = {directive.id: directive for action in actions for directive in action}
@@ -248,12 +251,16 @@ class Run:
         self._settle()
         turn, clock = self.last_turn, time.monotonic() - self.budget.started
         if turn is not None and turn.card.name in self.gone:
-            self.last_turn = None
-            turn.release()
-            self.clock.changed()
+            self._give_back(turn)
         if change.joined or change.left:
             self.record.add(Node(len(self.nodes), (len(self.nodes) - 1,), "team", "", change.content, clock=clock))
         self.record.rebuild(self.task.messages, self.cards)
+
+    def _give_back(self, turn: LastTurn) -> None:
+        """Its agent has left: the run has no last turn any more, not even if the agent comes back."""
+        self.last_turn = None
+        turn.release()
+        self.clock.changed()
 
     def _settle(self) -> None:
         """Let everything know who the members are."""

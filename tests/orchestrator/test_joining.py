@@ -24,6 +24,7 @@ from podium.orchestrator.learned.options import Options
 from podium.orchestrator.learned.saved import Policy
 from podium.orchestrator.membership import Change, Members, change_in, change_words
 from podium.orchestrator.narrate import tell
+from podium.orchestrator.team import Team
 from podium.orchestrator.team_file import TopologySpec
 from podium.orchestrator.topology import Topology
 from podium.protocols.bus import Card, Envelope, Lease, MemoryBus
@@ -367,6 +368,42 @@ def test_the_last_turn_of_one_that_left_is_given_back() -> None:
     led, bus = crew(stage, Scripted(leaves, finishes))
     assert asyncio.run(led.run(Task.of("what?"), id="r")).answer == "first"
     assert left == [7, 7]  # one used, and the one that was set aside is free
+
+
+def test_a_resumed_run_has_a_last_turn_where_it_had_one(tmp_path: Path) -> None:
+    """Its agent leaves and is back: what was set aside was given back, and is not set aside again by the resume."""
+
+    def desk(journal: Journal, *happens: str) -> Team:
+        left = list(happens)
+
+        def reply(prompt: Prompt) -> str:
+            if left and prompt.agent == "ann":
+                what = left.pop(0)
+                made.leave("cyd") if what == "leave" else made.join(Agent("cyd", "solver", models["cyd"]))
+            return f"{prompt.agent} has {len(left)}"
+
+        models = {name: ScriptedModel(reply, name, price=PRICE) for name in ("ann", "cyd")}
+        budget = {"calls": 6, "wind_down": "cyd", "repeats": None}
+        made = team(models, "round_robin", journal=journal, budget=budget, order=["ann"], rounds=9)
+        return made
+
+    whole = Journal(f"sqlite:///{tmp_path}/whole.db")
+    noted = Recorded(whole)
+    with desk(whole, "leave", "join") as first:
+        expected = first.run("how much?", seed=1)
+    assert changes(expected) == ["cyd left", "cyd joined"]
+    assert authors(expected) == ["ann"] * 6
+    resumed = 0
+    for kept in range(1, len(noted.transactions)):
+        entries = [entry for each in noted.transactions[:kept] for entry in each]
+        if sum(isinstance(entry, Node) and entry.kind == "team" for entry in entries) < 2:
+            continue
+        journal = Journal(f"sqlite:///{tmp_path}/{kept}.db")
+        asyncio.run(cut_after(journal, noted.transactions[:kept]))
+        with desk(Journal(journal.url)) as again:
+            assert timeless(again.resume(expected.run)) == timeless(expected)
+        resumed += 1
+    assert resumed
 
 
 def test_the_time_that_was_kept_for_the_last_turn_of_one_that_left_is_given_back() -> None:
