@@ -314,6 +314,11 @@ class CoordinatorTrainer:
         first: dict[int, int] = {}
         return [made[first.setdefault(id(task), place) % len(made)] for place, task in enumerate(tasks)]
 
+    def survey_teams(self, runs: int) -> list[Orchestrator]:
+        """Who works each task of a supervised start, `runs` times each: random teams where the training has them."""
+        each = [self._teams(self.rollouts.team, self.tasks, "survey", number) for number in range(runs)]
+        return [team for teams in zip(*each, strict=True) for team in teams]
+
     def _learn(self, results: Sequence[Result], preferences: Sequence[float], teams: Sequence[Orchestrator]) -> Metrics:
         spec = self.spec
         verdicts = [self.judged.of(result) for result in results]

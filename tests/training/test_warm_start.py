@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from podium.orchestrator.learned import LearnedCoordinator
+from podium.orchestrator.learned.survey import Survey
 from podium.protocols.errors import ModelUnreachable, RunError
 from podium.training.learn import train
 from podium.training.rollouts import Rollouts, score
-from podium.training.warm_start import soft_targets, warm_start
+from podium.training.warm_start import RELUCTANCE, Surveyed, surveyed, warm_start
 from tests.training.school import question, task, training
 from tests.training.test_coordinator_trainer import same, trainer, weights
 
@@ -49,14 +50,59 @@ def test_it_is_the_same_each_time_and_nothing_where_it_is_not_asked_for(tmp_path
     assert same(weights(fresh), weights(trainer(tmp_path, seed=0)))
 
 
-def test_soft_targets_weigh_what_is_believed_of_a_reply_against_what_it_costs() -> None:
-    after, costs = np.array([[1.0, 0.5], [1.0, 0.9]]), np.array([[0.4, 0.0], [0.4, 0.0]])
-    found = soft_targets(after, np.array([0.0, 0.8]), costs=costs, said=np.array([False, True]), temperature=0.1)
-    # Nobody has spoken: 1 * (1 - 0.4) against 0.5; then 0.8 is there as it is.
-    first = np.exp(np.array([0.6, 0.5]) / 0.1)
-    assert found[0] == pytest.approx([*(first / first.sum()), 0.0])
-    then = np.exp(np.array([0.6, 0.9, 0.8]) / 0.1)
-    assert found[1] == pytest.approx(then / then.sum())
+def test_a_choice_is_worth_what_follows_it_less_what_it_costs() -> None:
+    nan = np.nan
+    # One run: agent 1 is asked, then agent 0, then it finishes; and another, in which agent 0 was all that was asked.
+    known = Surveyed(
+        asked=np.array([1, 0, -1, 0, -1]),
+        costs=np.array([0.1, 0.2, 0.0, 0.3, 0.0]),
+        likely=np.tile([0.25, 0.1], (5, 1)),
+        heard=np.array([[0, 0], [0, 1], [1, 1], [0, 0], [1, 0]], bool),
+        open=np.array([[1, 1, 0], [1, 0, 1], [0, 0, 1], [1, 1, 0], [0, 1, 1]], bool),
+    )
+    worth = np.array([[0.5, 0.6, 9.0], [0.7, 9.0, 0.4], [9.0, 9.0, 0.9], [0.5, 0.6, 9.0], [9.0, 0.3, 0.2]])
+    found = known.targets(worth, np.array([-1.0, 0.0, 1.0, -1.0, 0.5]), np.array([0, 0, 0, 1, 1]))
+    expected = [
+        [nan, 0.7 - 0.1, 0.0],
+        [0.9 - 0.2, 0.7 - 0.1 - RELUCTANCE, 0.0],
+        [0.9 - 0.25 - RELUCTANCE, 0.9 - 0.1 - RELUCTANCE, 1.0],
+        [0.3 - 0.3, nan, 0.0],
+        [0.3 - 0.25 - RELUCTANCE, nan, 0.5],
+    ]
+    assert found == pytest.approx(np.array(expected), nan_ok=True)
+    part = known.part(np.array([3, 4]))
+    assert part.targets(worth[3:], np.array([-1.0, 0.5]), np.array([0, 0])) == pytest.approx(
+        np.array(expected[3:]), nan_ok=True
+    )
+
+
+def test_surveys_know_who_spoke_and_what_it_took(tmp_path: Path) -> None:
+    made = trainer(tmp_path, tasks=4)
+    results = asyncio.run(Rollouts(made.team).run(Survey(), made.tasks, seeds=(0,)))
+    names = [card.name for card in made.cards]
+    known = surveyed(results, [0.5] * len(results), names, 1)
+    rows = 0
+    for result in results:
+        places: list[int] = known.asked[rows : rows + len(names)].tolist()
+        asked = [names[place] for place in places]
+        assert asked == [node.author for node in result.nodes if node.kind == "reply"]
+        assert known.asked[rows + len(names)] == -1
+        assert known.costs[rows : rows + len(names)] * 0.5 == pytest.approx(
+            [node.usage.dollars for node in result.nodes if node.kind == "reply"]
+        )
+        assert known.heard[rows : rows + len(names) + 1].sum(-1).tolist() == list(range(len(names) + 1))
+        assert known.open[rows].tolist() == [True] * len(names) + [False]
+        assert known.open[rows + 1].tolist() == [False] * len(names) + [True]  # its only step with requests is over
+        rows += len(names) + 1
+    assert rows == len(known.asked)
+
+
+def test_random_teams_are_surveyed_too(tmp_path: Path) -> None:
+    made = trainer(tmp_path, tasks=20, warm_start={"runs": 3, "passes": 2}, teams={"least": 1, "prices": 2})
+    assert len({id(team) for team in made.survey_teams(3)}) > 4
+    metrics = asyncio.run(warm_start(made))
+    assert metrics["warm_start_runs"] == 3 * len(made.tasks)
+    assert metrics["warm_start_loss_last"] < metrics["warm_start_loss_first"]
 
 
 def test_a_training_begins_with_it_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
