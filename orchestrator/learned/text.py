@@ -15,6 +15,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from math import log1p
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,7 @@ from podium.orchestrator.learned.words import (
 )
 
 Array = NDArray[np.float32]
+Counts = NDArray[np.uint16]
 
 WIDTH = 2 * PLACES
 """Length of a text's vector: half for words, half for trigrams."""
@@ -45,7 +47,7 @@ LONGEST = 4000
 _OFTEN = 0.01
 """Share of the texts, at least two of them, that a word has to stand in to be told apart."""
 REMEMBERED = 1 << 14
-"""Texts whose vectors are kept, about 8 kB each."""
+"""Texts whose counts are kept, about 4 kB each: fresh memory costs more than to make the vectors of them again."""
 
 
 def telling_words(texts: Iterable[str]) -> frozenset[str]:
@@ -83,8 +85,11 @@ def outline_all(texts: Sequence[str]) -> tuple[Array, Array]:
     return _remembered(texts, None, read=False)
 
 
-_kept: OrderedDict[tuple[str, frozenset[str] | None, bool], tuple[Array, Array]] = OrderedDict()
-"""Vectors and figures of the texts read last, by text, the words told apart, and whether words are read at all."""
+Read = tuple[Counts, Array, Array]
+"""Of T texts: how often every place was met (T, WIDTH), what one of each half's weighs (T, 2), figures (T, SHAPE)."""
+
+_kept: OrderedDict[tuple[str, frozenset[str] | None, bool], Read] = OrderedDict()
+"""What was read of the last texts, by text, the words told apart, and whether words are read at all; a row each."""
 
 
 def _remembered(texts: Sequence[str], words: frozenset[str] | None, *, read: bool) -> tuple[Array, Array]:
@@ -93,19 +98,19 @@ def _remembered(texts: Sequence[str], words: frozenset[str] | None, *, read: boo
     known = [_kept.get(key) for key in keys]
     missing = [place for place, each in enumerate(known) if each is None]
     if missing:
-        vectors, figures = _read([keys[place][0] for place in missing], words, read=read)
+        new = _read([keys[place][0] for place in missing], words, read=read)
         # Rows hold on to all that were read with them, but all of these are forgotten together, the oldest first.
-        for place, *one in zip(missing, vectors, figures, strict=True):
-            known[place] = _kept[keys[place]] = one[0], one[1]
+        for place, *one in zip(missing, *new, strict=True):
+            known[place] = _kept[keys[place]] = one[0], one[1], one[2]
         while len(_kept) > REMEMBERED:
             _kept.popitem(last=False)
         if len(missing) == len(texts):
-            return vectors, figures
-    both = [each for each in known if each is not None]
-    return _rows([vector for vector, _ in both]), _rows([figures for _, figures in both])
+            return _vectors(new[0], new[1]), new[2]
+    counts, weights, figures = zip(*(each for each in known if each is not None), strict=True)
+    return _vectors(_rows(counts), _rows(weights)), _rows(figures)
 
 
-def _rows(arrays: Sequence[Array]) -> Array:
+def _rows(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
     """Arrays of one length, each as a row; one alone needs no copy."""
     if len(arrays) == 1:
         return arrays[0][None]
@@ -124,8 +129,8 @@ def _hashes(words: frozenset[str]) -> Hashes:
     return hashes(words)
 
 
-def _read(texts: Sequence[str], words: frozenset[str] | None, *, read: bool) -> tuple[Array, Array]:
-    """Vectors and figures of texts, those in ASCII together."""
+def _read(texts: Sequence[str], words: frozenset[str] | None, *, read: bool) -> Read:
+    """What is read of texts, of those in ASCII together."""
     told = None if words is None else _hashes(words)
     order: list[int] = []
     found = [found_in_ascii(lot, told, read=read) for lot in lots(texts)] if all(map(str.isascii, texts)) else []
@@ -134,19 +139,23 @@ def _read(texts: Sequence[str], words: frozenset[str] | None, *, read: bool) -> 
         latin = [texts[place] for place in order if texts[place].isascii()]
         found = [found_in_ascii(lot, told, read=read) for lot in lots(latin)] if latin else []
         found += [found_in(texts[place], told) for place in order[len(latin) :]]
-    figures = np.array([_figures(tally) for each in found for tally in each.tallies], np.float32)
+    tallies = [tally for each in found for tally in each.tallies]
+    figures = np.array([_figures(tally) for tally in tallies], np.float32)
+    # The roots of some numbers have the length 1 where the numbers add up to 1.
+    weights = np.array([(1 / max(1, each.words), 1 / (16 * max(1, each.trigrams))) for each in tallies], np.float32)
     if read:
-        vectors = np.concatenate([_vectors(each) for each in found])
+        made = [_counts(each) for each in found]
+        counts = made[0] if len(made) == 1 else np.concatenate(made)
     else:
-        vectors = np.broadcast_to(_NOTHING, (len(texts), WIDTH))
+        counts = np.broadcast_to(_NOTHING, (len(texts), WIDTH))
     if order:
         back = np.argsort(order)
-        vectors, figures = vectors[back], figures[back]
-    vectors.flags.writeable = figures.flags.writeable = False
-    return vectors, figures
+        counts, weights, figures = counts[back], weights[back], figures[back]
+    counts.flags.writeable = weights.flags.writeable = figures.flags.writeable = False
+    return counts, weights, figures
 
 
-_NOTHING = np.zeros(WIDTH, np.float32)
+_NOTHING = np.zeros(WIDTH, np.uint16)
 
 
 def _figures(tally: Tally) -> list[float]:
@@ -164,12 +173,17 @@ def _figures(tally: Tally) -> list[float]:
     ]
 
 
-def _vectors(found: Found) -> Array:
-    """Damped counts, of which the words have unit length and the trigrams a quarter: (T, WIDTH)."""
+def _counts(found: Found) -> Counts:
+    """How often each place was met, (T, WIDTH); a text that is cut at LONGEST has no more than fit."""
     texts = len(found.tallies)
-    vectors = np.bincount(found.places, minlength=(texts + 1) * WIDTH)[: texts * WIDTH].astype(np.float32)
-    vectors = vectors.reshape(texts, 2, PLACES)
-    # The roots of some numbers have the length 1 where the numbers add up to 1.
-    whole = [[[1 / max(1, each.words)], [1 / (16 * max(1, each.trigrams))]] for each in found.tallies]
-    vectors *= np.array(whole, np.float32)
-    return np.sqrt(vectors, out=vectors).reshape(texts, WIDTH)
+    return (
+        np.bincount(found.places, minlength=(texts + 1) * WIDTH)[: texts * WIDTH].astype(np.uint16).reshape(texts, -1)
+    )
+
+
+def _vectors(counts: Counts, weights: Array) -> Array:
+    """Damped counts, of which the words have unit length and the trigrams a quarter: (T, WIDTH)."""
+    halves = counts.reshape(-1, 2, PLACES) * weights[:, :, None]
+    vectors = np.sqrt(halves, out=halves).reshape(-1, WIDTH)
+    vectors.flags.writeable = False
+    return vectors

@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +37,7 @@ _LENGTHS = 6
 _LOT = 1 << 15
 """Characters that are worked on together: about what fits into a processor's own memory."""
 _THIRD, _SECOND, _SPREAD, _LEFT, _FOLD = (np.uint32(each) for each in (65537, 257, 2654435761, 22, 15))
+_WIDTH = np.uint32(2 * PLACES)
 
 
 def _part(letter: str) -> int:
@@ -91,7 +91,7 @@ class Found:
     what belongs to no text follows the last one. tallies: one for each text.
     """
 
-    places: Ints
+    places: Hashes
     tallies: list[Tally]
 
 
@@ -112,33 +112,33 @@ def found_in_ascii(texts: Sequence[str], told: Hashes | None = None, *, read: bo
     told: `hashes` of the words that are told apart, None: all of them. read: whether places are wanted.
     """
     raw = _APART.join((*texts, "", "", "")).encode("latin-1")  # as many behind the last one as a trigram is long
-    small, count = raw.lower(), len(texts)
-    lengths = [*map(len, texts), 1]
-    text = np.arange(count + 1).repeat([length + 1 for length in lengths])
+    small, count, lengths = raw.lower(), len(texts), [*map(len, texts)]
     part = np.frombuffer(small.translate(_TABLE), np.uint8)
     new = part > _NUMBER  # of words and numbers only where another part begins
     new[1:] |= part[1:] != part[:-1]
     new[0] = True
     edges = new.nonzero()[0]
-    starts = edges[:-1]  # the last part is what stands behind the last text
+    starts, stops = edges[:-1], edges[1:]  # the last part is what stands behind the last text
+    text = np.arange(count + 1, dtype=np.uint32).repeat([*[length + 1 for length in lengths], 2])
     what, of = part[starts], text[starts]
     parts = np.bincount(of * _PARTS + what, minlength=count * _PARTS).reshape(count, _PARTS).tolist()
     kinds, at = raw.translate(_TABLE), 0
     tallies: list[Tally] = []
-    for length, counts in zip(lengths, parts, strict=False):
+    for length, counts in zip(lengths, parts, strict=True):
         digits, capitals = kinds.count(_NUMBER, at, at + length), kinds.count(_CAPITAL, at, at + length)
         tallies.append(_tally(length, counts, digits, capitals, max(0, length - 2)))
         at += length + 1
     if not read:
-        return Found(np.zeros(0, np.int64), tallies)
+        return Found(np.zeros(0, np.uint32), tallies)
     letters = np.frombuffer(small, np.uint8).astype(np.uint32)
-    kept = _HAS_PLACE[what].nonzero()[0]
-    starts, stops, what, of = starts[kept], edges[kept + 1], what[kept], of[kept]
-    words = of * (2 * PLACES) + _places(_numbers(letters, starts, stops), what, stops - starts, told)
-    trigrams = text[:-2] * (2 * PLACES) + (_trigrams(letters) + PLACES)
-    # Those that reach over the end of a text belong to none.
-    ends = accumulate(length + 1 for length in lengths[:-1])
-    trigrams[[end - back for end in ends for back in (1, 2, 3) if end >= back]] = count * 2 * PLACES
+    words = _places(_numbers(letters, starts, stops), what, stops - starts, told)
+    words = np.where(_HAS_PLACE[what], words + of * _WIDTH, count * _WIDTH)
+    # Of a text with n characters n - 2 trigrams; those that reach over its end belong to none.
+    inside = [max(0, length - 2) for length in lengths]
+    spans = [size for length, its in zip(lengths, inside, strict=True) for size in (its, length + 1 - its)]
+    first = [place for at in range(count) for place in (at * 2 * PLACES + PLACES, count * 2 * PLACES)]
+    trigrams = np.array(first, np.uint32).repeat(spans)
+    trigrams += _trigrams(letters)
     return Found(np.concatenate((words, trigrams)), tallies)
 
 
@@ -155,7 +155,7 @@ def found_in(text: str, told: Hashes | None = None) -> Found:
     counts[_JOINT], counts[_LINE] = text.count("_"), text.count("\n")
     digits, capitals = sum(map(str.isdigit, text)), sum(map(str.isupper, text))
     tally = _tally(len(text), counts, digits, capitals, len(trigrams))
-    return Found(np.concatenate((words, trigrams)).astype(np.int64), [tally])
+    return Found(np.concatenate((words, trigrams)), [tally])
 
 
 def _tally(size: int, parts: Sequence[int], digits: int, capitals: int, trigrams: int) -> Tally:
