@@ -39,14 +39,13 @@ Fractions = tuple[float, float, float, float]
 class _Choices:
     """What there is to choose for a request in some states.
 
-    fixed: the choices of heads that have only one now; heads: the others, which are sampled; masks, words: theirs;
-    places: (heads, most) where theirs stand among all.
+    fixed: the choices of heads that have only one now; sampled: the others, with their masks and words; costs: what
+    each of their choices adds to the log of a reply's tokens; places: (heads, most) where they stand among all.
     """
 
     fixed: dict[str, int]
-    heads: tuple[str, ...]
-    masks: tuple[tuple[bool, ...], ...]
-    words: tuple[tuple[str, ...], ...]
+    sampled: tuple[tuple[str, tuple[bool, ...], tuple[str, ...]], ...]
+    costs: tuple[list[float], ...]
     places: NDArray[np.int64]
 
 
@@ -91,13 +90,11 @@ class Sampler:
         """What there is to choose for a request, by whether somebody has replied, and made a plan."""
         masks = {head: self.policy.card.options.mask(head, heard, plan) for head in self._spans}
         fixed = {head: mask.index(True) for head, mask in masks.items() if sum(mask) == 1}
-        sampled = {head: mask for head, mask in masks.items() if head not in fixed}
-        most = max((len(mask) for mask in sampled.values()), default=1)
-        places = [(self._spans[head][0] + np.arange(most)).clip(0, self._spans[head][1] - 1) for head in sampled]
-        words = tuple(self._words[head] for head in sampled)
-        return _Choices(
-            fixed, tuple(sampled), tuple(sampled.values()), words, np.array(places, np.int64).reshape(-1, most)
-        )
+        sampled = tuple((head, mask, self._words[head]) for head, mask in masks.items() if head not in fixed)
+        spans, most = [self._spans[head] for head, _, _ in sampled], max(map(len, masks.values()))
+        places = [(start + np.arange(most)).clip(0, end - 1) for start, end in spans]
+        costs = tuple(self.policy.weights["cost.options"][start:end].tolist() for start, end in spans)
+        return _Choices(fixed, sampled, costs, np.array(places, np.int64).reshape(-1, most))
 
     def decisions(
         self, states: Sequence[RunState], out: network.Out, needs: Sequence[Needs], left: Sequence[Fractions]
@@ -197,23 +194,19 @@ class Sampler:
 
     def _ask(self, runs: Sequence[_Run], out: network.Out, draws: Draws, pick: int) -> None:
         """One more directive of each run."""
-        options = self.policy.card.options
         pieces = self._about(runs, out, draws, pick)
-        logits = out.options[[run.row for run in runs], [run.choice for run in runs]]
-        alike: dict[tuple[bool, bool], list[int]] = {}
-        for place, run in enumerate(runs):
-            alike.setdefault((bool(run.facts.said), run.facts.plan is not None), []).append(place)
-        for state, places in alike.items():
-            some, choices = [runs[place] for place in places], self._choices[state]
-            made = _chosen(some, choices, logits[places], draws, pick)
-            costs = self.policy.weights["cost.options"][choices.places[:, 0] + made]
-            for place, run, chosen, more in zip(places, some, made.tolist(), costs.sum(-1).tolist(), strict=True):
-                told = {**choices.fixed, **dict(zip(choices.heads, chosen, strict=True))}
-                name, (piece, audience) = f"{run.state.run}.{run.state.step}.{pick}", pieces[place]
-                run.directives.append(options.directive(name, run.name, told, piece, audience))
-                if more:  # what the reply is believed to take is counted with what was chosen for it
-                    tokens = f"tokens({run.name})"
-                    run.reasons[tokens] = expm1(min(max(log1p(run.reasons[tokens]) + more, 0.0), 12.0))
+        open_to = [self._choices[bool(run.facts.said), run.facts.plan is not None] for run in runs]
+        made = iter(_chosen(runs, open_to, out, draws, pick))
+        for run, choices, (piece, audience) in zip(runs, open_to, pieces, strict=True):
+            told, more = dict(choices.fixed), 0.0
+            for (head, _, _), costs in zip(choices.sampled, choices.costs, strict=True):
+                told[head] = next(made)
+                more += costs[told[head]]
+            name = f"{run.state.run}.{run.state.step}.{pick}"
+            run.directives.append(self.policy.card.options.directive(name, run.name, told, piece, audience))
+            if more:  # what the reply is believed to take is counted with what was chosen for it
+                tokens = f"tokens({run.name})"
+                run.reasons[tokens] = expm1(min(max(log1p(run.reasons[tokens]) + more, 0.0), 12.0))
 
     def _about(
         self, runs: Sequence[_Run], out: network.Out, draws: Draws, pick: int
@@ -250,20 +243,17 @@ class Sampler:
         return tuple(name for name, chances in each if chances[piece] < LACKS and name != run.name)
 
 
-def _chosen(runs: Sequence[_Run], choices: _Choices, logits: Array, draws: Draws, pick: int) -> NDArray[np.int64]:
-    """What is chosen of each head that is sampled, for the agent that each run asks: (runs, heads), all drawn at once.
-
-    logits: (runs, heads.total).
-    """
-    heads = len(choices.heads)
-    if not heads:
-        return np.zeros((len(runs), 0), np.int64)
-    rows = [run.row for run in runs for _ in choices.heads]
-    keys = [_numbers(run.name, len(mask)) for run in runs for mask in choices.masks]
-    masks, words = choices.masks * len(runs), choices.words * len(runs)
-    each = logits[:, choices.places].reshape(len(rows), -1)
-    made, _ = draws.factor(rows, choices.heads * len(runs), pick, each, masks, keys, words)
-    return np.array(made).reshape(-1, heads)
+def _chosen(runs: Sequence[_Run], open_to: Sequence[_Choices], out: network.Out, draws: Draws, pick: int) -> list[int]:
+    """What is chosen for the agents that runs ask, of each head that is sampled: all drawn at once, run by run."""
+    each = [(run, *head) for run, its in zip(runs, open_to, strict=True) for head in its.sampled]
+    if not each:
+        return []
+    asking, heads, masks, words = zip(*each, strict=True)
+    rows = [run.row for run in asking]
+    keys = [_numbers(run.name, len(mask)) for run, mask in zip(asking, masks, strict=True)]
+    agents, places = [run.choice for run in asking], np.concatenate([its.places for its in open_to])
+    logits = out.options[np.array(rows)[:, None], np.array(agents)[:, None], places]
+    return draws.factor(rows, heads, pick, logits, masks, keys, words)[0]
 
 
 def _name_pieces(runs: Sequence[_Run], needs: Sequence[Needs], out: network.Out) -> None:
@@ -296,17 +286,16 @@ def _reasons(
     each[..., 1] = beliefs[:, :agents]
     each[..., 2] = np.expm1(np.minimum(np.maximum(out.cost, 0), 12))
     each[..., 3] = beliefs[:, agents : 2 * agents] - out.now[:, None]
-    each[..., 4] = np.sqrt(np.square(out.gaps).sum(-1) / out.gaps.shape[-1])
+    each[..., 4] = np.sqrt(np.vecdot(out.gaps, out.gaps) / out.gaps.shape[-1])
     rows[:, 2 + 5 * agents :] = beliefs[:, 2 * agents :]
     return [
-        dict(zip((*_named(its), *_rights(state.memory.facts)), row, strict=False))
+        dict(
+            zip(
+                _named(its) + _rights(tuple([each.node for each in state.memory.facts.said[-MOST:]])), row, strict=False
+            )
+        )
         for state, its, row in zip(states, names, rows.tolist(), strict=True)
     ]
-
-
-def _rights(facts: Facts) -> list[str]:
-    """What the reasons are called that say how good each answer is."""
-    return [f"right(node {reply.node})" for reply in facts.said[-MOST:]]
 
 
 @lru_cache(maxsize=256)
@@ -314,6 +303,12 @@ def _named(names: tuple[str, ...]) -> tuple[str, ...]:
     """What the reasons are called."""
     each = [f"{what}({name})" for name in names for what in ("p", "success", "tokens", "gain", "gap")]
     return ("p(finish)", "now", *each)
+
+
+@lru_cache(maxsize=1 << 12)
+def _rights(nodes: tuple[int, ...]) -> tuple[str, ...]:
+    """What the reasons are called that say how good some replies are."""
+    return tuple(f"right(node {node})" for node in nodes)
 
 
 @lru_cache(maxsize=1 << 10)
