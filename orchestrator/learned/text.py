@@ -85,8 +85,8 @@ def outline_all(texts: Sequence[str]) -> tuple[Array, Array]:
     return _remembered(texts, None, read=False)
 
 
-Read = tuple[Counts, Array, Array]
-"""Of T texts: how often every place was met (T, WIDTH), what one of each half's weighs (T, 2), figures (T, SHAPE)."""
+Read = tuple[Counts, Array]
+"""Of T texts: how often each place was met, (T, WIDTH); figures, and what once weighs in each half, (T, SHAPE + 2)."""
 
 _kept: OrderedDict[tuple[str, frozenset[str] | None, bool], Read] = OrderedDict()
 """What was read of the last texts, by text, the words told apart, and whether words are read at all; a row each."""
@@ -100,14 +100,14 @@ def _remembered(texts: Sequence[str], words: frozenset[str] | None, *, read: boo
     if missing:
         new = _read([keys[place][0] for place in missing], words, read=read)
         # Rows hold on to all that were read with them, but all of these are forgotten together, the oldest first.
-        for place, *one in zip(missing, *new, strict=True):
-            known[place] = _kept[keys[place]] = one[0], one[1], one[2]
+        for place, counts, rest in zip(missing, *new, strict=True):
+            known[place] = _kept[keys[place]] = counts, rest
         while len(_kept) > REMEMBERED:
             _kept.popitem(last=False)
         if len(missing) == len(texts):
-            return _vectors(new[0], new[1]), new[2]
-    counts, weights, figures = zip(*(each for each in known if each is not None), strict=True)
-    return _vectors(_rows(counts), _rows(weights)), _rows(figures)
+            return _vectors(*new)
+    each = [one for one in known if one is not None]
+    return _vectors(_rows([counts for counts, _ in each]), _rows([rest for _, rest in each]))
 
 
 def _rows(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
@@ -139,10 +139,7 @@ def _read(texts: Sequence[str], words: frozenset[str] | None, *, read: bool) -> 
         latin = [texts[place] for place in order if texts[place].isascii()]
         found = [found_in_ascii(lot, told, read=read) for lot in lots(latin)] if latin else []
         found += [found_in(texts[place], told) for place in order[len(latin) :]]
-    tallies = [tally for each in found for tally in each.tallies]
-    figures = np.array([_figures(tally) for tally in tallies], np.float32)
-    # The roots of some numbers have the length 1 where the numbers add up to 1.
-    weights = np.array([(1 / max(1, each.words), 1 / (16 * max(1, each.trigrams))) for each in tallies], np.float32)
+    rest = np.array([_figures(tally) for each in found for tally in each.tallies], np.float32)
     if read:
         made = [_counts(each) for each in found]
         counts = made[0] if len(made) == 1 else np.concatenate(made)
@@ -150,16 +147,16 @@ def _read(texts: Sequence[str], words: frozenset[str] | None, *, read: bool) -> 
         counts = np.broadcast_to(_NOTHING, (len(texts), WIDTH))
     if order:
         back = np.argsort(order)
-        counts, weights, figures = counts[back], weights[back], figures[back]
-    counts.flags.writeable = weights.flags.writeable = figures.flags.writeable = False
-    return counts, weights, figures
+        counts, rest = counts[back], rest[back]
+    counts.flags.writeable = rest.flags.writeable = False
+    return counts, rest
 
 
 _NOTHING = np.zeros(WIDTH, np.uint16)
 
 
 def _figures(tally: Tally) -> list[float]:
-    """Plain figures as `encode` says."""
+    """Plain figures as `encode` says; then what one word weighs, and one trigram."""
     size = max(1, tally.size)
     return [
         log1p(tally.size) / 6,
@@ -170,20 +167,22 @@ def _figures(tally: Tally) -> list[float]:
         float(not tally.filled),
         log1p(tally.numbers) / 3,
         log1p(tally.ends) / 3,
+        # The roots of some numbers have the length 1 where the numbers add up to 1.
+        1 / max(1, tally.words),
+        1 / (16 * max(1, tally.trigrams)),
     ]
 
 
 def _counts(found: Found) -> Counts:
     """How often each place was met, (T, WIDTH); a text that is cut at LONGEST has no more than fit."""
     texts = len(found.tallies)
-    return (
-        np.bincount(found.places, minlength=(texts + 1) * WIDTH)[: texts * WIDTH].astype(np.uint16).reshape(texts, -1)
-    )
+    met = np.bincount(found.places, minlength=(texts + 1) * WIDTH)[: texts * WIDTH]
+    return met.astype(np.uint16).reshape(texts, WIDTH)
 
 
-def _vectors(counts: Counts, weights: Array) -> Array:
-    """Damped counts, of which the words have unit length and the trigrams a quarter: (T, WIDTH)."""
-    halves = counts.reshape(-1, 2, PLACES) * weights[:, :, None]
+def _vectors(counts: Counts, rest: Array) -> tuple[Array, Array]:
+    """Damped counts (T, WIDTH), of which the words have unit length and the trigrams a quarter; figures (T, SHAPE)."""
+    halves = counts.reshape(-1, 2, PLACES) * rest[:, SHAPE:, None]
     vectors = np.sqrt(halves, out=halves).reshape(-1, WIDTH)
     vectors.flags.writeable = False
-    return vectors
+    return vectors, rest[:, :SHAPE]

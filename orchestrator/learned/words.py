@@ -30,6 +30,8 @@ _SPACE, _NAME, _NUMBER, _MARK, _JOINT, _END, _LINE, _CAPITAL = range(8)
 """What a character is part of: space, a word, a number, or by itself: a mark, an underscore (which parts words, and is
 none), the end of a sentence or of a line. A capital is part of a word."""
 _PARTS = _LINE + 1
+_ROOM = 8
+"""For the parts of one text, when those of several are counted."""
 _APART = "\xff"
 """Stands between two texts, so that nothing reaches from one into the next; no ASCII text has it."""
 _LENGTHS = 6
@@ -38,6 +40,7 @@ _LOT = 1 << 15
 """Characters that are worked on together: about what fits into a processor's own memory."""
 _THIRD, _SECOND, _SPREAD, _LEFT, _FOLD = (np.uint32(each) for each in (65537, 257, 2654435761, 22, 15))
 _WIDTH = np.uint32(2 * PLACES)
+_TIMES = np.uint32(2 * PLACES // _ROOM)
 
 
 def _part(letter: str) -> int:
@@ -119,9 +122,9 @@ def found_in_ascii(texts: Sequence[str], told: Hashes | None = None, *, read: bo
     new[0] = True
     edges = new.nonzero()[0]
     starts, stops = edges[:-1], edges[1:]  # the last part is what stands behind the last text
-    text = np.arange(count + 1, dtype=np.uint32).repeat([*[length + 1 for length in lengths], 2])
-    what, of = part[starts], text[starts]
-    parts = np.bincount(of * _PARTS + what, minlength=count * _PARTS).reshape(count, _PARTS).tolist()
+    first = np.arange(0, (count + 1) * _ROOM, _ROOM, dtype=np.uint32)
+    what, of = part[starts], first.repeat([*[length + 1 for length in lengths], 2])[starts]
+    parts = np.bincount(of + what, minlength=count * _ROOM).reshape(count, _ROOM).tolist()
     kinds, at = raw.translate(_TABLE), 0
     tallies: list[Tally] = []
     for length, counts in zip(lengths, parts, strict=True):
@@ -132,12 +135,12 @@ def found_in_ascii(texts: Sequence[str], told: Hashes | None = None, *, read: bo
         return Found(np.zeros(0, np.uint32), tallies)
     letters = np.frombuffer(small, np.uint8).astype(np.uint32)
     words = _places(_numbers(letters, starts, stops), what, stops - starts, told)
-    words = np.where(_HAS_PLACE[what], words + of * _WIDTH, count * _WIDTH)
+    words = np.where(_HAS_PLACE[what], words + of * _TIMES, count * _WIDTH)
     # Of a text with n characters n - 2 trigrams; those that reach over its end belong to none.
     inside = [max(0, length - 2) for length in lengths]
     spans = [size for length, its in zip(lengths, inside, strict=True) for size in (its, length + 1 - its)]
-    first = [place for at in range(count) for place in (at * 2 * PLACES + PLACES, count * 2 * PLACES)]
-    trigrams = np.array(first, np.uint32).repeat(spans)
+    offsets = [place for at in range(count) for place in (at * 2 * PLACES + PLACES, count * 2 * PLACES)]
+    trigrams = np.array(offsets, np.uint32).repeat(spans)
     trigrams += _trigrams(letters)
     return Found(np.concatenate((words, trigrams)), tallies)
 
