@@ -1,21 +1,22 @@
 """What the splits say together: curves with intervals, and the comparisons that were asked for.
 
-Splits share tasks, so the bootstrap draws tasks, each with everything that was measured on it in every split. Between
-two knobs a curve is a straight line: what running a random share of the tasks at the one and the rest at the other
-would come to.
+Between two knobs a curve is a straight line: what running a random share of the tasks at the one and the rest at the
+other would come to.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-RESAMPLES = 2000
-LEVEL = 0.95
+sys.path.append(str(Path(__file__).parents[1]))
+from pooled import RESAMPLES, Floats, Pooled, figure
+
+__all__ = ["Found", "Scores", "Splits", "figure", "sentences"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,40 +42,16 @@ class Found:
     dear: str
 
 
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """A mean with its interval."""
-
-    mean: float
-    low: float
-    high: float
-
-    def points(self) -> str:
-        """As points of a hundred."""
-        return f"{100 * self.mean:+.1f} [{100 * self.low:+.1f}, {100 * self.high:+.1f}]"
-
-    def share(self) -> str:
-        """As a share."""
-        return f"{self.mean:.0%} [{self.low:.0%}, {self.high:.0%}]"
-
-
 class Splits:
     """All splits. `gain` and `cost` are (1 + RESAMPLES,): the first is the mean itself, the others are resamples."""
 
     def __init__(self, found: Sequence[Found], seed: int = 0) -> None:
         self.found = found
-        ids = sorted({task for each in found for task in each.tasks})
-        place = {task: number for number, task in enumerate(ids)}
-        self._places = np.concatenate([[place[task] for task in each.tasks] for each in found])
-        draws = np.random.default_rng(seed).multinomial(len(ids), np.full(len(ids), 1 / len(ids)), RESAMPLES)
-        self._weights = np.concatenate((np.ones((1, len(ids))), draws))
-        self._size = len(ids)
+        self._pooled = Pooled([each.tasks for each in found], seed)
 
     def mean(self, of: Callable[[Found], Sequence[float]]) -> Floats:
         """Means over all tasks of all splits, and of the resamples."""
-        values = np.concatenate([np.asarray(of(each), np.float64) for each in self.found])
-        sums = np.bincount(self._places, values, self._size)
-        return (self._weights @ sums) / (self._weights @ np.bincount(self._places, minlength=self._size))
+        return self._pooled.mean([of(each) for each in self.found])
 
     def gain(self, name: Callable[[Found], str]) -> Floats:
         """Score over the dearest agent's."""
@@ -122,13 +99,6 @@ class Splits:
                 share = -y[first - 1] / (y[first] - y[first - 1])
                 out[column] = x[first - 1] + share * (x[first] - x[first - 1])
         return out
-
-
-def figure(values: Floats) -> Figure:
-    """The mean and its percentile interval. values: the mean first, then resamples."""
-    finite = np.where(np.isfinite(values[1:]), values[1:], 9.99)
-    low, high = np.quantile(finite, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Figure(float(values[0]), float(low), float(high))
 
 
 def sentences(splits: Splits, trained: Sequence[str], boosted: Sequence[str]) -> tuple[list[str], dict[str, object]]:
