@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from podium.orchestrator.learned import LearnedCoordinator, Policy, facts, needs, network, text
+from podium.orchestrator.learned.joined import JOINTS, joined
 from podium.orchestrator.learned.options import Options
 from tests.orchestrator.learned.parts import NAMES, WIDE, loud, play, state_of, story, task
 
@@ -125,6 +126,17 @@ def test_the_twins_are_equal(kind: Any, tolerance: float, rounding: float, agent
         others = probabilities(twin)
         for name, found in probabilities(numpy).items():
             np.testing.assert_allclose(found, others[name], 0, tolerance, err_msg=name)
+
+
+def test_joined_weights_say_the_same() -> None:
+    weights = loud(names=("a", "b")).weights
+    ready = joined(np, weights)
+    assert set(ready) == {*weights, *JOINTS}
+    assert all(ready[name] is weight for name, weight in weights.items()), "nothing else is copied"
+    data = random_data(np.float32)
+    before, after = through(np, weights, data), through(np, ready, data)
+    for name, found in before.items():
+        np.testing.assert_array_equal(found, after[name], err_msg=name)
 
 
 def test_every_weight_matters() -> None:
