@@ -14,8 +14,9 @@ from podium.agents.model import Model
 from podium.agents.tools import Tool, load_tool
 from podium.orchestrator import period
 from podium.orchestrator.budget import Budget, Limits
+from podium.orchestrator.budget_spec import BudgetSpec, PoolSpec, ShareSpec
 from podium.orchestrator.model_spec import REMOTE, RecordedModel
-from podium.orchestrator.team_file import BudgetSpec, PoolSpec, ShareSpec, TeamSpec, ToolSpec
+from podium.orchestrator.team_file import TeamSpec, ToolSpec
 from podium.protocols.errors import InputError, ToolError
 
 if TYPE_CHECKING:

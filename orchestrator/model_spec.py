@@ -11,7 +11,7 @@ import json
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, JsonValue, SecretStr
+from pydantic import AfterValidator, Field, JsonValue, SecretStr, StringConstraints
 
 from podium.agents.model import Price
 from podium.orchestrator.yaml_file import FilePath, NameOrPath, StrictModel, Words
@@ -34,6 +34,8 @@ Temperature = Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 """A number of things, at least one."""
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+"""A name: letters, digits, dot, dash and underscore, at most 64, starting with a letter or digit."""
 
 
 class PriceSpec(StrictModel):

@@ -209,7 +209,7 @@ class Requests:
             self._run,
             self._task,
             directive,
-            partial(self._visible, directive, upto),
+            partial(self._topology.shown, agent, directive.visible, self._nodes, upto),
             lease,
             estimate,
             sample,
@@ -377,36 +377,12 @@ class Requests:
             return self._leases.shown[directive.agent]
         if view.kind == "none":
             return 0
-        return sum(len(node.content) + len(node.author) + 4 for node in self._visible(directive, len(self._nodes)))
+        replies = self._topology.shown(directive.agent, view, self._nodes, len(self._nodes))
+        return sum(len(node.content) + len(node.author) + 4 for node in replies)
 
     def _plan(self, directive: Directive) -> str:
         """The newest plan that a directive's agent may see; empty where there is none."""
-        agent, upto, may_see = directive.agent, directive.visible.upto, self._topology.may_see
-        for node in reversed(self.plans):
-            if (upto is None or node.id <= upto) and may_see(agent, node.author):
-                return node.content
-        return ""
-
-    def _visible(self, directive: Directive, upto: int) -> tuple[Node, ...]:
-        """The replies that a directive shows, oldest first, without what the topology forbids."""
-        view, agent = directive.visible, directive.agent
-        if view.kind == "none":
-            return ()
-        end = upto if view.upto is None else min(upto, view.upto + 1)
-        may_see = self._topology.may_see
-        if view.kind == "only":
-            nodes = [self._nodes[place] for place in sorted(view.only) if 0 < place < end]
-            return tuple(node for node in nodes if may_see(agent, node.author))
-        if view.kind == "last":  # from the end, so that it costs the same however long the run is
-            found: list[Node] = []
-            for place in range(end - 1, 0, -1):
-                if len(found) == view.count:
-                    break
-                node = self._nodes[place]
-                if node.kind == "reply" and may_see(agent, node.author):
-                    found.append(node)
-            return tuple(reversed(found))
-        return tuple(node for node in self._nodes[:end] if node.kind == "reply" and may_see(agent, node.author))
+        return self._topology.newest_plan(directive.agent, self.plans, directive.visible.upto)
 
 
 def _closed(calls: Sequence[Call]) -> tuple[Call, ...]:

@@ -20,6 +20,7 @@ from podium.agents.model import Model
 from podium.agents.providers import build_model
 from podium.orchestrator.asked import Ask, check_settings, task_of
 from podium.orchestrator.budget import Limits
+from podium.orchestrator.budget_spec import ShareSpec
 from podium.orchestrator.coordinator import Coordinator
 from podium.orchestrator.coordinator_spec import LearnedSpec, LLMSpec
 from podium.orchestrator.coordinators import build_coordinator
@@ -30,7 +31,7 @@ from podium.orchestrator.model_spec import HumanModel
 from podium.orchestrator.people import People
 from podium.orchestrator.retrying import Retry
 from podium.orchestrator.run_log import RunLog
-from podium.orchestrator.team_file import FINISH, ShareSpec, TeamSpec, load_team
+from podium.orchestrator.team_file import FINISH, TeamSpec, load_team
 from podium.orchestrator.telemetry.logs import PLACE, Place, told
 from podium.orchestrator.topology import Topology
 from podium.protocols.bus import Answerer, MemoryBus

@@ -14,23 +14,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import Field, PrivateAttr, Strict, StringConstraints, field_validator, model_validator
+from pydantic import Field, PrivateAttr, Strict, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from podium.agents.request_fields import SET_BY_PODIUM
+from podium.orchestrator.budget_spec import LATER, BudgetSpec, PoolSpec, ShareSpec, filled, nested
 from podium.orchestrator.coordinator_spec import CoordinatorSpec
-from podium.orchestrator.model_spec import Count, ModelSpec, Seconds
-from podium.orchestrator.period import LONGEST, Every
+from podium.orchestrator.model_spec import Count, ModelSpec, Name, Seconds
 from podium.orchestrator.telemetry.spec import TelemetrySpec
 from podium.orchestrator.yaml_file import Check, FilePaths, FileUrl, StrictModel, Words, load_model, parse_model
-from podium.orchestrator.yaml_problems import Problem, nearest, say
+from podium.orchestrator.yaml_problems import Problem, mapping, nearest, say
 
 __all__ = [
     "ROLES",
     "AgentSpec",
-    "BudgetSpec",
-    "PoolSpec",
-    "ShareSpec",
     "TeamSpec",
     "ToolSpec",
     "TopologySpec",
@@ -44,17 +41,11 @@ ROLES = ("planner", "solver", "critic", "verifier", "aggregator", "retriever")
 PYTHON_ONLY = ("memory_mb", "unsafe")
 """Settings of the tool python alone."""
 
-LATER = ("seconds", "every")
-"""Limits of agents and of the pool that are no part of a team's digest where they are left out."""
-
 FINISH = "finish"
 """No agent's name: what coordinators choose when nobody is to be asked any more, and decisions call so."""
 
 SHARED = ("models", "agents")
 """What an included file may hold."""
-
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-"""A name: letters, digits, dot, dash and underscore, at most 64, starting with a letter or digit."""
 
 
 Edge = Annotated[tuple[str, str], Strict(False)]
@@ -78,34 +69,6 @@ class ToolSpec(StrictModel):
     """Memory of the tool python, in megabytes of 2^20 bytes; left out: 256."""
     unsafe: bool = False
     """Run the tool python as an ordinary process of this user, which can read files and reach the network."""
-
-
-class ShareSpec(StrictModel):
-    """The most that an agent uses of one run; what is left out is not limited."""
-
-    tokens: Count | None = None
-    """Input and output tokens."""
-    calls: Count | None = None
-    """Model calls."""
-    seconds: Seconds | None = None
-    """Wall-clock seconds in which it is at work, on one request or several, retries and tools included."""
-    dollars: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    """Dollars, by the prices of the models."""
-
-
-class PoolSpec(StrictModel):
-    """The most that all runs of the team use together; what is left out is not limited."""
-
-    tokens: Count | None = None
-    """Input and output tokens."""
-    calls: Count | None = None
-    """Model calls."""
-    seconds: Seconds | None = None
-    """Wall-clock seconds in which at least one run is under way; waits for a person do not count."""
-    dollars: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    """Dollars, by the prices of the models."""
-    every: Every | None = None
-    """Fill it again each hour, day, week or month, in UTC; left out: it is for as long as the process lives."""
 
 
 class AgentSpec(StrictModel):
@@ -153,23 +116,6 @@ class TopologySpec(StrictModel):
         if (self.kind is None) == (self.edges is None):
             raise ValueError("give either kind (star, chain or full) or edges, one of the two")
         return self
-
-
-class BudgetSpec(StrictModel):
-    """What one run may use at most. `null` lifts a limit."""
-
-    tokens: Count | None = 20_000
-    """Input and output tokens of all agents together."""
-    calls: Count | None = 32
-    """Model calls."""
-    seconds: Seconds | None = 300.0
-    """Wall-clock seconds."""
-    dollars: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    """Dollars, by the prices of the models."""
-    repeats: Count | None = 10
-    """How often an agent may give the same reply to the same instruction; once more, and the run is ended as a loop."""
-    wind_down: Name | None = None
-    """Agent that writes the best answer so far at a limit; its call is set aside if a quarter of each holds it."""
 
 
 class RetrySpec(StrictModel):
@@ -276,28 +222,28 @@ def references(data: Mapping[str, Any]) -> Iterator[Problem]:
 
     data: the team as plain mappings, possibly broken elsewhere; whatever has the wrong shape is left to the schema.
     """
-    models, agents = _mapping(data.get("models")), _mapping(data.get("agents"))
+    models, agents = mapping(data.get("models")), mapping(data.get("agents"))
     for name, model in models.items():
-        yield from _of_model(name, _mapping(model), models)
+        yield from _of_model(name, mapping(model), models)
     for name, agent in agents.items():
-        yield from _of_agent(name, _mapping(agent), models)
-    coordinator = _mapping(data.get("coordinator"))
+        yield from _of_agent(name, mapping(agent), models)
+    coordinator = mapping(data.get("coordinator"))
     for where, name in _named(coordinator):
         yield from _unknown("agent", name, agents, ("coordinator", *where))
     yield from _unknown("model", coordinator.get("model"), models, ("coordinator", "model"))
-    writer = _mapping(coordinator.get("words")).get("model")
+    writer = mapping(coordinator.get("words")).get("model")
     yield from _unknown("model", writer, models, ("coordinator", "words", "model"))
-    if _mapping(models.get(str(writer))).get("provider") == "human":
+    if mapping(models.get(str(writer))).get("provider") == "human":
         yield Problem(("coordinator", "words", "model"), "a person cannot word every request", "another model")
-    if _mapping(models.get(str(coordinator.get("model")))).get("provider") == "human":
+    if mapping(models.get(str(coordinator.get("model")))).get("provider") == "human":
         yield Problem(("coordinator", "model"), "a person cannot lead a team; make them an agent of it", show=False)
     aggregator = coordinator.get("aggregator")
     if isinstance(aggregator, str) and list(agents) == [aggregator] and not coordinator.get("agents"):
         yield Problem(("coordinator",), "the aggregator is the only agent, and nobody is left to propose", show=False)
-    yield from _wind_down(_mapping(data.get("budget")), agents, models)
-    yield from _nested(data)
-    yield from _filled(_mapping(data.get("pool")))
-    for index, edge in enumerate(_sequence(_mapping(data.get("topology")).get("edges"))):
+    yield from _wind_down(mapping(data.get("budget")), agents, models)
+    yield from nested(data)
+    yield from filled(mapping(data.get("pool")))
+    for index, edge in enumerate(_sequence(mapping(data.get("topology")).get("edges"))):
         for end, name in enumerate(_sequence(edge)):
             yield from _unknown("agent", name, agents, ("topology", "edges", index, end))
 
@@ -306,40 +252,11 @@ def _wind_down(budget: Mapping[str, Any], agents: Mapping[str, Any], models: Map
     """Who writes the last answer: an agent, no person, and not with the only call there is."""
     name = budget.get("wind_down")
     yield from _unknown("agent", name, agents, ("budget", "wind_down"))
-    if _mapping(models.get(str(_mapping(agents.get(str(name))).get("model")))).get("provider") == "human":
+    if mapping(models.get(str(mapping(agents.get(str(name))).get("model")))).get("provider") == "human":
         what = "a person cannot be waited for when the time is up"
         yield Problem(("budget", "wind_down"), what, "an agent with another model")
     if name is not None and budget.get("calls") == 1:
         yield Problem(("budget", "calls"), "the only call would be kept for wind_down", "2 or more")
-
-
-def _nested(data: Mapping[str, Any]) -> Iterator[Problem]:
-    """Inner limits that are above the outer one, which would bind first: most likely a mistake."""
-    default = {limit: BudgetSpec.model_fields[limit].default for limit in ShareSpec.model_fields}
-    whole, pool = {**default, **_mapping(data.get("budget"))}, _mapping(data.get("pool"))
-    chosen = {limit: value for limit, value in whole.items() if limit in default and value != default[limit]}
-    inner = [
-        (("agents", name, "budget"), _mapping(agent).get("budget"), whole, "one whole run may use")
-        for name, agent in _mapping(data.get("agents")).items()
-    ]
-    for where, share, limits, what in (*inner, (("budget",), chosen, pool, "all runs together may use")):
-        for limit, value in _mapping(share).items():
-            most = limits.get(limit)
-            if isinstance(value, int | float) and isinstance(most, int | float) and value > most > 0:
-                yield Problem((*where, limit), f"more than {what} ({most:g})", f"at most {most:g}")
-
-
-def _filled(pool: Mapping[str, Any]) -> Iterator[Problem]:
-    """What a pool is filled with again, and no more time than there is until then."""
-    every, seconds = pool.get("every"), pool.get("seconds")
-    if every not in LONGEST:
-        return
-    if all(pool.get(limit) is None for limit in ShareSpec.model_fields):
-        what = "nothing is limited that could be filled again; write tokens, calls, seconds or dollars beside it"
-        yield Problem(("pool", "every"), what, show=False)
-    if isinstance(seconds, int | float) and seconds > LONGEST[every]:
-        what = f"more than there are in {'an' if every == 'hour' else 'a'} {every} ({LONGEST[every]})"
-        yield Problem(("pool", "seconds"), what, f"at most {LONGEST[every]}")
 
 
 def _of_model(name: str, model: Mapping[str, Any], models: Mapping[str, Any]) -> Iterator[Problem]:
@@ -350,7 +267,7 @@ def _of_model(name: str, model: Mapping[str, Any], models: Mapping[str, Any]) ->
     if model.get("provider") == "openai" and model.get("log_prob_kind") == "processed" and not model.get("log_probs"):
         what = "this model is not asked for log-probs; write log_probs: true beside it"
         yield Problem(("models", name, "log_prob_kind"), what, show=False)
-    for field in _mapping(model.get("extra")):
+    for field in mapping(model.get("extra")):
         if field in SET_BY_PODIUM:
             what = "Podium sets this field of a request itself"
             yield Problem(("models", name, "extra", field), what, SET_BY_PODIUM[field], show=False)
@@ -360,7 +277,7 @@ def _of_agent(name: str, agent: Mapping[str, Any], models: Mapping[str, Any]) ->
     if name == FINISH:
         yield Problem(("agents", name), "no agent can have this name: decisions call the end of a run so", show=False)
     yield from _unknown("model", agent.get("model"), models, ("agents", name, "model"))
-    given = (tool if isinstance(tool, str) else _mapping(tool).get("name") for tool in _sequence(agent.get("tools")))
+    given = (tool if isinstance(tool, str) else mapping(tool).get("name") for tool in _sequence(agent.get("tools")))
     tools = [str(tool or "").replace(":", ".").rpartition(".")[2] for tool in given]  # as a model knows them
     for place, tool in enumerate(tools):
         if tool and tool in tools[:place]:
@@ -368,9 +285,9 @@ def _of_agent(name: str, agent: Mapping[str, Any], models: Mapping[str, Any]) ->
             yield Problem(("agents", name, "tools", place), what, show=False)
     for place, tool in enumerate(_sequence(agent.get("tools"))):
         for key in PYTHON_ONLY:
-            if _mapping(tool).get(key) and _mapping(tool).get("name") not in ("python", None):
+            if mapping(tool).get(key) and mapping(tool).get("name") not in ("python", None):
                 yield Problem(("agents", name, "tools", place, key), "only the tool python takes this", show=False)
-        given = _mapping(tool)
+        given = mapping(tool)
         asks = given.get("approve") or given.get("name") == "ask_human" or ":" in str(given.get("name"))
         if given.get("wait") is not None and not asks:
             what = "no person is waited for: this goes with approve: true, or with ask_human"
@@ -378,7 +295,7 @@ def _of_agent(name: str, agent: Mapping[str, Any], models: Mapping[str, Any]) ->
     role = agent.get("role")
     if not isinstance(role, str):
         return
-    person = _mapping(models.get(str(agent.get("model")))).get("provider") == "human"
+    person = mapping(models.get(str(agent.get("model")))).get("provider") == "human"
     if role and role not in ROLES and agent.get("prompt") is None and not person:
         what = "a role of your own needs a prompt, and this agent has none"
         yield Problem(("agents", name, "role"), what, ", ".join(ROLES), nearest(role, ROLES))
@@ -395,19 +312,15 @@ def _named(coordinator: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ..
         for index, name in enumerate(_sequence(coordinator.get(key))):
             yield (key, index), name
     for index, step in enumerate(_sequence(coordinator.get("steps"))):
-        yield ("steps", index, "agent"), _mapping(step).get("agent")
-        for beside, other in enumerate(_sequence(_mapping(step).get("beside"))):
-            yield ("steps", index, "beside", beside, "agent"), _mapping(other).get("agent")
+        yield ("steps", index, "agent"), mapping(step).get("agent")
+        for beside, other in enumerate(_sequence(mapping(step).get("beside"))):
+            yield ("steps", index, "beside", beside, "agent"), mapping(other).get("agent")
 
 
 def _unknown(kind: str, name: object, known: Mapping[str, Any], where: tuple[str | int, ...]) -> Iterator[Problem]:
     """A name that leads nowhere. Nothing known at all is a problem of its own, told by the schema."""
     if known and isinstance(name, str) and name and name not in known:
         yield Problem(where, f"there is no {kind} of this name", ", ".join(known), nearest(name, known))
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return cast(Mapping[str, Any], value) if isinstance(value, Mapping) else {}
 
 
 def _sequence(value: object) -> Sequence[Any]:

@@ -1,4 +1,4 @@
-"""The topology: who may be shown whose messages.
+"""The topology: who may be shown whose messages, and what of a record that leaves of a view.
 
 A directed graph over the agents; an edge u -> v means that v may be shown u's messages. It limits what a coordinator
 may pass on, so it is asked for every message of every prompt: the answers are sets, worked out once. An agent always
@@ -14,6 +14,7 @@ from itertools import pairwise
 import networkx as nx
 
 from podium.orchestrator.team_file import TopologySpec
+from podium.protocols.record import Node, View
 
 __all__ = ["Topology", "graph"]
 
@@ -87,6 +88,36 @@ class Topology:
     def may_see(self, viewer: str, author: str) -> bool:
         """Whether a viewer may be shown what an author wrote."""
         return author in self._sees[viewer] or author not in self._sees
+
+    def shown(self, viewer: str, view: View, nodes: Sequence[Node], upto: int) -> tuple[Node, ...]:
+        """What a view shows of the first `upto` nodes of a record, oldest first, without what the viewer may not see.
+
+        Nodes that it names, or replies; the last ones are counted among those that the viewer may see.
+        """
+        if view.kind == "none":
+            return ()
+        end = upto if view.upto is None else min(upto, view.upto + 1)
+        may_see = self.may_see
+        if view.kind == "only":
+            named = [nodes[place] for place in sorted(view.only) if 0 < place < end]
+            return tuple(node for node in named if may_see(viewer, node.author))
+        if view.kind == "last":  # from the end, so that it costs the same however long the run is
+            found: list[Node] = []
+            for place in range(end - 1, 0, -1):
+                if len(found) == view.count:
+                    break
+                node = nodes[place]
+                if node.kind == "reply" and may_see(viewer, node.author):
+                    found.append(node)
+            return tuple(reversed(found))
+        return tuple(node for node in nodes[:end] if node.kind == "reply" and may_see(viewer, node.author))
+
+    def newest_plan(self, viewer: str, plans: Sequence[Node], upto: int | None) -> str:
+        """The newest plan that a viewer may see, up to a node; empty where there is none. plans: oldest first."""
+        for node in reversed(plans):
+            if (upto is None or node.id <= upto) and self.may_see(viewer, node.author):
+                return node.content
+        return ""
 
     def _pairs(self) -> tuple[tuple[str, str], ...] | None:
         if all(len(sees) == len(self.agents) for sees in self._sees.values()):

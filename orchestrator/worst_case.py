@@ -32,12 +32,13 @@ from dataclasses import dataclass
 
 from podium.agents.model import Price, estimate_tokens
 from podium.agents.roles import ROLES
+from podium.orchestrator.budget_spec import BudgetSpec, PoolSpec, ShareSpec
 from podium.orchestrator.coordinator_spec import LearnedSpec, LLMSelectorSpec, LLMSpec, RandomSpec
 from podium.orchestrator.leases import SHORTEST_REPLY
 from podium.orchestrator.model_spec import ModelSpec
 from podium.orchestrator.own_questions import decider, instruction_tokens, most_requests, questions
 from podium.orchestrator.schedule import Request, schedule
-from podium.orchestrator.team_file import AgentSpec, BudgetSpec, PoolSpec, ShareSpec, TeamSpec
+from podium.orchestrator.team_file import AgentSpec, TeamSpec
 from podium.orchestrator.topology import Topology
 
 __all__ = ["TASK_TOKENS", "AgentWorst", "Use", "WorstCase", "least_call", "worst_case"]

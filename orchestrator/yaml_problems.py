@@ -19,7 +19,7 @@ from pydantic_core import ErrorDetails
 
 from podium.orchestrator.yaml_source import Document, Value, Where
 
-__all__ = ["Problem", "explain", "nearest", "place", "say", "translate", "value_at"]
+__all__ = ["Problem", "explain", "mapping", "nearest", "place", "say", "translate", "value_at"]
 
 SECRET_KEYS = ("api_key", "key", "token", "password", "secret")
 """Keys whose values are never shown, whoever wrote them; but for those that hold nothing but words of a list."""
@@ -95,6 +95,11 @@ def value_at(data: object, where: Where) -> object:
         else:
             raise LookupError(part)
     return data
+
+
+def mapping(value: object) -> Mapping[str, Any]:
+    """A value of a file that may be broken, as the mapping that it should be; empty where it is something else."""
+    return cast(Mapping[str, Any], value) if isinstance(value, Mapping) else {}
 
 
 def say(problem: Problem, data: object, hidden: Collection[Where] = ()) -> str:
