@@ -140,7 +140,7 @@ async def atrain(
             forget_checkpoint(spec.output)
             shutil.rmtree(best, ignore_errors=True)
             begun = await warm_start(trainer)
-        log = MetricsLog(spec.output, keep=trainer.iteration)
+        log = MetricsLog(spec.output, keep=trainer.iteration if checkpoint else None)
         began, first, spent = time.monotonic(), trainer.iteration, purse.spent
         failure: RunError | None = None
 
@@ -155,11 +155,12 @@ async def atrain(
             return trainer.iteration % spec.evaluate_every == 0 or trainer.iteration == spec.iterations
 
         try:
-            if trainer.iteration and due() and trainer.validated != trainer.iteration:
+            if begun:  # a policy to keep already: iterations may lead away from it
+                log.add(0, begun | await keep())
+            elif trainer.iteration and due() and trainer.validated != trainer.iteration:
                 await keep()  # it was interrupted there
             while trainer.iteration < spec.iterations:
-                metrics = await trainer.step() | begun
-                begun = {}
+                metrics = await trainer.step()
                 try:
                     if due():
                         metrics |= await keep()
@@ -260,19 +261,22 @@ async def _best_single_beside(
 
 
 class MetricsLog:
-    """Metrics by iteration: JSON lines, TensorBoard, and a list. keep: iterations of an earlier session that stand."""
+    """Metrics by iteration, a supervised start's as iteration 0: JSON lines, TensorBoard, and a list.
 
-    def __init__(self, folder: Path, *, keep: int) -> None:
+    keep: the last iteration of an earlier session that stands; None: nothing stands.
+    """
+
+    def __init__(self, folder: Path, *, keep: int | None) -> None:
         from torch.utils.tensorboard.writer import SummaryWriter
 
         self._path = folder / METRICS
         self.rows: list[dict[str, float]] = []
-        if keep and self._path.exists():
+        if keep is not None and self._path.exists():
             self.rows = [
-                row for row in map(_row, self._path.read_text().splitlines()) if 0 < row.get("step", 0) <= keep
+                row for row in map(_row, self._path.read_text().splitlines()) if 0 <= row.get("step", -1) <= keep
             ]
         self._path.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
-        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=keep + 1 if keep else None)
+        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=None if keep is None else keep + 1)
 
     def add(self, iteration: int, metrics: Mapping[str, float]) -> None:
         """One iteration's metrics."""

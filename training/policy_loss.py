@@ -8,7 +8,7 @@ Sources: clipped surrogate, arXiv 1707.06347 eq. 7; beliefs trained on every rol
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,9 @@ from podium.orchestrator.learned.network import HEADS
 from podium.orchestrator.learned.options import Options
 from podium.training.replay import Replay
 from podium.training.train_file import LossSpec
+
+WORTH = 5.0
+"""Weight of what choices are worth, in passed answers, beside the beliefs, in a supervised start."""
 
 
 @dataclass(slots=True)
@@ -159,9 +162,7 @@ def losses(
     bonus = (spread * weight).sum()
     value = (_value_error(torch.cat([out.value for out in outs]), returns, values, spec.value_clip) * weight).sum()
     errors = [_belief_errors(w, out, each, options) for out, each in zip(outs, batches, strict=True)]
-    beliefs = torch.zeros(())
-    for kind in dict.fromkeys(kind for each in errors for kind in each):  # a mean over all, however teams cut them
-        beliefs = beliefs + torch.cat([each[kind] for each in errors if kind in each]).mean()
+    beliefs = _mean_of_each(errors)
     total = spec.beliefs * beliefs + spec.value * value
     if learn_policy:
         total = total + policy - entropy * bonus
@@ -170,25 +171,45 @@ def losses(
     return Losses(total, policy.item(), bonus.item(), beliefs.item(), value.item(), ratio.mean().item(), outside.item())
 
 
-def imitation(
-    w: dict[str, Tensor],
-    batch: Replay,
-    options: Options,
-    spec: LossSpec,
-    targets: Callable[[np.ndarray, np.ndarray], np.ndarray],
-) -> Tensor:
-    """What a supervised start minimises: the beliefs' losses, and how far first picks are from soft targets.
+def worths(w: dict[str, Tensor], batch: Replay, temperature: float) -> tuple[Tensor, Tensor, network.Out]:
+    """What a policy's own numbers say that its choices are worth: Q(s, a) = V(s) + temperature log pi(a | s), without
+    masks, the values that a softmax policy and its critic stand for together (arXiv 1702.08892, eq. 10).
 
-    targets: takes the beliefs of the moment, that the best answer passes once each agent was asked (M, N), and that it
-    passes now (M,), 0 where there is none; gives how likely each agent, and finishing, should be (M, N + 1).
+    (M, N + 1), of asking every agent and, last, of finishing; (M,), the score of the answer that it would take, -1
+    where there is none; and all that the network said.
     """
     out = unrolled(w, batch)
-    after, now = torch.sigmoid(out.gain.detach()).numpy(), out.now.detach().numpy()
-    target = _t(targets(after, now).astype(np.float32))
     likely = torch.log_softmax(torch.cat((out.pick, out.finish[:, None]), -1), -1)
-    picks = functional.kl_div(likely, target, reduction="none").sum(-1).mean()
-    errors = _belief_errors(w, out, batch, options).values()
-    return picks + spec.beliefs * torch.stack([each.mean() for each in errors]).sum()
+    return out.value[:, None] + temperature * likely, _best(out, batch), out
+
+
+def fitted(
+    w: dict[str, Tensor],
+    batches: Sequence[Replay],
+    options: Options,
+    spec: LossSpec,
+    targets: Sequence[np.ndarray],
+    temperature: float,
+) -> Tensor:
+    """What a supervised start minimises: the beliefs' losses, and how far what choices are worth is from its targets.
+
+    batches: one for each team; targets: of each, (M, N + 1), NaN where nothing is known.
+    """
+    off, errors = list[Tensor](), list[dict[str, Tensor]]()
+    for batch, target in zip(batches, targets, strict=True):
+        worth, _, out = worths(w, batch, temperature)
+        known = torch.where(_t(np.isfinite(target)), worth - _t(np.nan_to_num(target).astype(np.float32)), 0.0)
+        off.append((known**2).sum(-1))
+        errors.append(_belief_errors(w, out, batch, options))
+    return WORTH * torch.cat(off).mean() + spec.beliefs * _mean_of_each(errors)
+
+
+def _mean_of_each(errors: Sequence[dict[str, Tensor]]) -> Tensor:
+    """Means of the beliefs' losses by what they are about, summed: means over all, however teams cut them."""
+    total = torch.zeros(())
+    for kind in dict.fromkeys(kind for each in errors for kind in each):
+        total = total + torch.cat([each[kind] for each in errors if kind in each]).mean()
+    return total
 
 
 def _value_error(said: Tensor, returns: np.ndarray, before: np.ndarray | None, clip: float | None) -> Tensor:

@@ -37,6 +37,12 @@ PER_DECISION = (
 )
 
 
+PER_REPLY = (
+    *("event_text", "event_figures", "event_views", "event_author"),
+    *("answers", "authors", "backers", "answer_masks", "passes", "covers"),
+)
+
+
 @dataclass(slots=True)
 class Replay:
     """Runs as arrays. See the module for shapes.
@@ -87,7 +93,10 @@ class Replay:
         return len(self.run)
 
     def part(self, runs: Ints) -> tuple[Replay, Ints]:
-        """Some of the runs with their texts, and the rows of their decisions in the whole. Cards stay shared."""
+        """Some of the runs with their texts, as far as the longest goes, and the rows of their decisions in the whole.
+
+        Cards stay shared.
+        """
         rows = np.flatnonzero(np.isin(self.run, runs))
         renamed = np.full(len(self.task), -1, np.int64)
         renamed[runs] = np.arange(len(runs))
@@ -99,6 +108,8 @@ class Replay:
         cut |= {name: np.searchsorted(used, cut[name]) for name in named}
         needs: Ints = np.searchsorted(used, self.needs[runs])
         cut["needs"] = np.where(self.needs[runs] >= 0, needs, -1)
+        replies = max(1, int(cut["events"].max(initial=0)))  # no state has more replies to look at
+        cut |= {name: cut[name][:, :replies] for name in PER_REPLY}
         return replace(self, **cut, texts=self.texts[used], shapes=self.shapes[used]), rows
 
 

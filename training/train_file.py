@@ -119,14 +119,14 @@ class EvolutionSpec(_Finite):
 class WarmStartSpec(_Finite):
     """A supervised start, before the first iteration: every agent is asked every training task. See `warm_start`."""
 
-    runs: int = Field(default=2, ge=1)
+    runs: int = Field(default=4, ge=1)
     """Surveys of each task; in each, all agents are asked once, in a random order."""
-    passes: int = Field(default=20, ge=1)
+    passes: int = Field(default=24, ge=1)
     """How often the surveys are gone through."""
-    learning_rate: float = Field(default=2e-3, gt=0)
+    learning_rate: float = Field(default=5e-3, gt=0)
     """Of Adam, falling linearly to a tenth."""
-    temperature: float = Field(default=0.05, gt=0)
-    """Of the soft targets, in passed answers: how much less an agent may bring and still be asked now and then."""
+    temperature: float = Field(default=0.02, gt=0)
+    """In passed answers: how much less a choice may bring and still be made now and then, when iterations begin."""
 
 
 class TrainSpec(_Finite):
@@ -144,9 +144,9 @@ class TrainSpec(_Finite):
     """Dollars that one passed answer is worth: a number or a range; left out: forty times a typical reply's cost."""
     teams: TeamsSpec | None = None
     """Random teams to learn with; left out: always the whole team as it is."""
-    iterations: int = Field(default=80, ge=1)
-    """Updates from fresh runs."""
-    warm_start: WarmStartSpec | None = None
+    iterations: int = Field(default=80, ge=0)
+    """Updates from fresh runs; 0 leaves it at a supervised start."""
+    warm_start: WarmStartSpec | None = Field(default=None, validate_default=True)
     """Learn from surveys of all agents first; left out: from nothing."""
     warm_up: int = Field(default=6, ge=0)
     """The first iterations train the beliefs only."""
@@ -187,6 +187,13 @@ class TrainSpec(_Finite):
 
     source: Path | None = Field(default=None, exclude=True)
     """The file this came from."""
+
+    @field_validator("warm_start")
+    @classmethod
+    def _learns_somehow(cls, given: WarmStartSpec | None, info: ValidationInfo) -> WarmStartSpec | None:
+        if given is None and info.data.get("iterations") == 0:
+            raise ValueError("with iterations: 0 nothing is learned but by a supervised start: add warm_start: {}")
+        return given
 
     @field_validator("credit")
     @classmethod

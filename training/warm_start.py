@@ -1,43 +1,58 @@
 """A supervised start: what every agent says to every training task, before the policy tries anything.
 
-Each training task is run a few times by a survey, which asks all agents in a random order. Two things are learned from
-these runs: the beliefs, as from any others; and whom to ask, from soft targets: in each state of a survey an agent is
-worth what is believed of the best answer once it was asked, less what asking it costs, and finishing what is believed
-of the best answer as it is. So a policy begins by looking one step ahead, with beliefs that have seen everybody.
+Each training task is run a few times by a survey, which asks all agents in a random order, so that everybody is heard
+after everybody else. Two things are learned from these runs: the beliefs, as from any others, and what each choice is
+worth, by Q-learning (Watkins 1989) fitted over and over to the same transitions: finishing is worth what the answer
+that would be taken scores; asking an agent is worth the best choice in the state that its reply leads to, less what the
+reply cost. The values are those that a softmax policy and its critic stand for together, Q = V + temperature log pi
+(Nachum et al., arXiv 1702.08892), so that no other network is needed, and the policy that comes of it is what the
+iterations after it begin with. So it is learned to look several steps ahead, for every knob at once, from a few runs
+of each task: on recorded answers that came further in a minute than many iterations of trying did from nothing.
 
-Source: soft success rates as targets of a coordinator's head, Sakana Fugu (arXiv 2606.21228), there of one choice
-before anybody has spoken; states, prices and finishing are added here. What is believed is the target, not what a reply
-scored: a policy that imitates choices made with the score in view stops too early (tried on recorded answers).
+Source of the idea: a coordinator's head that is first taught soft success rates, Sakana Fugu (arXiv 2606.21228), there
+of one choice before anybody has spoken; states, prices, looking ahead and finishing are added here.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from podium.orchestrator.engine import Settings
+from podium.orchestrator.engine import Orchestrator, Settings
 from podium.orchestrator.learned.survey import Survey
+from podium.protocols.bus import Card
 from podium.protocols.events import Result
 from podium.protocols.noise import seed_of
-from podium.training.policy_loss import imitation
-from podium.training.replay import Replay, replay
+from podium.protocols.record import Finish
+from podium.training.policy_loss import fitted, worths
+from podium.training.replay import Replay, replays
 from podium.training.rollouts import Rollouts
 from podium.training.updates import one_thread
 
 if TYPE_CHECKING:
     from podium.training.coordinator_trainer import CoordinatorTrainer
 
-__all__ = ["soft_targets", "warm_start"]
+__all__ = ["Surveyed", "warm_start"]
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+Ints = NDArray[np.int64]
 RUNS_OF_A_BATCH = 64
+FOLLOWS = 0.02
+"""Share by which the averaged weights, with whose values one looks ahead, follow the others at each update."""
+TEMPERATURE = 0.1
+"""Of the policy that learns what choices are worth, in passed answers."""
+STEERING = ("pick.w", "pick.b", "finish.w", "finish.b")
+"""Weights that the logits of asking and finishing are linear in; of `trust` it is all but one, of `need.trust` too."""
+RELUCTANCE = 0.3
+"""By how much, in passed answers, asking an agent again is held to be worse than the best choice: surveys ask once, so
+that nothing is known of it."""
 
 
 async def warm_start(trainer: CoordinatorTrainer) -> dict[str, float]:
@@ -49,23 +64,24 @@ async def warm_start(trainer: CoordinatorTrainer) -> dict[str, float]:
     if given is None:
         return {}
     began = time.monotonic()
-    tasks = trainer.tasks
-    knobs = [[trainer.knob("survey", task.text, run) for run in range(given.runs)] for task in tasks]
+    tasks = [task for task in trainer.tasks for _ in range(given.runs)]
+    numbers = list(range(given.runs)) * len(trainer.tasks)
+    knobs = [trainer.knob("survey", task.text, number) for task, number in zip(tasks, numbers, strict=True)]
+    teams = trainer.survey_teams(given.runs)
 
     def settings(place: int, which: int) -> Settings:
-        text = tasks[place].text
-        replies = seed_of("replies", spec.seed, text, which % spec.reply_variants) & 0xFFFFFFFF
-        return Settings(seed_of("survey", spec.seed, text, which), replies, "greedy", knobs[place][which])
+        text, number = tasks[place].text, numbers[place]
+        replies = seed_of("replies", spec.seed, text, number % spec.reply_variants) & 0xFFFFFFFF
+        return Settings(seed_of("survey", spec.seed, text, number), replies, "greedy", knobs[place])
 
     rollouts = Rollouts(trainer.team, concurrency=spec.concurrency, cap=trainer.rollouts.cap, scored="replies")
-    results = await rollouts.run(Survey(), tasks, seeds=range(given.runs), settings=settings)
+    results = await rollouts.run(Survey(), tasks, seeds=(0,), settings=settings, teams=teams)
     sampled = time.monotonic()
-    preferences = [knob for some in knobs for knob in some]
-    whole = replay(results, preferences, trainer.cards, trainer.policy.card, trainer.judged.worth, trainer.judged.parts)
     with one_thread():
-        losses = _taught(trainer, whole, _costs(trainer, results, preferences))
+        losses = _taught(trainer, _lessons(trainer, results, knobs, teams), len(results))
+    _cooled(trainer.averaged, TEMPERATURE / given.temperature)
     for name, weight in trainer.weights.items():
-        trainer.averaged[name].copy_(weight.detach())
+        weight.data.copy_(trainer.averaged[name])
     return {
         "warm_start_runs": float(len(results)),
         "warm_start_loss_first": losses[0],
@@ -75,12 +91,115 @@ async def warm_start(trainer: CoordinatorTrainer) -> dict[str, float]:
     }
 
 
-def _taught(trainer: CoordinatorTrainer, whole: Replay, costs: Floats) -> list[float]:
+@dataclass(frozen=True, slots=True)
+class Surveyed:
+    """What the decisions of surveys came to, (M, ...) each.
+
+    asked: which agent, -1: it finished. costs: (M,), what that took, in passed answers. likely: (M, N), what asking
+    each agent takes in the mean. heard: (M, N), who has spoken. open: (M, N + 1), what is worth a policy's thought.
+    """
+
+    asked: Ints
+    costs: Floats
+    likely: Floats
+    heard: Bools
+    open: Bools
+
+    def part(self, rows: Ints) -> Surveyed:
+        """Some of the decisions."""
+        return Surveyed(*(getattr(self, each.name)[rows] for each in fields(self)))
+
+    def targets(self, worth: Floats, taken: Floats, run: Ints) -> Floats:
+        """(M, N + 1): what choices should be held to be worth, in passed answers; NaN where nothing is known.
+
+        worth: (M, N + 1), what they are held to be worth now; taken: (M,), the score of the answer that would be taken,
+        -1 where there is none; run: (M,), of each decision.
+        """
+        out = np.full(worth.shape, np.nan)
+        best = np.where(self.open, worth, -np.inf).max(-1)
+        follows = np.flatnonzero((self.asked[:-1] >= 0) & (run[:-1] == run[1:]))
+        out[follows, self.asked[follows]] = best[follows + 1] - self.costs[follows]
+        out[:, :-1] = np.where(self.heard, best[:, None] - self.likely - RELUCTANCE, out[:, :-1])
+        out[:, -1] = np.maximum(taken, 0.0)
+        return out
+
+
+@dataclass(frozen=True, slots=True)
+class _Lesson:
+    """The surveys of one team, as arrays. runs: where its runs stand among all."""
+
+    replay: Replay
+    surveyed: Surveyed
+    runs: Ints
+
+    def part(self, runs: Ints) -> tuple[Replay, Surveyed]:
+        """Those of some runs, among all, that are its."""
+        wanted: Ints = runs[np.isin(runs, self.runs)]
+        batch, rows = self.replay.part(np.searchsorted(self.runs, wanted))
+        return batch, self.surveyed.part(rows)
+
+
+def _lessons(
+    trainer: CoordinatorTrainer, results: Sequence[Result], knobs: Sequence[float], teams: Sequence[Orchestrator]
+) -> list[_Lesson]:
+    """What is learned from, team by team."""
+    judged = trainer.judged
+    cards: list[tuple[Card, ...]] = [team.bus.cards() for team in teams]
+    whole = replays(results, knobs, cards, trainer.policy.card, judged.worth, judged.parts)
+    lessons: list[_Lesson] = []
+    for replay, runs in zip(whole.replays, whole.runs, strict=True):
+        its: list[int] = runs.tolist()
+        names = [card.name for card in cards[its[0]]]
+        done, worth = [results[run] for run in its], [knobs[run] for run in its]
+        known = surveyed(done, worth, names, trainer.spec.options.max_steps)
+        lessons.append(_Lesson(replay, known, runs))
+    return lessons
+
+
+def surveyed(results: Sequence[Result], knobs: Sequence[float], agents: Sequence[str], steps: int) -> Surveyed:
+    """What surveys of one team came to. knobs: of each, dollars that one passed answer is worth; steps: of a run."""
+    place, rows = {name: number for number, name in enumerate(agents)}, sum(len(each.decisions) for each in results)
+    spent, replies = np.zeros(len(place)), np.zeros(len(place))
+    asked, costs = np.full(rows, -1, np.int64), np.zeros(rows)
+    heard, possible = np.zeros((rows, len(place)), np.bool_), np.ones((rows, len(place) + 1), np.bool_)
+    for row, before, dollars, agent, step, knob in _decisions(results, knobs, place):
+        heard[row], possible[row, :-1], possible[row, -1] = before, ~before & (step < steps), before.any()
+        if agent >= 0:
+            asked[row], costs[row] = agent, dollars / knob
+            spent[agent] += dollars
+            replies[agent] += 1
+    each = np.repeat(knobs, [len(result.decisions) for result in results])
+    return Surveyed(asked, costs, spent / np.maximum(replies, 1) / each[:, None], heard, possible)
+
+
+def _decisions(
+    results: Sequence[Result], knobs: Sequence[float], place: dict[str, int]
+) -> Iterator[tuple[int, Bools, float, int, int, float]]:
+    """Every decision: its row, who was heard before, what it took in dollars, whom it asked (-1: nobody, or nobody
+    answered), step and knob.
+    """
+    row = 0
+    for result, knob in zip(results, knobs, strict=True):
+        heard = np.zeros(len(place), np.bool_)
+        for decision in result.decisions:
+            agent, dollars, before = -1, 0.0, heard.copy()
+            if not isinstance(decision.action, Finish):
+                nodes = [node for node in result.nodes if node.directive == decision.action[0].id]
+                if nodes:
+                    agent = place[decision.action[0].agent]
+                    dollars = sum(node.usage.dollars for node in nodes)
+                    heard[agent] = True
+            yield row, before, dollars, agent, decision.step, knob
+            row += 1
+
+
+def _taught(trainer: CoordinatorTrainer, lessons: Sequence[_Lesson], runs: int) -> list[float]:
     """Pass over the surveys several times; the mean loss of each pass."""
-    said = whole.seen > 0
     spec, given = trainer.spec, trainer.spec.warm_start
     assert given is not None
     weights = list(trainer.weights.values())
+    for trust in (trainer.weights["trust"].data, trainer.averaged["trust"]):
+        trust[2] = 1.0 / TEMPERATURE  # a price counts as what it is
     optimiser = torch.optim.AdamW(
         [
             {"params": [each for each in weights if each.ndim > 1], "weight_decay": spec.weight_decay},
@@ -92,42 +211,39 @@ def _taught(trainer: CoordinatorTrainer, whole: Replay, costs: Floats) -> list[f
     for number in range(given.passes):
         for group in optimiser.param_groups:
             group["lr"] = given.learning_rate * (1.0 - 0.9 * number / given.passes)
-        order = np.random.default_rng(seed_of("warm start", spec.seed, number)).permutation(len(whole.task))
+        order = np.random.default_rng(seed_of("warm start", spec.seed, number)).permutation(runs)
         losses: list[float] = []
-        for runs in np.array_split(order, -(-len(order) // RUNS_OF_A_BATCH)):
-            batch, rows = whole.part(runs)
-            if not batch.events.any():
-                continue  # runs that failed before their first reply
-            targets = partial(soft_targets, costs=costs[rows], said=said[rows], temperature=given.temperature)
+        for some in np.array_split(order, -(-runs // RUNS_OF_A_BATCH)):
+            parts = [lesson.part(some) for lesson in lessons]
+            parts = [(batch, known) for batch, known in parts if batch.events.any()]  # others failed before any reply
+            if not parts:
+                continue
+            targets: list[Floats] = []
+            with torch.no_grad():
+                for batch, known in parts:
+                    before, taken, _ = worths(trainer.averaged, batch, TEMPERATURE)
+                    targets.append(known.targets(before.numpy(), taken.numpy(), batch.run))
             optimiser.zero_grad()
-            loss = imitation(trainer.weights, batch, spec.options, spec.loss, targets)
+            batches = [batch for batch, _ in parts]
+            loss = fitted(trainer.weights, batches, spec.options, spec.loss, targets, TEMPERATURE)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(weights, spec.gradient_norm)
             optimiser.step()
+            for name, weight in trainer.weights.items():
+                trainer.averaged[name].lerp_(weight.detach(), FOLLOWS)
             losses.append(loss.item())
         means.append(float(np.mean(losses)))
     return means
 
 
-def _costs(trainer: CoordinatorTrainer, results: Sequence[Result], preferences: Sequence[float]) -> Floats:
-    """(M, N): what asking each agent costs in passed answers, at the knob of each decision's run; its mean reply's."""
-    place = {card.name: number for number, card in enumerate(trainer.cards)}
-    spent, replies = np.zeros(len(place)), np.zeros(len(place))
-    for result in results:
-        for node in result.nodes:
-            if node.kind == "reply":
-                spent[place[node.author]] += node.usage.dollars
-                replies[place[node.author]] += 1
-    knobs = np.repeat(preferences, [len(result.decisions) for result in results])
-    return spent / np.maximum(replies, 1) / knobs[:, None]
+def _cooled(weights: dict[str, torch.Tensor], factor: float) -> None:
+    """Multiply the logits of whom to ask and of finishing: what is worth more is chosen that much more surely.
 
-
-def soft_targets(after: Floats, now: Floats, *, costs: Floats, said: Bools, temperature: float) -> Floats:
-    """How likely each agent, and finishing, should be: (M, N + 1), rows sum to 1.
-
-    after: (M, N), P(the best answer passes once the agent was asked); now: (M,), P(it passes as it is); costs: (M, N),
-    in passed answers; said: (M,), whether there is an answer. A cost counts as far as the answer passes.
+    A policy that chooses as it learned to value would draw a worse choice at every other step, and iterations would
+    teach it to take as few steps as it can (tried on recorded answers: they ended in asking one agent).
     """
-    worth = np.concatenate((after * (1.0 - costs), np.where(said, now, -np.inf)[:, None]), -1)
-    odds = np.exp((worth - worth.max(-1, keepdims=True)) / temperature)
-    return odds / odds.sum(-1, keepdims=True)
+    for name in STEERING:
+        weights[name] *= factor
+    weights["trust"][[0, 2]] *= factor
+    if "need.trust" in weights:
+        weights["need.trust"][1:] *= factor

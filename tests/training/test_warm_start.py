@@ -11,7 +11,7 @@ import pytest
 
 from podium.orchestrator.learned import LearnedCoordinator
 from podium.orchestrator.learned.survey import Survey
-from podium.protocols.errors import ModelUnreachable, RunError
+from podium.protocols.errors import ModelUnreachable, RunError, TeamFileError
 from podium.training.learn import train
 from podium.training.rollouts import Rollouts, score
 from podium.training.warm_start import RELUCTANCE, Surveyed, surveyed, warm_start
@@ -120,6 +120,22 @@ def test_a_training_begins_with_it_once(tmp_path: Path, monkeypatch: pytest.Monk
     assert begun == [0]
     assert trained.iterations == 3
     assert trained.metrics[0]["warm_start_runs"] > 0
+
+
+def test_a_supervised_start_is_a_training_too(tmp_path: Path) -> None:
+    with pytest.raises(TeamFileError, match="iterations: 0 nothing is learned"):
+        train(training(tmp_path, iterations=0))
+    file = training(tmp_path, iterations=0, warm_start={"passes": 2})
+    first = train(file)
+    assert first.finished
+    assert first.iterations == 0
+    assert [row["step"] for row in first.metrics] == [0.0]
+    assert "eval_gain" in first.metrics[0]
+    assert same(
+        train(file).policy.weights, first.policy.weights
+    )  # it goes on from the checkpoint: nothing is left to do
+    longer = train(training(tmp_path, iterations=2, warm_start={"passes": 2}), extend=True)
+    assert [row["step"] for row in longer.metrics] == [0.0, 1.0, 2.0]
 
 
 def test_when_nobody_answers_it_says_so(tmp_path: Path) -> None:
