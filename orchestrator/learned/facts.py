@@ -102,18 +102,18 @@ class Planned:
 class Event:
     """One reply for the network: its text, of which `read_all` makes vectors, and figures for all and per agent.
 
-    figures: EVENT of them; seen: of each agent, which of the `VIEWS` it has.
+    figures: EVENT of them; seen: of each agent, which of the `VIEWS` it has, a byte each.
     """
 
     text: str
     figures: tuple[float, ...]
     author: int
-    seen: list[int]
+    seen: bytes
 
     @property
     def views(self) -> Array:
         """(agents, VIEW)."""
-        return VIEWS[self.seen]
+        return VIEWS[np.frombuffer(self.seen, np.uint8)]
 
 
 @frozen
@@ -213,7 +213,7 @@ class Facts:
             else:
                 seen[agent] = (SAME if newest.answer == new.answer else OTHER) + again
         seen[new.author] += WROTE
-        return Event(new.content, figures, new.author, seen)
+        return Event(new.content, figures, new.author, bytes(seen))
 
 
 def read_all(texts: Sequence[str], reads: Reads, words: frozenset[str] | None) -> tuple[Array, Array]:

@@ -187,12 +187,13 @@ def _softmax(xp: Any, x: Tensor) -> Tensor:
     return e / e.sum(-1)[..., None]
 
 
-def _gru(xp: Any, a: Tensor, b: Tensor, h: Tensor) -> Tensor:
+def _gru(xp: Any, w: Weights, name: str, a: Tensor, h: Tensor) -> Tensor:
     """One step of a gated recurrent unit (arXiv 1406.1078), the candidate's reset applied after its matrix.
 
-    a, b: the input and what was before, through their matrices already; h: what was before.
+    a: the input, through its matrix already.
     """
     size = h.shape[-1]
+    b = _dense(w, f"{name}.back", h)
     gates = _sigmoid(xp, a[..., : 2 * size] + b[..., : 2 * size])
     n = xp.tanh(a[..., 2 * size :] + gates[..., :size] * b[..., 2 * size :])
     return n + gates[..., size:] * (h - n)
@@ -229,14 +230,10 @@ def observe(
 
     figures: (B, EVENT); views: (B, N, VIEW); author_BC: card embedding of who replied.
     """
-    common = product(xp, w, "of.event", xp.concatenate((reply_BE, figures, author_BC), -1))[:, None, :]
+    common = product(xp, w, "of.event", xp.concatenate((reply_BE, figures, author_BC), -1))
     size = w["transcript.in.w"].shape[0]
-    # Both units are of one width: the transcript's is a row behind the agents'.
-    a = xp.concatenate((common[..., : 3 * Z] + views @ w["belief.in.w"][size:], common[..., 3 * Z :]), 1)
-    h = h_BH[:, None, :]
-    b = xp.concatenate((_dense(w, "belief.back", z_BNZ), _dense(w, "transcript.back", h)), 1)
-    after = _gru(xp, a, b, xp.concatenate((z_BNZ, h), 1))
-    return after[:, :-1], after[:, -1]
+    x = common[:, None, : 3 * Z] + views @ w["belief.in.w"][size:]
+    return _gru(xp, w, "belief", x, z_BNZ), _gru(xp, w, "transcript", common[:, 3 * Z :], h_BH)
 
 
 @dataclass(slots=True)

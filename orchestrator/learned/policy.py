@@ -204,6 +204,7 @@ class LearnedCoordinator:
         w = self._weights
         before = [memory.before.beliefs for memory in memories if memory.before and memory.before.beliefs]
         events = [memory.event for memory in memories if memory.event]
+        seen = [event.seen for event in events]
         agents, transcripts = network.observe(
             np,
             w,
@@ -211,7 +212,7 @@ class LearnedCoordinator:
             _stacked([beliefs.transcript for beliefs in before]),
             self._embedded([event.text for event in events]),
             np.array([event.figures for event in events], np.float32),
-            VIEWS[[event.seen for event in events]],
+            VIEWS[np.frombuffer(b"".join(seen), np.uint8).reshape(len(events), -1)],
             _stacked([memory.cards[event.author] for memory, event in zip(memories, events, strict=True)]),
         )
         for memory, old, *new in zip(memories, before, agents, transcripts, strict=True):
