@@ -48,6 +48,7 @@ TYPICAL_REPLY = 50
 NODE = 9
 """Figures of one candidate answer: see `node_figures`."""
 NEVER: tuple[int, frozenset[int]] = 0, frozenset()
+"""How many replies gave an answer that nobody gave, and who did."""
 SILENT, SAME, OTHER, EITHER = range(4)
 """What an agent's newest answer is beside a reply's: there is no reply of its, the same, another, or one of both has no
 answer."""
@@ -347,30 +348,29 @@ def nodes_figures(facts: Sequence[Facts], most: int) -> tuple[Array, NDArray[np.
     rows, authors, backing = list[tuple[float, ...]](), list[int](), list[list[float]]()
     for known in facts:
         said, everything = known.said[-most:], len(known.said)
-        holders: dict[str | None, list[int]] = {}
+        backers: dict[str | None, list[float]] = {}
         for agent, (newest, _) in known.voices.items():
-            holders.setdefault(newest.answer, []).append(agent)
+            if newest.answer is not None:
+                backers.setdefault(newest.answer, [0.0] * agents)[agent] = 1.0
         for age, each in zip(range(len(said) - 1, -1, -1), said, strict=True):
-            backed = [0.0] * agents
-            backed[each.author] = 1.0
-            votes, givers = NEVER
-            if each.answer is not None:
-                votes, givers = known.answers[each.answer]
-                for agent in holders.get(each.answer, ()):
-                    backed[agent] = 1.0
+            votes, givers = NEVER if each.answer is None else known.answers[each.answer]
             has, share, drawn, length, again = each.own
             rows.append(
                 (float(not age), votes / everything, len(givers) / 4, has, share, drawn, age / 4, length, again)
             )
             authors.append(each.author)
-            backing.append(backed)
+            row = backers.get(each.answer) or [0.0] * agents
+            if not row[each.author]:
+                row = [*row]
+                row[each.author] = 1.0
+            backing.append(row)
         unused = most - len(said)
         rows += [_UNUSED] * unused
         authors += [-1] * unused
         backing += [[0.0] * agents] * unused
     size = len(facts), most
-    figures, backers = np.array(rows, np.float32), np.array(backing, np.float32)
-    return figures.reshape(*size, NODE), np.array(authors).reshape(size), backers.reshape(*size, agents)
+    figures, backed = np.array(rows, np.float32), np.array(backing, np.float32)
+    return figures.reshape(*size, NODE), np.array(authors).reshape(size), backed.reshape(*size, agents)
 
 
 _UNUSED = (0.0,) * NODE
