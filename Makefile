@@ -69,8 +69,9 @@ bench-telemetry: $(STAMP)  ## what traces and metrics cost
 chaos: $(USE)  ## ten thousand runs through one process, with faults: nothing may be lost or left over, memory grows by less than 250 bytes a run
 	$(BIN)/python benchmarks/chaos/run.py --results benchmarks/chaos --grown 250 $(BENCH)
 
-studies: $(USE)  ## every study under reproductions/ in its full form: some hours
+studies: $(USE)  ## every study under reproductions/ in its full form: some hours; POOL=path/to/gsm8k.jsonl.gz: on recorded answers too
 	for each in reproductions/*/run.py; do $(BIN)/python $$each || exit 1; done
+	$(if $(POOL),$(BIN)/python reproductions/every_budget/run.py --pool $(POOL))
 
 studies-quick: $(USE)  ## every study in about a minute each; figures go to build/studies
 	for each in reproductions/*/run.py; do \
