@@ -158,8 +158,7 @@ def write_new(file: Path, text: str, *, force: bool = False) -> None:
         with file.open("w" if force else "x", encoding="utf-8") as out:
             out.write(text)
     except FileExistsError:
-        replace = "replace it with force=True, which is --force on the command line"
-        raise InputError(f"{file} is there already; name another file, or {replace}") from None
+        raise InputError(f"{file} is there already; name another file, or --force (in Python: force=True)") from None
     except OSError as error:
         raise InputError(f"{file} cannot be written: {error.strerror}") from None
 

@@ -19,6 +19,7 @@ import gzip
 import json
 import os
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -144,7 +145,10 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
         if data[:2] == b"\x1f\x8b":
             data = gzip.decompress(data)
     except FileNotFoundError:
-        raise TaskError(f"{path}: there is no such pool") from None
+        beside = [other.name for other in path.parent.glob("*.jsonl*") if other.suffix in (".jsonl", ".gz")]
+        near = get_close_matches(path.name, beside, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise TaskError(f"{path}: there is no such pool{hint}") from None
     except IsADirectoryError:
         raise TaskError(f"{path}: this is a folder; name the file of the pool") from None
     except (OSError, EOFError) as error:

@@ -59,7 +59,7 @@ def test_every_public_name_is_there() -> None:
 def test_init_validate_and_plan(tmp_path: Path) -> None:
     made = tmp_path / "team.yaml"
     podium.init(made)
-    with pytest.raises(InputError, match="there already; name another file, or replace it with force=True, which is -"):
+    with pytest.raises(InputError, match=r"there already; name another file, or --force \(in Python: force=True\)"):
         podium.init(made)
     found = podium.validate(made)
     assert (found.missing, found.warnings, list(found.team.agents)) == ([], [], ["planner", "solver", "checker"])

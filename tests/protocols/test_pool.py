@@ -93,8 +93,14 @@ def test_a_broken_pool_says_where(tmp_path: Path, lines: list[Any], said: str) -
 
 
 def test_no_such_file_and_a_broken_archive(tmp_path: Path) -> None:
-    with pytest.raises(TaskError, match="there is no such pool"):
+    with pytest.raises(TaskError, match=r"there is no such pool$"):
         read_pool(tmp_path / "none.jsonl")
+    (tmp_path / "desk.jsonl.gz").write_bytes(b"")
+    (tmp_path / "desk.jsonl.gz.replies").write_bytes(b"")
+    with pytest.raises(TaskError, match=r"dsk.jsonl.gz: there is no such pool; did you mean 'desk.jsonl.gz'\?"):
+        read_pool(tmp_path / "dsk.jsonl.gz")
+    with pytest.raises(TaskError, match=r"there is no such pool$"):
+        read_pool(tmp_path / "nowhere" / "desk.jsonl.gz")
     (tmp_path / "x.gz").write_bytes(b"\x1f\x8b broken")
     with pytest.raises(TaskError, match="cannot read the pool"):
         read_pool(tmp_path / "x.gz")
