@@ -102,11 +102,13 @@ class Options(BaseModel):
         return max(len(asking("x" * LONGEST, style, names)) for style in self.styles) // 4 + 1
 
     def mask(self, head: str, replies: int, plan: bool = False) -> tuple[bool, ...]:
-        """Which choices of a head mean something now: with no reply yet there is nothing to show, and without a plan
-        none to keep to, unless that is all there is to choose.
+        """Which choices of a head mean something now: with no reply yet there is nothing to show.
+
+        Without a plan, keeping to it is as being told nothing: where both may be chosen, only the latter is left, and
+        where only keeping may, it is what a policy goes on without a plan by.
         """
         size = len(self.words()[head])
-        if head == "plan" and not plan and size > 1:
+        if head == "plan" and not plan and "none" in self.plans:
             return tuple(each != "keep" for each in self.plans)
         if head != "context" or replies:
             return (True,) * size

@@ -54,7 +54,8 @@ def test_a_cap_is_the_directives(runs: list[Result]) -> None:
         (("none",), (True,), (True,)),
         (("keep",), (True,), (True,)),
         (("none", "keep"), (True, False), (True, True)),
-        (("keep", "renew"), (False, True), (True, True)),
+        (("none", "keep", "renew"), (True, False, True), (True, True, True)),
+        (("keep", "renew"), (True, True), (True, True)),
     ],
 )
 def test_what_stands_where_there_is_no_plan(
