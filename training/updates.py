@@ -71,6 +71,7 @@ def update(
                     values=given.values[rows],
                 )
                 loss.total.backward()
+                leave_alone(weights)
                 norms.append(gradient_norms(weights))
                 norm = torch.nn.utils.clip_grad_norm_(list(weights.values()), spec.gradient_norm)
                 if not torch.isfinite(norm):
@@ -91,6 +92,15 @@ def update(
             for name in dict.fromkeys(name for norm in norms for name in norm)
         },
     }
+
+
+def leave_alone(weights: dict[str, torch.Tensor]) -> None:
+    """Take the gradient from weights that no loss reached: where they are used beside others it is 0, and they would
+    decay.
+    """
+    for weight in weights.values():
+        if weight.grad is not None and not weight.grad.any():
+            weight.grad = None
 
 
 @contextmanager

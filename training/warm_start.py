@@ -33,7 +33,7 @@ from podium.protocols.record import Finish
 from podium.training.policy_loss import fitted, worths
 from podium.training.replay import Replay, replays
 from podium.training.rollouts import Rollouts
-from podium.training.updates import one_thread
+from podium.training.updates import leave_alone, one_thread
 
 if TYPE_CHECKING:
     from podium.training.coordinator_trainer import CoordinatorTrainer
@@ -227,6 +227,7 @@ def _taught(trainer: CoordinatorTrainer, lessons: Sequence[_Lesson], runs: int) 
             batches = [batch for batch, _ in parts]
             loss = fitted(trainer.weights, batches, spec.options, spec.loss, targets, TEMPERATURE)
             loss.backward()
+            leave_alone(trainer.weights)
             torch.nn.utils.clip_grad_norm_(weights, spec.gradient_norm)
             optimiser.step()
             for name, weight in trainer.weights.items():
