@@ -33,6 +33,7 @@ from podium.protocols.task import Task, Verdict
 from podium.protocols.words import counted
 from podium.training.credit import Accountant, Credited
 from podium.training.diagnostics import Diagnosis, Group, diagnose
+from podium.training.exploring import OneDrawn
 from podium.training.replay import replays
 from podium.training.rewards import Earned, rewards_of
 from podium.training.rollouts import Cap, Rollouts, Tally, judged, repeatable
@@ -200,8 +201,9 @@ class CoordinatorTrainer:
             results = await compete(self.rollouts, candidates, tasks, settings, teams, done)
         else:
             learner = LearnedCoordinator(self._seen(self.weights))
+            drawn = OneDrawn(learner, spec.options.max_steps) if spec.drawn == "one" else learner
             results = await self.rollouts.run(
-                learner, tasks, seeds=range(spec.group), settings=settings, teams=teams, done=done
+                drawn, tasks, seeds=range(spec.group), settings=settings, teams=teams, done=done
             )
         sampled = time.monotonic()
         preferences = [knob for knob in knobs for _ in range(width)]
@@ -328,6 +330,8 @@ class CoordinatorTrainer:
         ]
         progress = self.iteration / max(1, spec.iterations - 1)  # 1 in the last iteration
         advantages = np.concatenate(self.accountant.advantages(credited, progress))
+        if spec.drawn == "one":
+            advantages *= [decision.mode == "sample" for result in results for decision in result.decisions]
         returns = self.accountant.returns(credited, progress)
         values = np.concatenate([run.values for run in credited])
         counts = np.array([len(run.agents) for run in credited])

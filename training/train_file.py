@@ -168,6 +168,8 @@ class TrainSpec(_Finite):
     """Share of the kept weights that stays each iteration: they are a moving average; 0: the last ones themselves."""
     gradient_norm: float = Field(default=1.0, gt=0)
     """Longer gradients are shortened to this length."""
+    drawn: Literal["all", "one"] = "all"
+    """Which decisions of a run are drawn, and learned from: all, or one, the others the likeliest. See `exploring`."""
     credit: Credit = Field(default=Credit(), validate_default=True)
     """Which reward counts for which decision."""
     loss: LossSpec = LossSpec()
