@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 sys.path.append(str(Path(__file__).parents[1]))
 from graph_search import MOVES
 from study import Size, Study, asked
-from walk import PLAN_DOLLARS, Period, Rule, search, team
+from walk import PLAN_DOLLARS, SITUATIONS, Period, Rule, moves, search, team
 from when_to_plan_picture import draw
 
 from podium.orchestrator.coordinator import Coordinator
@@ -37,14 +37,15 @@ from podium.training.statistics import crossed_interval, mean_interval
 from podium.training.train_file import TrainSpec
 
 PERIODS: tuple[int | None, ...] = (1, 2, 3, 4, 6, 8, 12, None)
-PRICES = (0.003, 0.01, 0.03, 0.1)
+PRICES = (0.003, 0.01, 0.03, 0.1, 0.3)
 """What a plan costs, in passed answers, by the knob; training draws it between the first and the last."""
 HELD_OUT = 10_000
 """Numbers of graphs that nothing is chosen on begin here."""
 OPTIONS = Options(context=("all",), plans=("keep", "renew"), finish="answered", max_steps=MOVES)
-"""The plan bit and nothing else; the first move is planned, since there is no plan to keep to."""
-GAMMA = 0.95
-"""Of the credit: without it what a plan saves shows only in searches that end just before or after the last move."""
+"""The plan bit and nothing else; to keep where there is no plan yet is to go on without one."""
+GAMMA = 0.98
+"""Of the credit: at 1, what a plan saves shows only in searches that end just before or after the last move; the lower,
+the dearer it may be to save a move, and what is reported does not count moves."""
 CREDIT = {
     "streams": [
         {"fold": "to_go", "gamma": GAMMA, "key": ["task", "turn"]},
@@ -65,19 +66,18 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How much of everything. graphs: of training; held: held-out ones; plays: of each, of every coordinator."""
+    """How much of everything. graphs: of training; held: held-out ones; iterations: of a training; tasks: in each."""
 
     graphs: int
     held: int
-    plays: int
     iterations: int
     tasks: int
 
 
 SIZES: dict[Size, Sizes] = {
-    "full": Sizes(200, 200, 1, 32, 10),
-    "quick": Sizes(60, 60, 1, 12, 8),
-    "tiny": Sizes(12, 12, 1, 2, 2),
+    "full": Sizes(300, 300, 80, 8),
+    "quick": Sizes(60, 60, 12, 8),
+    "tiny": Sizes(8, 6, 2, 2),
 }
 
 
@@ -93,28 +93,32 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Plays:
-    """Plays of one coordinator, one array (plays, graphs) each. tokens: read and written."""
+    """One play of each graph, an array (graphs,) each. tokens: read and written.
+
+    when: what the walker last said -> how often it was asked after that, and with how many plans.
+    """
 
     passed: Floats
     steps: Floats
     plans: Floats
     tokens: Floats
     dollars: Floats
+    when: dict[str, tuple[int, int]]
 
     def returns(self, price: float) -> Floats:
         """What the trainer counts: the score, less what a passed run cost, in passed answers. price: of a plan."""
         return self.passed * (1.0 - self.dollars * price / PLAN_DOLLARS)
 
 
-def played(coordinator: Coordinator, graphs: Sequence[int], plays: int, price: float) -> Plays:
-    """Greedy plays of each graph, the walker's luck seeded by graph and play, the knob where a plan has this price."""
+def played(coordinator: Coordinator, graphs: Sequence[int], price: float) -> Plays:
+    """A greedy play of each graph, the walker's luck seeded by the graph, the knob where a plan has this price."""
 
     def settings(place: int, which: int) -> Settings:
         luck = seed_of("luck", graphs[place], which) & 0xFFFFFFFF
         return Settings(seed_of("decisions", graphs[place], which), luck, "greedy", PLAN_DOLLARS / price)
 
     tasks = [search(number) for number in graphs]
-    results = asyncio.run(Rollouts(team()).run(coordinator, tasks, seeds=range(plays), settings=settings))
+    results = asyncio.run(Rollouts(team()).run(coordinator, tasks, seeds=(0,), settings=settings))
     figures = [
         (
             float(passed(result)),
@@ -125,7 +129,13 @@ def played(coordinator: Coordinator, graphs: Sequence[int], plays: int, price: f
         )
         for result in results
     ]
-    return Plays(*np.array(figures).reshape(len(graphs), plays, -1).transpose(2, 1, 0))
+    when: dict[str, list[bool]] = {name: [] for name in SITUATIONS}
+    for result in results:
+        for situation, planned in moves(result.nodes):
+            when[situation].append(planned)
+    counts = {name: (len(each), sum(each)) for name, each in when.items()}
+    scored, steps, plans, tokens, dollars = np.array(figures).T
+    return Plays(scored, steps, plans, tokens, dollars, counts)
 
 
 def trained(size: Sizes, seed: int) -> tuple[LearnedCoordinator, list[dict[str, float]]]:
@@ -144,10 +154,10 @@ def trained(size: Sizes, seed: int) -> tuple[LearnedCoordinator, list[dict[str, 
             "reply_variants": 8,
             "epochs": 4,
             "minibatches": 4,
-            "learning_rate": 1e-2,
+            "learning_rate": 5e-3,
             "averaging": 0.9,
             "gradient_norm": 5.0,
-            "loss": {"beliefs": 0.1, "value": 0.1},
+            "loss": {"entropy": 0.02, "beliefs": 0.1, "value": 0.1},
             "credit": CREDIT,
             "seed": seed,
         }
@@ -168,12 +178,12 @@ def work(job: Job) -> dict[str, Any]:
     held, known = range(HELD_OUT, HELD_OUT + size.held), range(size.graphs)
     if job.seed is not None:
         coordinator, curve = trained(size, job.seed)
-        return {"plays": [played(coordinator, held, size.plays, price) for price in PRICES], "curve": curve}
+        return {"plays": [played(coordinator, held, price) for price in PRICES], "curve": curve}
     fixed = Rule() if job.rule else Period(job.period)
     return {
         "name": fixed.name,
-        "known": played(fixed, known, size.plays, PRICES[0]),
-        "held": played(fixed, held, size.plays, PRICES[0]),
+        "known": played(fixed, known, PRICES[0]),
+        "held": played(fixed, held, PRICES[0]),
     }
 
 
@@ -192,7 +202,7 @@ def of_plays(plays: Plays, price: float) -> dict[str, dict[str, float]]:
         "plans": plays.plans,
         "tokens": plays.tokens,
     }
-    return {name: told(values.mean(0, keepdims=True)) for name, values in columns.items()}
+    return {name: told(values[None]) for name, values in columns.items()}
 
 
 def compared(fixed: Sequence[dict[str, Any]], learned: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -207,9 +217,9 @@ def compared(fixed: Sequence[dict[str, Any]], learned: Sequence[dict[str, Any]])
         plays: list[Plays] = [each["plays"][place] for each in learned]
 
         def over_seeds(of: str, plays: list[Plays] = plays, price: float = price) -> Floats:
-            return np.stack([(each.returns(price) if of == "return" else getattr(each, of)).mean(0) for each in plays])
+            return np.stack([each.returns(price) if of == "return" else getattr(each, of) for each in plays])
 
-        their = {"return": best["held"].returns(price).mean(0), "plans": best["held"].plans.mean(0)}
+        their = {"return": best["held"].returns(price), "plans": best["held"].plans}
         names = {"success": "passed", "return": "return", "steps": "steps", "plans": "plans", "tokens": "tokens"}
         out.append(
             {
@@ -221,6 +231,7 @@ def compared(fixed: Sequence[dict[str, Any]], learned: Sequence[dict[str, Any]])
                 "learned_by_seed": {name: over_seeds(of).mean(1).tolist() for name, of in names.items()},
                 "more_return": told(over_seeds("return") - their["return"]),
                 "more_plans": told(over_seeds("plans") - their["plans"]),
+                "when": [each.when for each in plays],
             }
         )
     return out
@@ -236,11 +247,13 @@ def main() -> None:
     learned, fixed = found[: study.seeds], found[study.seeds :]
     prices = compared(fixed, learned)
     figures = {
-        "settings": {"graphs": size.graphs, "held_out": size.held, "plays": size.plays, "iterations": size.iterations},
+        "settings": {"graphs": size.graphs, "held_out": size.held, "iterations": size.iterations},
         "known": {
             each["name"]: {str(price): float(each["known"].returns(price).mean()) for price in PRICES} for each in fixed
         },
         "prices": prices,
+        "rule_when": fixed[-1]["held"].when,
+        "fewer_when_dear": told(np.stack([each["plays"][0].plans - each["plays"][-1].plans for each in learned])),
         "curves": [each["curve"] for each in learned],
     }
     study.write("when_to_plan", figures)

@@ -9,7 +9,7 @@ which is drawn from the number of the search.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from functools import lru_cache
 from random import Random
 
@@ -23,7 +23,7 @@ from podium.orchestrator.coordinator import RunState, Stateless, ask, decision, 
 from podium.orchestrator.engine import Orchestrator
 from podium.orchestrator.topology import Topology
 from podium.protocols.bus import MemoryBus
-from podium.protocols.record import Action, Compute, Decision, Generation, Plan, Sampling
+from podium.protocols.record import Action, Compute, Decision, Generation, Node, Plan, Sampling
 from podium.protocols.task import Message, Task, Verdict
 
 WALKER = "walker"
@@ -37,6 +37,9 @@ FOUND = "found"
 TASK = """\
 Search {number} from {start}. Replies are short: where the walker is; open, where a way leads on that is new, or \
 stuck; goal, where that is in sight; ahead, where the plan goes on, or over."""
+SITUATIONS = ("start", "goal", "lost", "stuck, plan over", "stuck, no plan", "plan goes on", "plan over", "no plan")
+"""What the walker's newest reply said; goal before anything else, lost if only the reply before it said so, and a plan
+that goes on before being stuck."""
 _AT = re.compile(r"^(\d+)\b")
 _PLAN = re.compile("^" + re.escape(KEEP).replace(r"\{\}", r"([\d ]+)") + "$")
 
@@ -154,6 +157,26 @@ class Rule(Stateless):
                 newest = node.content
         stuck = "stuck" in newest and "ahead" not in newest
         return move("renew" if stuck or ("goal" in newest and not towards_goal) else "keep", state)
+
+
+def moves(nodes: Sequence[Node]) -> Iterator[tuple[str, bool]]:
+    """Of each move of a search: in which of SITUATIONS it was asked for, and whether with a plan."""
+    situation, planned = SITUATIONS[0], False
+    for node in nodes[1:]:
+        if node.kind == "plan":
+            planned = True
+        elif node.kind == "reply":
+            yield situation, planned
+            words, planned = node.content.split(), False
+            plan = "plan over" if "over" in words else "no plan"
+            if "goal" in words:
+                situation = "goal"
+            elif situation == "goal":
+                situation = "lost"
+            elif "ahead" in words:
+                situation = "plan goes on"
+            else:
+                situation = f"stuck, {plan}" if "stuck" in words else plan
 
 
 def over(state: RunState) -> bool:

@@ -10,7 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-INKS = ("#1b6ca8", "#3a9679", "#e08e45", "#b5495b")
+INKS = ("#1b6ca8", "#3a9679", "#e08e45", "#b5495b", "#6b4c9a")
+LOWEST = -0.1
+"""Return at which the picture of the periods ends; a dear plan before every move goes far below."""
 GREY = "#777777"
 
 
@@ -40,6 +42,7 @@ def _periods(axes: Axes, prices: Sequence[Mapping[str, Any]]) -> None:
     success = [prices[0]["periods"][name]["success"]["mean"] for name in names]
     axes.plot(range(len(names)), success, ":", color=GREY, label="success (plans for nothing)")
     axes.set_xticks(range(len(names)), [name.removeprefix("every ") for name in names])
+    axes.set_ylim(bottom=LOWEST)
     axes.set(title="Fixed periods", xlabel="moves between two plans", ylabel="return, passed answers a search")
     axes.legend(fontsize=8, frameon=False)
 

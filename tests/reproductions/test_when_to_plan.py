@@ -17,7 +17,7 @@ from tests.reproductions.small import ROOT, run
 
 sys.path.extend(str(ROOT / folder) for folder in ("reproductions", "reproductions/when_to_plan"))
 from when_to_plan.graph_search import MOVES, NEAREST, SIGHT, Known, drawn, plan
-from when_to_plan.walk import MOVE_TOKENS, PLAN_TOKENS, Period, Rule, search, team, world_of
+from when_to_plan.walk import MOVE_TOKENS, PLAN_TOKENS, SITUATIONS, Period, Rule, moves, search, team, world_of
 
 
 def distance(passages: dict[int, tuple[int, ...]], start: int, end: int) -> int:
@@ -64,6 +64,12 @@ def test_a_search_through_the_engine(period: int | None) -> None:
         assert world.goal not in way[:-1]
         assert len(replies) == MOVES or way[-1] == world.goal
         assert len(plans) == (0 if period is None else -(-len(replies) // period))
+        when = list(moves(result.nodes))
+        assert [planned for _, planned in when] == [
+            period is not None and step % period == 0 for step in range(len(replies))
+        ]
+        assert {situation for situation, _ in when} <= set(SITUATIONS)
+        assert [situation == "goal" for situation, _ in when[1:]] == ["goal" in node.content for node in replies[:-1]]
         assert result.usage.output_tokens == MOVE_TOKENS * len(replies) + PLAN_TOKENS * len(plans)
         for node in plans:  # a plan begins where the walker stands, and its first step is taken at once
             reply = result.nodes[node.id + 1]
@@ -99,7 +105,7 @@ def test_the_rule_plans_where_it_pays() -> None:
 
 def test_the_study(tmp_path: Path) -> None:
     figures = run("when_to_plan", tmp_path)
-    assert [each["price"] for each in figures["prices"]] == [0.003, 0.01, 0.03, 0.1]
+    assert [each["price"] for each in figures["prices"]] == [0.003, 0.01, 0.03, 0.1, 0.3]
     for each in figures["prices"]:
         assert each["best_period"] in each["periods"]
         plans = [each["periods"][name]["plans"]["mean"] for name in each["periods"]]
@@ -109,3 +115,6 @@ def test_the_study(tmp_path: Path) -> None:
         assert returned < success
         assert each["more_plans"]["low"] <= each["more_plans"]["mean"] <= each["more_plans"]["high"]
         assert len(each["learned_by_seed"]["return"]) == 1
+        assert sum(asked for asked, _ in each["when"][0].values()) == pytest.approx(
+            figures["settings"]["held_out"] * each["learned"]["steps"]["mean"]
+        )
