@@ -51,6 +51,7 @@ class Progress:
 
     dollars_spent: at paid endpoints, replies from the cache not counted. failed: how many runs of this iteration failed
     and why, in words; empty where none did. warning: what is wrong with the policy, in words; empty where nothing is.
+    stage: of a supervised start, what is counted in place of iterations, without metrics; empty afterwards.
     """
 
     iteration: int
@@ -61,6 +62,7 @@ class Progress:
     dollars_forecast: float
     failed: str = ""
     warning: str = ""
+    stage: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +141,7 @@ async def atrain(
         else:
             forget_checkpoint(spec.output)
             shutil.rmtree(best, ignore_errors=True)
-            begun = await warm_start(trainer)
+            begun = await warm_start(trainer, _told(watch, purse))
         log = MetricsLog(spec.output, keep=trainer.iteration if checkpoint else None)
         began, first, spent = time.monotonic(), trainer.iteration, purse.spent
         failure: RunError | None = None
@@ -219,6 +221,19 @@ async def atrain(
         judges.close()
         await team.aclose()
         purse.close()
+
+
+def _told(watch: Watch | None, purse: Purse) -> Callable[[str, int, int], None]:
+    """Tells who watches how far a supervised start is: what is counted, how many are done, and of how many."""
+    began: dict[str, float] = {}
+
+    def tell(stage: str, done: int, of: int) -> None:
+        first = began.setdefault(stage, time.monotonic())
+        left = (time.monotonic() - first) / max(1, done) * (of - done)
+        if watch:
+            watch(Progress(done, of, {}, left, purse.spent, purse.spent, stage=stage))
+
+    return tell
 
 
 def _go_on() -> None:

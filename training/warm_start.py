@@ -16,7 +16,7 @@ of one choice before anybody has spoken; states, prices, looking ahead and finis
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
@@ -55,8 +55,14 @@ RELUCTANCE = 0.3
 that nothing is known of it."""
 
 
-async def warm_start(trainer: CoordinatorTrainer) -> dict[str, float]:
+def _nobody(stage: str, done: int, of: int) -> None:
+    pass
+
+
+async def warm_start(trainer: CoordinatorTrainer, tell: Callable[[str, int, int], None] = _nobody) -> dict[str, float]:
     """Teach a fresh policy from surveys, in place; what that came to, as metrics.
+
+    tell: is told what is counted, how many are done, and of how many: surveys, then passes over them.
 
     Does nothing where the training has no `warm_start`. Raises what the runs raise when all of them fail.
     """
@@ -74,11 +80,19 @@ async def warm_start(trainer: CoordinatorTrainer) -> dict[str, float]:
         replies = seed_of("replies", spec.seed, text, number % spec.reply_variants) & 0xFFFFFFFF
         return Settings(seed_of("survey", spec.seed, text, number), replies, "greedy", knobs[place])
 
+    done = 0
+
+    def surveyed_one() -> None:
+        nonlocal done
+        done += 1
+        tell("surveys", done, len(tasks))
+
+    tell("surveys", 0, len(tasks))
     rollouts = Rollouts(trainer.team, concurrency=spec.concurrency, cap=trainer.rollouts.cap, scored="replies")
-    results = await rollouts.run(Survey(), tasks, seeds=(0,), settings=settings, teams=teams)
+    results = await rollouts.run(Survey(), tasks, seeds=(0,), settings=settings, teams=teams, done=surveyed_one)
     sampled = time.monotonic()
     with one_thread():
-        losses = _taught(trainer, _lessons(trainer, results, knobs, teams), len(results))
+        losses = _taught(trainer, _lessons(trainer, results, knobs, teams), len(results), tell)
     _cooled(trainer.averaged, TEMPERATURE / given.temperature)
     for name, weight in trainer.weights.items():
         weight.data.copy_(trainer.averaged[name])
@@ -193,7 +207,9 @@ def _decisions(
             row += 1
 
 
-def _taught(trainer: CoordinatorTrainer, lessons: Sequence[_Lesson], runs: int) -> list[float]:
+def _taught(
+    trainer: CoordinatorTrainer, lessons: Sequence[_Lesson], runs: int, tell: Callable[[str, int, int], None]
+) -> list[float]:
     """Pass over the surveys several times; the mean loss of each pass."""
     spec, given = trainer.spec, trainer.spec.warm_start
     assert given is not None
@@ -209,6 +225,7 @@ def _taught(trainer: CoordinatorTrainer, lessons: Sequence[_Lesson], runs: int) 
     )
     means: list[float] = []
     for number in range(given.passes):
+        tell("passes over the surveys", number, given.passes)
         for group in optimiser.param_groups:
             group["lr"] = given.learning_rate * (1.0 - 0.9 * number / given.passes)
         order = np.random.default_rng(seed_of("warm start", spec.seed, number)).permutation(runs)

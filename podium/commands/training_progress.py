@@ -18,6 +18,9 @@ __all__ = ["TrainingProgress"]
 LINE_EVERY = 10
 """Iterations between two lines where there is no terminal to draw on."""
 
+LINES_OF_A_STAGE = 4
+"""Lines that each part of a supervised start has there."""
+
 
 class TrainingProgress:
     """Shows a training on standard error: a bar on a terminal, lines elsewhere."""
@@ -52,7 +55,10 @@ class TrainingProgress:
             self._bar.stop()
 
     def show(self, step: Step) -> None:
-        """One iteration is done."""
+        """One iteration is done, or one more of what a supervised start counts."""
+        if step.stage:
+            self._begin(step)
+            return
         if step.failed and not self._warned:
             self._warned = True
             self._warn(f"iteration {step.iteration}: {step.failed}")
@@ -69,9 +75,18 @@ class TrainingProgress:
             words += f"  spent {dollars(step.dollars_spent)} of about {dollars(step.dollars_forecast)}"
         left = remaining(step.seconds_left)
         if self._bar is not None:
-            self._bar.update(self._line, completed=step.iteration, left=left, words=words)
+            self._bar.update(self._line, completed=step.iteration, total=step.iterations, left=left, words=words)
         elif step.iteration % LINE_EVERY == 0 or step.iteration in {1, self._iterations}:
             typer.echo(f"iteration {step.iteration:>4}/{self._iterations}  {left:>12}  {words}", err=True)
+
+    def _begin(self, step: Step) -> None:
+        """How far a supervised start is."""
+        left = remaining(step.seconds_left) if step.iteration else ""
+        if self._bar is not None:
+            words = f"supervised start: {step.stage}"
+            self._bar.update(self._line, completed=step.iteration, total=step.iterations, left=left, words=words)
+        elif step.iteration * LINES_OF_A_STAGE % step.iterations < LINES_OF_A_STAGE:
+            typer.echo(f"{step.stage:<23} {step.iteration:>5}/{step.iterations}  {left:>12}", err=True)
 
     def _warn(self, line: str) -> None:
         if self._bar is not None:

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from podium.commands.training_progress import TrainingProgress
 from podium.orchestrator.learned import LearnedCoordinator
 from podium.orchestrator.learned.survey import Survey
 from podium.protocols.errors import ModelUnreachable, RunError, TeamFileError
-from podium.training.learn import train
+from podium.training.learn import Progress, train
 from podium.training.rollouts import Rollouts, score
 from podium.training.warm_start import RELUCTANCE, Surveyed, surveyed, warm_start
 from tests.training.school import question, task, training
@@ -108,9 +109,9 @@ def test_random_teams_are_surveyed_too(tmp_path: Path) -> None:
 def test_a_training_begins_with_it_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     begun: list[int] = []
 
-    async def counted(made: Any) -> dict[str, float]:
+    async def counted(made: Any, *told: Any) -> dict[str, float]:
         begun.append(made.iteration)
-        return await warm_start(made)
+        return await warm_start(made, *told)
 
     monkeypatch.setattr("podium.training.warm_start.warm_start", counted)
     file = training(tmp_path, iterations=2, warm_start={"passes": 2})
@@ -136,6 +137,22 @@ def test_a_supervised_start_is_a_training_too(tmp_path: Path) -> None:
     )  # it goes on from the checkpoint: nothing is left to do
     longer = train(training(tmp_path, iterations=2, warm_start={"passes": 2}), extend=True)
     assert [row["step"] for row in longer.metrics] == [0.0, 1.0, 2.0]
+
+
+def test_whoever_watches_is_told_how_far_it_is(tmp_path: Path) -> None:
+    seen: list[Progress] = []
+    trained = train(training(tmp_path, iterations=1, warm_start={"runs": 1, "passes": 3}), watch=seen.append)
+    surveys = trained.metrics[0]["warm_start_runs"]
+    assert [(each.iteration, each.iterations) for each in seen if each.stage == "surveys"] == [
+        (number, surveys) for number in range(int(surveys) + 1)
+    ]
+    passes = [each for each in seen if each.stage == "passes over the surveys"]
+    assert [(each.iteration, each.iterations) for each in passes] == [(0, 3), (1, 3), (2, 3)]
+    assert passes[2].seconds_left > 0
+    assert [each.iteration for each in seen if not each.stage] == [1]
+    with TrainingProgress(1) as progress:
+        for each in seen:
+            progress.show(each)
 
 
 def test_when_nobody_answers_it_says_so(tmp_path: Path) -> None:
