@@ -176,8 +176,10 @@ def surveyed(results: Sequence[Result], knobs: Sequence[float], agents: Sequence
     spent, replies = np.zeros(len(place)), np.zeros(len(place))
     asked, costs = np.full(rows, -1, np.int64), np.zeros(rows)
     heard, possible = np.zeros((rows, len(place)), np.bool_), np.ones((rows, len(place) + 1), np.bool_)
-    for row, before, dollars, agent, step, knob in _decisions(results, knobs, place):
+    for row, before, dollars, agent, finished, step, knob in _decisions(results, knobs, place):
         heard[row], possible[row, :-1], possible[row, -1] = before, ~before & (step < steps), before.any()
+        if finished:  # nobody else was there to ask, or to pay for
+            possible[row, :-1] = False
         if agent >= 0:
             asked[row], costs[row] = agent, dollars / knob
             spent[agent] += dollars
@@ -188,22 +190,23 @@ def surveyed(results: Sequence[Result], knobs: Sequence[float], agents: Sequence
 
 def _decisions(
     results: Sequence[Result], knobs: Sequence[float], place: dict[str, int]
-) -> Iterator[tuple[int, Bools, float, int, int, float]]:
+) -> Iterator[tuple[int, Bools, float, int, bool, int, float]]:
     """Every decision: its row, who was heard before, what it took in dollars, whom it asked (-1: nobody, or nobody
-    answered), step and knob.
+    answered), whether it finished, step and knob.
     """
     row = 0
     for result, knob in zip(results, knobs, strict=True):
         heard = np.zeros(len(place), np.bool_)
         for decision in result.decisions:
             agent, dollars, before = -1, 0.0, heard.copy()
+            finished = isinstance(decision.action, Finish)
             if not isinstance(decision.action, Finish):
                 nodes = [node for node in result.nodes if node.directive == decision.action[0].id]
                 if nodes:
                     agent = place[decision.action[0].agent]
                     dollars = sum(node.usage.dollars for node in nodes)
                     heard[agent] = True
-            yield row, before, dollars, agent, decision.step, knob
+            yield row, before, dollars, agent, finished, decision.step, knob
             row += 1
 
 

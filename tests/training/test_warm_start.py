@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from podium.commands.training_progress import TrainingProgress
+from podium.orchestrator.budget import Limits
+from podium.orchestrator.engine import Settings
 from podium.orchestrator.learned import LearnedCoordinator
 from podium.orchestrator.learned.survey import Survey
 from podium.protocols.errors import ModelUnreachable, RunError, TeamFileError
@@ -96,6 +98,18 @@ def test_surveys_know_who_spoke_and_what_it_took(tmp_path: Path) -> None:
         assert known.open[rows + 1].tolist() == [False] * len(names) + [True]  # its only step with requests is over
         rows += len(names) + 1
     assert rows == len(known.asked)
+
+
+def test_where_nobody_else_can_be_paid_for_only_finishing_is_left(tmp_path: Path) -> None:
+    made = trainer(tmp_path, tasks=4)
+    results = asyncio.run(
+        Rollouts(made.team).run(
+            Survey(), made.tasks, seeds=(0,), settings=lambda place, _: Settings(place, 0, limits=Limits(calls=1))
+        )
+    )
+    known = surveyed(results, [0.5] * len(results), [card.name for card in made.cards], 9)
+    assert known.asked[1::2].tolist() == [-1] * len(results)
+    assert known.open[1::2].tolist() == [[False] * len(made.cards) + [True]] * len(results)
 
 
 def test_random_teams_are_surveyed_too(tmp_path: Path) -> None:
