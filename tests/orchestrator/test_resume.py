@@ -67,6 +67,8 @@ def desk(kind: str, journal: Journal) -> tuple[Team, dict[str, ScriptedModel]]:
     if kind == "planned":
         policy = Policy.fresh(Options(samples=(1, 2), plans=PLANS[1:], max_steps=4), NAMES, seed=2)
         policy.weights["finish.b"] -= 5
+        _, renew = policy.card.options.heads.spans()["plan"]
+        policy.weights["options.b"][renew - 1] += 1.0
         learned = LearnedCoordinator(policy)
     return team(models, "vote" if learned else kind, coordinator=learned, journal=journal, **TEAMS[kind]), models
 
