@@ -30,35 +30,29 @@ from new_teams.learning import Few
 
 __all__ = ["EMBEDDED", "RECORDED", "Ground", "Setting", "Sizes", "opened", "trained"]
 
-GENTLE: dict[str, Any] = {
-    "warm_up": 0,
-    "learning_rate": 1.5e-4,
-    "epochs": 2,
-    "minibatches": 2,
-    "loss": {"entropy": 0.0},
-    "credit": {"streams": [{"channel": "outcome"}, {"channel": "price", "weight": -1.0}]},
-}
-"""The iterations after a supervised start."""
-
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How much one training does: surveys of each task and passes over them, iterations of how many tasks. replies:
-    different ones that a model has for a prompt in trainings; train, held_out: tasks, where they can be had at will.
+    """How much one training does: surveys of each task and passes over them, then iterations of how many tasks.
+
+    train, held_out: tasks of a split, where they can be had at will. replies: different ones that a model has for a
+    prompt in training, for all trainings alike.
     """
 
     surveys: int
     passes: int
-    iterations: int
-    tasks: int
+    iterations: int = 0
+    tasks: int = 1
     train: int = 0
     held_out: int = 0
-    replies: int = 2
+    replies: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """knobs: what a right answer is worth, in replies of the dearest agent, least first; low, high: training's range;
+    """A team and how it is trained. knobs: what a right answer is worth, in replies of the dearest agent, least first.
+
+    low, high: the range that training draws them from; temperature: of the supervised start, in passed answers;
     training: fields of the training file.
     """
 
@@ -66,29 +60,37 @@ class Setting:
     knobs: tuple[float, ...]
     low: float
     high: float
+    temperature: float
     training: dict[str, Any]
 
 
 RECORDED = Setting(
     "recorded",
     (2.0, 3.3, 5.0, 7.5, 12.0),
-    1.5,
-    16.0,
-    GENTLE | {"options": {"samples": [1], "context": ["task"], "max_steps": 5, "reads": False}},
+    1.8,
+    13.5,
+    0.02,
+    {"options": {"samples": [1], "context": ["task"], "max_steps": 5, "reads": False}},
 )
+"""Surveys show all that there is to learn here, so there are no iterations after them (docs/decisions/0018)."""
 EMBEDDED = Setting(
     "embedded",
     (1.0, 2.0, 4.0, 8.0, 16.0),
-    1.0,
-    16.0,
+    0.8,
+    20.0,
+    0.1,
     {
         "options": {"samples": [1, 5], "context": ["task", "last"], "width": 1, "max_steps": 3},
-        "loss": {"entropy": 0.03},
+        "credit": {"streams": [{"channel": "outcome"}, {"channel": "price", "weight": -1.0}]},
+        "loss": {"entropy": 0.02},
+        "warm_up": 0,
         "epochs": 4,
         "minibatches": 4,
         "learning_rate": 2.5e-3,
+        "averaging": 0.9,
     },
 )
+"""What surveys do not show (whom a reply helps, many samples) is tried in iterations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,10 +155,12 @@ async def trained(ground: Ground, setting: Setting, sizes: Sizes, seed: int, kno
 
     spread = {"low": setting.low * ground.unit, "high": setting.high * ground.unit}
     spec = TrainSpec.model_validate(
-        {"iterations": sizes.iterations, "tasks_per_iteration": sizes.tasks, "reply_variants": sizes.replies}
-        | ({"warm_start": {"runs": sizes.surveys, "passes": sizes.passes}} if sizes.surveys else {})
-        | setting.training
+        setting.training
         | {
+            "warm_start": {"runs": sizes.surveys, "passes": sizes.passes, "temperature": setting.temperature},
+            "iterations": sizes.iterations,
+            "tasks_per_iteration": sizes.tasks,
+            "reply_variants": sizes.replies,
             "team": "as it was opened",
             "tasks": {"train": "as they were opened", "validation": 0.0},
             "output": "nothing is written",

@@ -42,14 +42,14 @@ from podium.training.rollouts import Rollouts, repeatable, score
 
 SIZES: dict[str, dict[Size, Sizes]] = {
     "recorded": {
-        "full": Sizes(4, 10, 10, 64),
-        "quick": Sizes(1, 2, 2, 16),
-        "tiny": Sizes(1, 1, 1, 2),
+        "full": Sizes(8, 11),
+        "quick": Sizes(1, 6),
+        "tiny": Sizes(1, 1),
     },
     "embedded": {
-        "full": Sizes(0, 0, 40, 28, train=300, held_out=300),
-        "quick": Sizes(0, 0, 4, 8, train=40, held_out=40),
-        "tiny": Sizes(0, 0, 1, 2, train=4, held_out=3, replies=1),
+        "full": Sizes(4, 10, iterations=22, tasks=28, train=300, held_out=500, replies=2),
+        "quick": Sizes(2, 4, iterations=4, tasks=8, train=40, held_out=40, replies=2),
+        "tiny": Sizes(1, 1, iterations=1, tasks=2, train=4, held_out=3),
     },
 }
 MARGIN = 1.5
