@@ -38,8 +38,9 @@ class Agent:
     """One member of a team.
 
     name: unique in the team. role: a known role or any word, then with a prompt of its own. description: one sentence
-    for coordinators. max_tool_rounds: how often the model may ask for tools before it must answer. fallbacks: models
-    that are asked in its place when it fails, in this order. asks: one of its tools waits for a person.
+    for coordinators; examples: tasks that it is for, for them too. max_tool_rounds: how often the model may ask for
+    tools before it must answer. fallbacks: models that are asked in its place when it fails, in this order. asks: one
+    of its tools waits for a person.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Agent:
         *,
         prompt: str | None = None,
         description: str = "",
+        examples: Sequence[str] = (),
         tools: Sequence[Tool] = (),
         documents: DocumentIndex | None = None,
         max_tool_rounds: int = 4,
@@ -75,6 +77,7 @@ class Agent:
             densest,
             self._rounds + 1,
             len(self._chain),
+            tuple(examples),
         )
 
     def _own_characters(self) -> int:

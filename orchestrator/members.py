@@ -87,6 +87,7 @@ def agents_of(spec: TeamSpec, models: Mapping[str, Model], telemetry: Telemetry 
             models[agent.model],
             prompt=agent.prompt,
             description=agent.description or "",
+            examples=agent.examples,
             tools=[_tool(tool, base, name, telemetry) for tool in agent.tools],
             documents=DocumentIndex.load(agent.documents) if agent.documents else None,
             max_tool_rounds=agent.max_tool_rounds,

@@ -128,5 +128,6 @@ def _cards(team: TeamSpec, price: Price) -> Sequence[Card]:
         model = team.models[agent.model]
         tools = tuple(each if isinstance(each, str) else each.name for each in agent.tools)
         about = agent.description or ""
-        cards.append(Card(name, agent.role, about, (price.input, price.output), tools, model.max_tokens))
+        prices = price.input, price.output
+        cards.append(Card(name, agent.role, about, prices, tools, model.max_tokens, examples=agent.examples))
     return cards

@@ -82,6 +82,8 @@ class AgentSpec(StrictModel):
     """Its system prompt; replaces the one of its role."""
     description: Annotated[str, Field(min_length=1)] | None = None
     """One sentence on what it is good at, read by coordinators."""
+    examples: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=2000)], ...], Strict(False)] = ()
+    """A few tasks that it is for, as they come: coordinators tell by them which tasks are its kind."""
     tools: Annotated[tuple[str | ToolSpec, ...], Strict(False)] = ()
     """Tools it may use: built-in names, Python functions as module:function, or mappings with settings."""
     documents: FilePaths = ()

@@ -85,7 +85,7 @@ class Card:
 
     price: dollars per million (input, output) tokens. max_tokens: of one reply. overhead: tokens that its own system
     prompt, tools and passages add to each request, roughly. rounds: calls of one request at most. rungs: models in its
-    chain; figures are those of the dearest and slowest among them.
+    chain; figures are those of the dearest and slowest among them. examples: tasks that it is for.
     """
 
     name: str
@@ -98,6 +98,7 @@ class Card:
     chars_per_token: float = 4.0
     rounds: int = 1
     rungs: int = 1
+    examples: tuple[str, ...] = ()
 
 
 class Answerer(Protocol):

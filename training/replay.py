@@ -205,9 +205,7 @@ def replay(
         texts=np.zeros((0, WIDTH), np.float32),
         shapes=np.zeros((0, SHAPE), np.float32),
         task=np.zeros(runs, np.int64),
-        card_text=np.array(
-            [text_id(f"card:{card.role}: {card.description}", features.card_text(card)) for card in cards], np.int64
-        ),
+        card_text=np.array([text_id(f"card:{card.role}", features.card_text(card)) for card in cards], np.int64),
         card_figures=features.card_figures(cards),
         identity=np.array([identities.get(card.name, 0) for card in cards], np.int64),
         event_text=np.zeros((runs, longest), np.int64),

@@ -47,6 +47,8 @@ FIXED = 1_000
 """Characters of the second message besides task, replies and names, at most."""
 PROBLEM = 400
 """Characters of one problem, at most."""
+EXAMPLES, EXAMPLE = 3, 120
+"""Tasks that an agent is said to be for, at most, and characters of one."""
 
 LEAD = """\
 You lead a team of agents. In each step you either ask some of them for something, or finish with one of their replies \
@@ -141,6 +143,8 @@ def overhead(cards: Sequence[Card]) -> int:
 
 def _card(card: Card) -> str:
     about = f"{card.role}. {card.description}".rstrip(". ") + "."
+    examples = "; ".join(_cut(_line(each), EXAMPLE) for each in card.examples[:EXAMPLES])
+    about += f" Tasks for it, as they come: {examples}." if examples else ""
     tools = f" Tools: {', '.join(card.tools)}." if card.tools else ""
     price = f"${card.price[0]:g} read and ${card.price[1]:g} written per million tokens" if any(card.price) else "free"
     return f"- {card.name}: {about}{tools} {price[:1].upper()}{price[1:]}; replies of at most {card.max_tokens} tokens."

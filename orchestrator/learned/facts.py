@@ -18,6 +18,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from podium.orchestrator.learned.likeness import likeness
 from podium.orchestrator.learned.text import encode, encode_all, outline_all
 from podium.protocols.bus import Card
 from podium.protocols.frozen import frozen
@@ -37,7 +38,7 @@ VIEW = 6
 """Figures that one agent has on a reply: author, same answer, other answer, none; spoke before; same author before."""
 STATE = 16
 """Figures of a state: see `state_figures`."""
-AGENT = 10
+AGENT = 11
 """Figures of one agent in a state: see `agent_figures`."""
 PRICE = 8
 """Which of them is what asking the agent costs, in passed answers."""
@@ -124,7 +125,7 @@ class Facts:
     task: its text; chars: of it; prices: of asking each agent, in millionths of a dollar. reads: what of the texts of
     task and replies; words: those that it tells apart, None: all. voices: of each agent that spoke, its newest reply
     and how many it made; answers: of each answer, how many replies gave it, and which agents; of none (None), 0 and
-    which agents; most: the highest of these numbers.
+    which agents; most: the highest of these numbers. alike: of each agent, how much the task is like what it is for.
     """
 
     task: str
@@ -143,6 +144,7 @@ class Facts:
         default_factory=dict[str | None, tuple[int, frozenset[int]]]
     )
     most: int = 0
+    alike: tuple[float, ...] = ()
 
     @staticmethod
     def of(
@@ -153,9 +155,9 @@ class Facts:
         words: frozenset[str] | None = None,
     ) -> Facts:
         """The facts of a run that has not started."""
-        chars = sum(len(message.content) for message in task)
+        chars, text = sum(len(message.content) for message in task), "\n".join(message.content for message in task)
         return Facts(
-            "\n".join(message.content for message in task),
+            text,
             cards,
             {card.name: place for place, card in enumerate(cards)},
             chars=chars,
@@ -164,6 +166,7 @@ class Facts:
             prices=tuple(
                 chars / card.chars_per_token * card.price[0] + TYPICAL_REPLY * card.price[1] for card in cards
             ),
+            alike=likeness(text, cards, words) if reads is True else (0.0,) * len(cards),
         )
 
     def after(self, node: Node) -> tuple[Facts, Event | None]:
@@ -190,7 +193,7 @@ class Facts:
         # Not `replace`, which takes as long as all of the rest.
         same = self.task, self.cards, self.index
         rest = self.chars, self.reads, self.words, self.plan, self.prices
-        return Facts(*same, heard, (), dollars, *rest, voices, answers, max(self.most, counted)), event
+        return Facts(*same, heard, (), dollars, *rest, voices, answers, max(self.most, counted), self.alike), event
 
     def _event(self, new: Said, same: int, givers: frozenset[int]) -> Event:
         """What a reply tells the network. same: how many had its answer before it; givers: who."""
@@ -241,8 +244,8 @@ def card_figures(cards: Sequence[Card]) -> Array:
 
 
 def card_text(card: Card) -> tuple[Array, Array]:
-    """What a card says in words: its role and description."""
-    return encode(f"{card.role}: {card.description}")
+    """What is read of a card's words by themselves: its role. What it says it is for is compared with the task."""
+    return encode(card.role)
 
 
 def state_figures(facts: Facts, step: int, left: Sequence[float], preference: float | None, scale: float) -> Array:
@@ -290,8 +293,9 @@ def agent_figures(facts: Facts, affordable: Sequence[bool], preference: float | 
     """(agents, AGENT): what can be said of each agent now.
 
     Affordable, times asked, spoke last, has an answer, it is the plurality's, share, another answer; what asking it
-    costs in passed answers (the knob's unit), on a log scale and as it is; and whether the newest plan is its. Only the
-    order of magnitude is known beforehand: the price of the task's text and of a typical reply.
+    costs in passed answers (the knob's unit), on a log scale and as it is; whether the newest plan is its; and how much
+    the task is like what it is for. Only the order of magnitude of a cost is known beforehand: the price of the task's
+    text and of a typical reply.
     """
     return agents_figures([facts], [affordable], [preference], scale)[0]
 
@@ -302,7 +306,7 @@ def agents_figures(
     """`agent_figures` of B teams of one size: (B, agents, AGENT)."""
     units = [1e-6 / (GENEROUS * scale if each is None else each) for each in preferences]
     each = zip(facts, affordable, units, strict=True)
-    out = np.concatenate([_silent(known.prices, unit, tuple(may)) for known, may, unit in each])
+    out = np.concatenate([_silent(known.prices, known.alike, unit, tuple(may)) for known, may, unit in each])
     agents = len(out) // len(facts)
     places, rows = list[int](), list[tuple[float, ...]]()
     for first, known in zip(range(0, len(out), agents), facts, strict=True):
@@ -319,14 +323,14 @@ def agents_figures(
 
 
 @lru_cache(maxsize=1 << 12)
-def _silent(prices: tuple[float, ...], unit: float, affordable: tuple[bool, ...]) -> Array:
+def _silent(prices: tuple[float, ...], alike: tuple[float, ...], unit: float, affordable: tuple[bool, ...]) -> Array:
     """(agents, AGENT): figures of agents that have not spoken. Prices in a unit are on a log scale and as they are,
     both within bounds.
     """
     costs = [max(price * unit, 1e-4) for price in prices]
     rows = [
-        (float(may), 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, log10(cost) / 2 + 1, min(cost, 3.0), 0.0)
-        for may, cost in zip(affordable, costs, strict=True)
+        (float(may), 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, log10(cost) / 2 + 1, min(cost, 3.0), 0.0, like)
+        for may, cost, like in zip(affordable, costs, alike, strict=True)
     ]
     return np.array(rows, np.float32)
 

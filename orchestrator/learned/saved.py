@@ -20,7 +20,7 @@ from podium.orchestrator.learned import network
 from podium.orchestrator.learned.options import Options
 from podium.protocols.errors import PolicyError
 
-FORMAT = 5
+FORMAT = 6
 """Version of the card and of the network's layout; raised whenever either changes."""
 
 WEIGHTS = "policy.safetensors"
