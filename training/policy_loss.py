@@ -175,8 +175,8 @@ def worths(w: dict[str, Tensor], batch: Replay, temperature: float) -> tuple[Ten
     """What a policy's own numbers say that its choices are worth: Q(s, a) = V(s) + temperature log pi(a | s), without
     masks, the values that a softmax policy and its critic stand for together (arXiv 1702.08892, eq. 10).
 
-    (M, N + 1), of asking every agent and, last, of finishing; (M,), the score of the answer that it would take, -1
-    where there is none; and all that the network said.
+    (M, N + 1), of asking every agent in the best way and, last, of finishing; (M,), the score of the answer that it
+    would take, -1 where there is none; and all that the network said.
     """
     out = unrolled(w, batch)
     likely = torch.log_softmax(torch.cat((out.pick, out.finish[:, None]), -1), -1)
@@ -185,23 +185,33 @@ def worths(w: dict[str, Tensor], batch: Replay, temperature: float) -> tuple[Ten
 
 def fitted(
     w: dict[str, Tensor],
-    batches: Sequence[Replay],
+    batch: Replay,
     options: Options,
     spec: LossSpec,
-    targets: Sequence[np.ndarray],
+    targets: np.ndarray,
     temperature: float,
 ) -> Tensor:
     """What a supervised start minimises: the beliefs' losses, and how far what choices are worth is from its targets.
 
-    batches: one for each team; targets: of each, (M, N + 1), NaN where nothing is known.
+    targets: (M, N + 1), NaN where nothing is known.
     """
-    off, errors = list[Tensor](), list[dict[str, Tensor]]()
-    for batch, target in zip(batches, targets, strict=True):
-        worth, _, out = worths(w, batch, temperature)
-        known = torch.where(_t(np.isfinite(target)), worth - _t(np.nan_to_num(target).astype(np.float32)), 0.0)
-        off.append((known**2).sum(-1))
-        errors.append(_belief_errors(w, out, batch, options))
-    return WORTH * torch.cat(off).mean() + spec.beliefs * _mean_of_each(errors)
+    worth, _, out = worths(w, batch, temperature)
+    asked = functional.one_hot(_t(batch.asked[:, 0]).clamp(0), worth.shape[1])
+    worth = worth + temperature * asked * _worse(out, batch, options)[:, None]
+    known = torch.where(_t(np.isfinite(targets)), worth - _t(np.nan_to_num(targets).astype(np.float32)), 0.0)
+    return WORTH * (known**2).sum(-1).mean() + spec.beliefs * _mean_of_each([_belief_errors(w, out, batch, options)])
+
+
+def _worse(out: network.Out, batch: Replay, options: Options) -> Tensor:
+    """(M,): how much less likely than the likeliest way the first agent was asked in, in nats, 0 or less."""
+    agent, rows = _t(batch.asked[:, 0]).clamp(0), torch.arange(len(batch))
+    total = torch.zeros(len(batch))
+    for number, (start, end) in enumerate(options.heads.spans().values()):
+        choice, mask = _t(batch.choices[:, 0, number]), _t(batch.choice_masks[:, 0, start:end])
+        logits = torch.where(mask, out.options[rows, agent, start:end], network.FAR)
+        chosen = logits.gather(-1, choice.clamp(0)[:, None])[:, 0]
+        total = total + torch.where(choice >= 0, chosen - logits.amax(-1), 0.0)
+    return total
 
 
 def _mean_of_each(errors: Sequence[dict[str, Tensor]]) -> Tensor:

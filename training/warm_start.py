@@ -1,13 +1,15 @@
-"""A supervised start: what every agent says to every training task, before the policy tries anything.
+"""A supervised start: what agents say to every training task, before the policy tries anything.
 
-Each training task is run a few times by a survey, which asks all agents in a random order, so that everybody is heard
-after everybody else. Two things are learned from these runs: the beliefs, as from any others, and what each choice is
-worth, by Q-learning (Watkins 1989) fitted over and over to the same transitions: finishing is worth what the answer
-that would be taken scores; asking an agent is worth the best choice in the state that its reply leads to, less what the
-reply cost. The values are those that a softmax policy and its critic stand for together, Q = V + temperature log pi
-(Nachum et al., arXiv 1702.08892), so that no other network is needed, and the policy that comes of it is what the
-iterations after it begin with. So it is learned to look several steps ahead, for every knob at once, from a few runs
-of each task: on recorded answers that came further in a minute than many iterations of trying did from nothing.
+Each training task is run a few times by a survey, which asks agents in a random order, each in a way drawn from the
+action space (shown what, how many samples), so that everybody is heard after everybody else. Two things are learned
+from these runs: the beliefs, as from any others, and what each choice is worth, by Q-learning (Watkins 1989) fitted
+over and over to the same transitions: finishing is worth what the answer that would be taken scores; asking an agent is
+worth the best choice in the state that its reply leads to, less what the reply cost. The values are those that a
+softmax policy and its critic stand for together, Q = V + temperature log pi (Nachum et al., arXiv 1702.08892), so that
+no other network is needed; a way of asking is worth less than the best way by temperature times how much less likely it
+is, in nats. The policy that comes of it is what the iterations after it begin with. So it is learned to look several
+steps ahead, for every knob at once, from a few runs of each task: on recorded answers that came further in a minute
+than many iterations of trying did from nothing.
 
 Source of the idea: a coordinator's head that is first taught soft success rates, Sakana Fugu (arXiv 2606.21228), there
 of one choice before anybody has spoken; states, prices, looking ahead and finishing are added here.
@@ -48,8 +50,9 @@ FOLLOWS = 0.02
 """Share by which the averaged weights, with whose values one looks ahead, follow the others at each update."""
 TEMPERATURE = 0.1
 """Of the policy that learns what choices are worth, in passed answers."""
-STEERING = ("pick.w", "pick.b", "finish.w", "finish.b")
-"""Weights that the logits of asking and finishing are linear in; of `trust` it is all but one, of `need.trust` too."""
+STEERING = ("pick.w", "pick.b", "finish.w", "finish.b", "options.w", "options.b")
+"""Weights that the logits of asking, of how, and of finishing are linear in; of `trust` and `need.trust` it is all but
+one."""
 RELUCTANCE = 0.3
 """By how much, in passed answers, asking an agent again is held to be worse than the best choice: surveys ask once, so
 that nothing is known of it."""
@@ -89,10 +92,12 @@ async def warm_start(trainer: CoordinatorTrainer, tell: Callable[[str, int, int]
 
     tell("surveys", 0, len(tasks))
     rollouts = Rollouts(trainer.team, concurrency=spec.concurrency, cap=trainer.rollouts.cap, scored="replies")
-    results = await rollouts.run(Survey(), tasks, seeds=(0,), settings=settings, teams=teams, done=surveyed_one)
+    results = await rollouts.run(
+        Survey(options=spec.options), tasks, seeds=(0,), settings=settings, teams=teams, done=surveyed_one
+    )
     sampled = time.monotonic()
     with one_thread():
-        losses = _taught(trainer, _lessons(trainer, results, knobs, teams), len(results), tell)
+        losses = _taught(trainer, _lessons(trainer, results, knobs, teams), tell)
     _cooled(trainer.averaged, TEMPERATURE / given.temperature)
     for name, weight in trainer.weights.items():
         weight.data.copy_(trainer.averaged[name])
@@ -147,9 +152,8 @@ class _Lesson:
     runs: Ints
 
     def part(self, runs: Ints) -> tuple[Replay, Surveyed]:
-        """Those of some runs, among all, that are its."""
-        wanted: Ints = runs[np.isin(runs, self.runs)]
-        batch, rows = self.replay.part(np.searchsorted(self.runs, wanted))
+        """Some of its runs, by where they stand among all."""
+        batch, rows = self.replay.part(np.searchsorted(self.runs, runs))
         return batch, self.surveyed.part(rows)
 
 
@@ -211,7 +215,7 @@ def _decisions(
 
 
 def _taught(
-    trainer: CoordinatorTrainer, lessons: Sequence[_Lesson], runs: int, tell: Callable[[str, int, int], None]
+    trainer: CoordinatorTrainer, lessons: Sequence[_Lesson], tell: Callable[[str, int, int], None]
 ) -> list[float]:
     """Pass over the surveys several times; the mean loss of each pass."""
     spec, given = trainer.spec, trainer.spec.warm_start
@@ -231,21 +235,16 @@ def _taught(
         tell("passes over the surveys", number, given.passes)
         for group in optimiser.param_groups:
             group["lr"] = given.learning_rate * (1.0 - 0.9 * number / given.passes)
-        order = np.random.default_rng(seed_of("warm start", spec.seed, number)).permutation(runs)
         losses: list[float] = []
-        for some in np.array_split(order, -(-runs // RUNS_OF_A_BATCH)):
-            parts = [lesson.part(some) for lesson in lessons]
-            parts = [(batch, known) for batch, known in parts if batch.events.any()]  # others failed before any reply
-            if not parts:
+        for lesson, some in _batches(lessons, np.random.default_rng(seed_of("warm start", spec.seed, number))):
+            batch, known = lesson.part(some)
+            if not batch.events.any():  # all of them failed before any reply
                 continue
-            targets: list[Floats] = []
             with torch.no_grad():
-                for batch, known in parts:
-                    before, taken, _ = worths(trainer.averaged, batch, TEMPERATURE)
-                    targets.append(known.targets(before.numpy(), taken.numpy(), batch.run))
+                before, taken, _ = worths(trainer.averaged, batch, TEMPERATURE)
+            targets = known.targets(before.numpy(), taken.numpy(), batch.run)
             optimiser.zero_grad()
-            batches = [batch for batch, _ in parts]
-            loss = fitted(trainer.weights, batches, spec.options, spec.loss, targets, TEMPERATURE)
+            loss = fitted(trainer.weights, batch, spec.options, spec.loss, targets, TEMPERATURE)
             loss.backward()
             leave_alone(trainer.weights)
             torch.nn.utils.clip_grad_norm_(weights, spec.gradient_norm)
@@ -257,8 +256,19 @@ def _taught(
     return means
 
 
+def _batches(lessons: Sequence[_Lesson], random: np.random.Generator) -> Iterator[tuple[_Lesson, Ints]]:
+    """All runs once, in batches of one team each: batches of many small teams would take many times as long."""
+    batches = [
+        (lesson, some)
+        for lesson in lessons
+        for some in np.array_split(random.permutation(lesson.runs), -(-len(lesson.runs) // RUNS_OF_A_BATCH))
+    ]
+    for place in random.permutation(len(batches)):
+        yield batches[place]
+
+
 def _cooled(weights: dict[str, torch.Tensor], factor: float) -> None:
-    """Multiply the logits of whom to ask and of finishing: what is worth more is chosen that much more surely.
+    """Multiply the logits of whom to ask, of how, and of finishing: what is worth more is chosen that much more surely.
 
     A policy that chooses as it learned to value would draw a worse choice at every other step, and iterations would
     teach it to take as few steps as it can (tried on recorded answers: they ended in asking one agent).
