@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from podium.agents.model import Prompt
 from podium.commands.training_progress import TrainingProgress
 from podium.orchestrator.budget import Limits
 from podium.orchestrator.engine import Settings
@@ -18,10 +19,14 @@ from podium.protocols.errors import ModelUnreachable, RunError, TeamFileError
 from podium.training.learn import Progress, train
 from podium.training.rollouts import Rollouts, score
 from podium.training.warm_start import RELUCTANCE, Surveyed, surveyed, warm_start
-from tests.training.school import question, task, training
+from tests.training.school import SUBJECTS, question, task, training
 from tests.training.test_coordinator_trainer import same, trainer, weights
 
 PASSES = {"runs": 6, "passes": 40, "learning_rate": 6e-3}
+
+
+ALONE = 2
+"""Messages of a prompt in which nothing is shown."""
 
 
 def worth(made: Any) -> tuple[float, float]:
@@ -41,6 +46,22 @@ def test_a_policy_begins_with_whom_to_ask_and_when_to_stop(tmp_path: Path) -> No
     assert metrics["warm_start_loss_last"] < 0.5 * metrics["warm_start_loss_first"]
     assert made.iteration == 0
     assert same(made.frozen().weights, weights(made))
+
+
+def test_how_to_ask_is_learned_too(tmp_path: Path) -> None:
+    def say(_: str, prompt: Prompt) -> str:
+        """Right only for who is shown what somebody else said before."""
+        asked = next(number for number in range(200) if question(number)[0] == prompt.task)
+        return question(asked)[1] if len(prompt.messages) > ALONE else "0"
+
+    shown = {"options": {"samples": [1], "context": ["task", "last"], "max_steps": 2}}
+    made = trainer(tmp_path, tasks=60, say=say, warm_start=PASSES | {"temperature": 0.02}, **shown)
+    few = Rollouts(made.team).run(Survey(), made.tasks[:1], seeds=(0,))
+    assert [node.content for node in asyncio.run(few)[0].nodes if node.kind == "reply"] == ["0"] * len(SUBJECTS)
+    asyncio.run(warm_start(made))
+    right, calls = worth(made)
+    assert right >= 0.9
+    assert 1.9 <= calls <= 2.1
 
 
 def test_it_is_the_same_each_time_and_nothing_where_it_is_not_asked_for(tmp_path: Path) -> None:
