@@ -81,12 +81,13 @@ EMBEDDED = Setting(
     0.1,
     {
         "options": {"samples": [1, 5], "context": ["task", "last"], "width": 1, "max_steps": 3},
-        "credit": {"streams": [{"channel": "outcome"}, {"channel": "price", "weight": -1.0}]},
-        "loss": {"entropy": 0.02},
+        "credit": {"streams": [{"scale": "std"}, {"channel": "cost", "where": "passed", "weight": -1.0}]},
+        "loss": {"entropy": 0.03},
         "warm_up": 0,
         "epochs": 4,
         "minibatches": 4,
         "learning_rate": 2.5e-3,
+        "weight_decay": 0.3,
         "averaging": 0.9,
     },
 )
