@@ -6,7 +6,7 @@ import asyncio
 import math
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.resources import as_file, files
 from pathlib import Path
 
@@ -27,6 +27,8 @@ from podium.training.train_file import TeamsSpec, TrainSpec, load_training
 
 AGENTS = ("abacus", "encoder", "scribe", "sorter", "generalist")
 """The embedded team, in the order of its file."""
+NEEDED_FOR = {"encoder": "caesar_cipher"}
+"""What stands in the types of those tasks for which an agent is needed."""
 SCALE = 6.1e-6
 """Dollars of a typical reply, as `podium train` measures it for this team."""
 RANDOM = TeamsSpec(least=3, prices=4.0, names=True, variants=2)
@@ -37,18 +39,25 @@ TABLE_TASKS = 200
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How much is done. replies: different ones that a model has for a prompt in training, for all trainings alike."""
+    """How much is done. replies: different ones that a model has for a prompt in training, for all trainings alike.
+
+    start: what is different in the supervised start.
+    """
 
     iterations: int
     runs: int  # tasks of one iteration
     train: int
     held_out: int
     replies: int = 8
+    start: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """One training. without: agents that are not in the team; random: with random teams, else always the whole one."""
+    """One training. without: agents that are not in the team; random: with random teams, else always the whole one.
+
+    With random teams there are no tasks in it that nobody but those agents could help with.
+    """
 
     seed: int
     without: tuple[str, ...]
@@ -94,16 +103,14 @@ def without(team: Orchestrator, names: Sequence[str]) -> Orchestrator:
 
 
 def spec_of(lesson: Lesson, sizes: Sizes) -> TrainSpec:
-    """The training file of the embedded team, as it is but for the seed and the teams."""
+    """The training file of the embedded team, as it is but for the seed, its length and the teams."""
     with as_file(files("podium.agents") / "embedded") as folder:
         given = load_training(folder / "train.yaml")
     return given.model_copy(
         update={
             "seed": lesson.seed,
-            "epochs": 4,
-            "learning_rate": 2.5e-3,
             "iterations": sizes.iterations,
-            "warm_up": min(given.warm_up, sizes.iterations // 3),
+            "warm_start": given.warm_start and given.warm_start.model_copy(update=sizes.start),
             "tasks_per_iteration": sizes.runs,
             "evaluate_every": math.ceil(sizes.iterations / 3),
             "teams": RANDOM if lesson.random else None,
@@ -121,11 +128,15 @@ def trained(lesson: Lesson, sizes: Sizes, replies: Path, output: Path) -> Policy
 
 async def _train(lesson: Lesson, sizes: Sizes, replies: Path) -> Policy:
     from podium.training.coordinator_trainer import CoordinatorTrainer  # with torch, which measuring does without
+    from podium.training.warm_start import warm_start
 
     spec = spec_of(lesson, sizes)
     tasks = tasks_of(spec.tasks.train, sizes.train)
+    if lesson.random:
+        tasks = [task for task in tasks if not any(NEEDED_FOR[each] in task.tags["type"] for each in lesson.without)]
     async with embedded_team(replies, sizes.replies) as whole:
         trainer = CoordinatorTrainer(spec, without(whole, lesson.without), tasks, scale=SCALE)
+        await warm_start(trainer)
         best = trainer.frozen()
         while trainer.iteration < spec.iterations:
             await trainer.step()

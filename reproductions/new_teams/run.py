@@ -47,9 +47,9 @@ from podium.training.tasks.scored import tasks_of
 from podium.training.team_variants import Member, Variant, varied
 
 SIZES: dict[Size, Sizes] = {
-    "full": Sizes(40, 28, 1000, 300),
-    "quick": Sizes(5, 10, 60, 30, replies=2),
-    "tiny": Sizes(1, 2, 6, 3, replies=1),
+    "full": Sizes(36, 28, 1000, 300),
+    "quick": Sizes(5, 10, 60, 30, replies=2, start={"runs": 2, "passes": 6}),
+    "tiny": Sizes(1, 2, 6, 3, replies=1, start={"runs": 1, "passes": 1}),
 }
 LEFT_OUT = ("encoder",)
 """Who leaves, or is new: the only agent with its skill, which two in five tasks need."""
