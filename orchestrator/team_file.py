@@ -178,6 +178,9 @@ class TeamSpec(StrictModel):
             for name in LATER:  # a file that does not speak of them has the digest that it always had
                 if name in budget and budget[name] is None:
                     del budget[name]
+        for agent in data["agents"].values():
+            if not agent["examples"]:
+                del agent["examples"]
         text = json.dumps(data, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
         if self._source is not None:
             text = text.replace(json.dumps(f"{self._source.parent}/")[1:-1], "./")

@@ -182,7 +182,9 @@ async def _untrained(fitting: Fitting) -> Chosen:
         fresh = Policy.fresh(Options(), tuple(fitting.team.agents), scale=typical or 1e-6)
     else:
         card = policy.card
-        fresh = Policy.fresh(card.options, card.identities, words=policy.words, scale=card.scale)
+        fresh = Policy.fresh(
+            card.options, card.identities, descriptions=card.descriptions, words=policy.words, scale=card.scale
+        )
         fresh.card.preference = fitting.preference
     return Chosen(LearnedCoordinator(fresh, "untrained"), knobs=Knobs(fitting.mode))
 

@@ -119,9 +119,11 @@ class CoordinatorTrainer:
         self.scale = scale
         check_fits(spec, team)
         self.cards = team.bus.cards()
-        identities = tuple(card.name for card in self.cards)
+        identities, told = zip(*((card.name, card.description) for card in self.cards), strict=True)
         words = telling_words(task.text for task in self.tasks) if spec.options.reads else None
-        self.policy = Policy.fresh(spec.options, identities, words=words, scale=scale, seed=spec.seed)
+        self.policy = Policy.fresh(
+            spec.options, identities, descriptions=told, words=words, scale=scale, seed=spec.seed
+        )
         self.weights: dict[str, torch.Tensor] = {
             name: torch.nn.Parameter(torch.from_numpy(w)) for name, w in self.policy.weights.items()
         }

@@ -37,7 +37,7 @@ FOLDER = Path("podium-demo")
 POLICY = "policy"
 LINE = "coordinator:"
 """How the line of a team file begins that the demonstration changes."""
-ITERATIONS, TEST_TASKS, FIT_TASKS = 66, 100, 100
+ITERATIONS, TEST_TASKS, FIT_TASKS = 36, 100, 100
 """What two cores do in ten minutes, installation included: as many iterations as the training file of the team has, but
 only a hundred held-out tasks, and training tasks that fitted baselines choose on (benchmarks/comparison: 300, 200)."""
 

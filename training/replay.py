@@ -185,7 +185,6 @@ def replay(
     far the reply supplies it.
     """
     options, scale = policy.options, policy.scale
-    identities = {name: row for row, name in enumerate(policy.identities, start=1)}
     told_apart = None if policy.words is None else frozenset(policy.words)
     texts: dict[str, int] = {}
     vectors: list[tuple[Floats, Floats]] = []
@@ -207,7 +206,7 @@ def replay(
         task=np.zeros(runs, np.int64),
         card_text=np.array([text_id(f"card:{card.role}", features.card_text(card)) for card in cards], np.int64),
         card_figures=features.card_figures(cards),
-        identity=np.array([identities.get(card.name, 0) for card in cards], np.int64),
+        identity=np.array(policy.known(cards), np.int64),
         event_text=np.zeros((runs, longest), np.int64),
         event_figures=np.zeros((runs, longest, features.EVENT), np.float32),
         event_views=np.zeros((runs, longest, agents, features.VIEW), np.float32),

@@ -35,11 +35,15 @@ STRANGER = "stranger"
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One agent of a variant. agent: who answers; shown: what it is called there; price: factor of its prices."""
+    """One agent of a variant. agent: who answers; shown: what it is called there; price: factor of its prices.
+
+    unknown: its description stands among its examples, so that a policy does not know it again.
+    """
 
     agent: str
     shown: str
     price: float = 1.0
+    unknown: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +72,7 @@ def draw(spec: TeamsSpec, agents: Sequence[str], *parts: object, always: str | N
         unknown = spec.names and uniform("name", *parts, agent) < 0.5
         spread = math.log(spec.prices) * (2.0 * uniform("price", *parts, agent) - 1.0)
         shown = _stranger(agents, agents.index(agent)) if unknown else agent
-        members.append(Member(agent, shown, math.exp(spread)))
+        members.append(Member(agent, shown, math.exp(spread), unknown))
     return Variant(tuple(members))
 
 
@@ -139,7 +143,10 @@ class VariedBus:
 
 def _card(card: Card, member: Member) -> Card:
     price = card.price[0] * member.price, card.price[1] * member.price
-    return replace(card, name=member.shown, price=price)
+    shown = replace(card, name=member.shown, price=price)
+    if not member.unknown or not card.description:
+        return shown
+    return replace(shown, description="", examples=(card.description, *card.examples))
 
 
 def _inside(envelope: Envelope, member: Member, agents: Mapping[str, str]) -> Envelope:

@@ -79,7 +79,6 @@ class LearnedCoordinator:
         self.name = name
         self.policy = policy
         self._weights = joined(np, policy.weights)
-        self._identity = {agent: row for row, agent in enumerate(policy.identities, start=1)}
         self._words = policy.words
         self._sampler = Sampler(policy, name)
         self._cards: dict[tuple[Card, ...], Array] = {}
@@ -99,7 +98,7 @@ class LearnedCoordinator:
                 np.stack([vector for vector, _ in texts]),
                 np.stack([shape for _, shape in texts]),
                 card_figures(cards),
-                w["identity"][[self._identity.get(card.name, 0) for card in cards]],
+                w["identity"][self.policy.card.known(cards)],
             )
         return Memory(facts, embedded)
 

@@ -6,18 +6,21 @@ Nothing is ever unpickled. A card or weights that do not fit this version, or ea
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from safetensors import SafetensorError
 from safetensors import numpy as safetensors
 
 from podium.orchestrator.learned import network
 from podium.orchestrator.learned.options import Options
+from podium.protocols.bus import Card
 from podium.protocols.errors import PolicyError
 
 FORMAT = 6
@@ -38,6 +41,8 @@ class PolicyCard(BaseModel):
     """The action space."""
     identities: tuple[str, ...] = ()
     """Agents it knows by name, in the order of its identity table; others are told apart by their cards alone."""
+    descriptions: tuple[str, ...] = ()
+    """What these said that they are for, in the same order: who says the same is known again under any name."""
     words: tuple[str, ...] | None = None
     """Words that it tells apart, in the order of the alphabet; None: all of them."""
     scale: float = Field(default=1e-6, gt=0, allow_inf_nan=False)
@@ -48,6 +53,24 @@ class PolicyCard(BaseModel):
     """Updates of its weights so far."""
     trained_on: dict[str, Any] = {}
     """Tasks, seeds, settings."""
+
+    def known(self, cards: Sequence[Card]) -> list[int]:
+        """Rows of the identity table: by what agents say that they are for, where only one said so; else by name. 0 is
+        a stranger.
+        """
+        often = Counter(self.descriptions)
+        described = {text: row for row, text in enumerate(self.descriptions, start=1) if text and often[text] == 1}
+        named = {name: row for row, name in enumerate(self.identities, start=1)}
+        return [described.get(card.description, named.get(card.name, 0)) for card in cards]
+
+    @field_validator("descriptions")
+    @classmethod
+    def _one_each(cls, descriptions: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        count = len(info.data.get("identities", ()))
+        if descriptions and len(descriptions) != count:
+            raise ValueError(f"{len(descriptions)} descriptions for {count} identities: one each, or none")
+        return descriptions
+
     measured: dict[str, Any] = {}
     """What evaluation found: score, tokens, dollars."""
 
@@ -79,13 +102,16 @@ class Policy:
         options: Options,
         identities: tuple[str, ...] = (),
         *,
+        descriptions: tuple[str, ...] = (),
         words: frozenset[str] | None = None,
         scale: float = 1e-6,
         seed: int = 0,
     ) -> Policy:
         """An untrained policy."""
         told_apart = None if words is None else tuple(sorted(words))
-        card = PolicyCard(options=options, identities=identities, words=told_apart, scale=scale)
+        card = PolicyCard(
+            options=options, identities=identities, descriptions=descriptions, words=told_apart, scale=scale
+        )
         return Policy(card, network.initial(options.heads, len(identities), seed))
 
 

@@ -61,7 +61,7 @@ def test_the_program_runs_small(tmp_path: Path) -> None:
     (noise,) = found["noise"]
     for policy in noise.values():
         # the group's mean holds the run itself, an eighth of it (of the cost, one part in as many as passed)
-        assert policy["group"]["trace"] == pytest.approx((7 / 8) ** 2 * policy["leave_one_out"]["trace"], rel=0.1)
+        assert policy["group"]["trace"] == pytest.approx((7 / 8) ** 2 * policy["leave_one_out"]["trace"], rel=0.25)
         assert policy["group"]["agreement"] == pytest.approx(policy["leave_one_out"]["agreement"], abs=0.1)
     told, dollars = found["told"]
     assert told * (1 - dollars / found["knob"]) > max(

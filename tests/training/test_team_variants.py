@@ -17,9 +17,10 @@ from podium.orchestrator.budget import Limits
 from podium.orchestrator.coordinators import RoundRobin
 from podium.orchestrator.engine import Orchestrator, Settings
 from podium.orchestrator.learned import LearnedCoordinator
+from podium.orchestrator.learned.likeness import likeness
 from podium.orchestrator.team_file import TopologySpec
 from podium.orchestrator.topology import Topology
-from podium.protocols.bus import Envelope
+from podium.protocols.bus import Card, Envelope, MemoryBus
 from podium.protocols.errors import InputError, ModelError, PolicyError, TeamFileError
 from podium.protocols.events import Result
 from podium.protocols.record import Action, Directive, Finish, Usage
@@ -28,7 +29,7 @@ from podium.training.checkpoint import read_checkpoint, restore, save_checkpoint
 from podium.training.policy_loss import losses
 from podium.training.replay import Replays, replays
 from podium.training.rollouts import Rollouts
-from podium.training.team_variants import Member, Variant, draw, own_name, varied
+from podium.training.team_variants import Member, Variant, VariedBus, draw, own_name, varied
 from podium.training.train_file import LossSpec, TeamsSpec
 from tests.orchestrator.learned.parts import WIDE, loud, task
 from tests.orchestrator.stage import Scripted, Speaker, Stage
@@ -86,6 +87,24 @@ def test_runs_pay_the_price_that_was_shown_and_agents_read_their_own_names() -> 
     heard = stage["bob"].heard[-1]
     assert heard.directive.agent == "bob"
     assert [node.author for node in heard.visible] == ["ann"]
+
+
+def test_a_stranger_is_told_by_its_examples_alone() -> None:
+    card = Card("ann", "solver", "Spells.", examples=("spell it",))
+
+    class Told(Speaker):
+        @property
+        def card(self) -> Card:
+            return card
+
+    bus = MemoryBus({"ann": Told("ann")})
+    for unknown, told in ((False, ("Spells.", ("spell it",))), (True, ("", ("Spells.", "spell it")))):
+        (shown,) = VariedBus(bus, Variant((Member("ann", "stranger 1", unknown=unknown),))).cards()
+        assert (shown.description, shown.examples) == told
+        assert likeness("spell this", (shown,)) == likeness("spell this", (card,))
+    drawn = [member for number in range(40) for member in draw(TeamsSpec(least=2), NAMES, number).members]
+    assert {member.unknown for member in drawn} == {False, True}
+    assert all(member.unknown == (member.shown != member.agent) for member in drawn)
 
 
 def test_requests_call_others_by_their_own_names_too() -> None:

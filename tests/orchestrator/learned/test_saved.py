@@ -14,6 +14,7 @@ from safetensors import numpy as safetensors
 
 from podium.orchestrator.learned import LearnedCoordinator, Policy, load_policy, save_policy
 from podium.orchestrator.learned.options import Options
+from podium.protocols.bus import Card
 from podium.protocols.errors import PolicyError
 from tests.orchestrator.learned.parts import NAMES, WIDE, loud, state_of, task
 
@@ -53,6 +54,15 @@ def test_round_trip(folder: Path) -> None:
 def test_saving_again_replaces_both_files(folder: Path) -> None:
     save_policy(Policy.fresh(Options(), ("solo",)), folder)
     assert load_policy(folder).identities == ("solo",)
+
+
+def test_an_agent_is_known_again_by_what_it_is_for_or_else_by_name() -> None:
+    told = ("Spells.", "Sorts.", "", "Adds.", "Adds.")
+    known = Policy.fresh(Options(), ("ann", "bob", "cyd", "dee", "eve"), descriptions=told).card.known
+    assert known([Card("zoe", "solver", "Sorts."), Card("bob", "solver", "Spells.")]) == [2, 1]  # names do not matter
+    assert known([Card("bob", "solver", "Counts."), Card("bob", "solver")]) == [2, 2]  # a new description
+    assert known([Card("zoe", "solver", "Counts."), Card("cyd", "solver", "")]) == [0, 3]
+    assert known([Card("dee", "solver", "Adds."), Card("zoe", "solver", "Adds.")]) == [4, 0]  # two said the same
 
 
 def edited(**changes: object) -> Callable[[Path], None]:
@@ -97,6 +107,7 @@ DAMAGES: list[tuple[Callable[[Path], object], str]] = [
     (edited(options={"samples": [0]}), "not a policy card: options.samples"),
     (edited(options={"samples": list(range(1, 13))}), "another architecture.*options"),
     (edited(identities=["a"]), "another architecture.*identity"),
+    (edited(descriptions=["spells"]), "not a policy card: descriptions: .*1 descriptions for .* one each, or none"),
     (text(WEIGHTS, b"not weights"), "cannot be read"),
     (text(WEIGHTS, pickle.dumps({"a": 1})), "cannot be read"),
     (text(WEIGHTS, b""), "cannot be read"),
