@@ -94,4 +94,4 @@ def _asked(state: RunState, agent: str, options: Options) -> tuple[Directive, li
 
 
 def _sum(factors: Sequence[Factor]) -> float:
-    return sum(factor.log_prob for factor in factors)
+    return sum((factor.log_prob for factor in factors), 0.0)

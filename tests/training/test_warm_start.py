@@ -23,8 +23,6 @@ from tests.training.school import SUBJECTS, question, task, training
 from tests.training.test_coordinator_trainer import same, trainer, weights
 
 PASSES = {"runs": 6, "passes": 40, "learning_rate": 6e-3}
-
-
 ALONE = 2
 """Messages of a prompt in which nothing is shown."""
 

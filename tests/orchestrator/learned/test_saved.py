@@ -107,7 +107,7 @@ DAMAGES: list[tuple[Callable[[Path], object], str]] = [
     (edited(options={"samples": [0]}), "not a policy card: options.samples"),
     (edited(options={"samples": list(range(1, 13))}), "another architecture.*options"),
     (edited(identities=["a"]), "another architecture.*identity"),
-    (edited(descriptions=["spells"]), "not a policy card: descriptions: .*1 descriptions for .* one each, or none"),
+    (edited(descriptions=["spells"]), "not a policy card: descriptions: 1 descriptions for .* one each, or none"),
     (text(WEIGHTS, b"not weights"), "cannot be read"),
     (text(WEIGHTS, pickle.dumps({"a": 1})), "cannot be read"),
     (text(WEIGHTS, b""), "cannot be read"),

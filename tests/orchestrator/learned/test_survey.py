@@ -12,6 +12,7 @@ from podium.orchestrator.learned.options import Options
 from podium.orchestrator.learned.survey import Survey
 from podium.protocols.events import Result
 from podium.protocols.record import Finish
+from podium.training.coordinator_trainer import CoordinatorTrainer
 from podium.training.replay import HEADS, replay
 from podium.training.rollouts import Rollouts, score
 from tests.training.test_coordinator_trainer import trainer
@@ -19,7 +20,7 @@ from tests.training.test_coordinator_trainer import trainer
 OPTIONS = Options(samples=(1, 3), context=("task", "last", "all"), max_steps=2)
 
 
-def surveys(folder: Path, options: Options | None = OPTIONS) -> tuple[list[Result], object]:
+def surveys(folder: Path, options: Options | None = OPTIONS) -> tuple[list[Result], CoordinatorTrainer]:
     made = trainer(folder, tasks=40, options=OPTIONS.model_dump())
     results = asyncio.run(Rollouts(made.team).run(Survey(options=options), made.tasks, seeds=(0, 1)))
     return list(results), made
@@ -45,13 +46,13 @@ def test_every_way_of_asking_is_drawn_alike(tmp_path: Path) -> None:
 def test_it_ends_where_a_policy_has_to(tmp_path: Path) -> None:
     results, made = surveys(tmp_path)
     assert {len(result.decisions) for result in results} == {OPTIONS.max_steps + 1}
-    assert {len(result.decisions) for result in surveys(tmp_path, None)[0]} == {len(made.cards) + 1}  # type: ignore[attr-defined]
+    assert {len(result.decisions) for result in surveys(tmp_path, None)[0]} == {len(made.cards) + 1}
 
 
 def test_what_was_drawn_is_read_off_the_record(tmp_path: Path) -> None:
     results, made = surveys(tmp_path)
-    cards = made.cards  # type: ignore[attr-defined]
-    batch = replay(results, [None] * len(results), cards, made.policy.card, lambda result, _: score(result))  # type: ignore[attr-defined]
+    cards = made.cards
+    batch = replay(results, [None] * len(results), cards, made.policy.card, lambda result, _: score(result))
     samples = batch.choices[:, 0, HEADS.index("samples")]
     row = 0
     for result in results:
