@@ -22,7 +22,7 @@ from podium.protocols.errors import PolicyError
 from podium.training.coordinator_trainer import CoordinatorTrainer
 from podium.training.train_file import TrainSpec
 
-FORMAT = 5
+FORMAT = 6
 FOLDER = "checkpoint"
 PART, OLD = f"{FOLDER}.part", f"{FOLDER}.old"
 WEIGHTS, AVERAGED, MOMENTS = "weights.safetensors", "averaged.safetensors", "optimiser.safetensors"

@@ -164,6 +164,8 @@ class TrainSpec(_Finite):
     """Of Adam, falling linearly to a tenth."""
     weight_decay: float = Field(default=3e-2, ge=0)
     """Decoupled, on all matrices."""
+    word_dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the words of tasks and replies that is left out while the policy learns: against wordings by heart."""
     averaging: float = Field(default=0.95, ge=0, lt=1)
     """Share of the kept weights that stays each iteration: they are a moving average; 0: the last ones themselves."""
     gradient_norm: float = Field(default=1.0, gt=0)

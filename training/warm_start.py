@@ -35,7 +35,7 @@ from podium.protocols.record import Finish
 from podium.training.policy_loss import fitted, worths
 from podium.training.replay import Replay, replays
 from podium.training.rollouts import Rollouts
-from podium.training.updates import leave_alone, one_thread
+from podium.training.updates import leave_alone, one_thread, some_words
 
 if TYPE_CHECKING:
     from podium.training.coordinator_trainer import CoordinatorTrainer
@@ -236,13 +236,17 @@ def _taught(
         for group in optimiser.param_groups:
             group["lr"] = given.learning_rate * (1.0 - 0.9 * number / given.passes)
         losses: list[float] = []
-        for lesson, some in _batches(lessons, np.random.default_rng(seed_of("warm start", spec.seed, number))):
+        random = np.random.default_rng(seed_of("warm start", spec.seed, number))
+        missing = np.random.default_rng(seed_of("word dropout", spec.seed, "warm start", number))
+        for lesson, some in _batches(lessons, random):
             batch, known = lesson.part(some)
             if not batch.events.any():  # all of them failed before any reply
                 continue
             with torch.no_grad():
                 before, taken, _ = worths(trainer.averaged, batch, TEMPERATURE)
             targets = known.targets(before.numpy(), taken.numpy(), batch.run)
+            if spec.word_dropout:
+                batch = some_words(batch, spec.word_dropout, missing)
             optimiser.zero_grad()
             loss = fitted(trainer.weights, batch, spec.options, spec.loss, targets, TEMPERATURE)
             loss.backward()

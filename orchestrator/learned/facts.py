@@ -166,7 +166,7 @@ class Facts:
             prices=tuple(
                 chars / card.chars_per_token * card.price[0] + TYPICAL_REPLY * card.price[1] for card in cards
             ),
-            alike=likeness(text, cards, words) if reads is True else (0.0,) * len(cards),
+            alike=likeness(text, cards) if reads is True else (0.0,) * len(cards),
         )
 
     def after(self, node: Node) -> tuple[Facts, Event | None]:

@@ -23,7 +23,7 @@ from podium.orchestrator.learned.options import Options
 from podium.protocols.bus import Card
 from podium.protocols.errors import PolicyError
 
-FORMAT = 6
+FORMAT = 7
 """Version of the card and of the network's layout; raised whenever either changes."""
 
 WEIGHTS = "policy.safetensors"

@@ -27,12 +27,12 @@ from podium.training.train_file import TeamsSpec, TrainSpec, load_training
 
 AGENTS = ("abacus", "encoder", "scribe", "sorter", "generalist")
 """The embedded team, in the order of its file."""
-NEEDED_FOR = {"encoder": "caesar_cipher"}
-"""What stands in the types of those tasks for which an agent is needed."""
 SCALE = 6.1e-6
 """Dollars of a typical reply, as `podium train` measures it for this team."""
 RANDOM = TeamsSpec(least=3, prices=4.0, names=True, variants=2)
 """Random teams: three agents or more, prices up to four times as high or as low, half of the names unknown."""
+THOROUGH = 1.6
+"""How often surveys of random teams are gone through, for once with one team: there is more to tell apart in them."""
 TABLE_TASKS = 200
 """Training tasks that a skill table is fitted on, as in benchmarks/comparison."""
 
@@ -54,10 +54,7 @@ class Sizes:
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """One training. without: agents that are not in the team; random: with random teams, else always the whole one.
-
-    With random teams there are no tasks in it that nobody but those agents could help with.
-    """
+    """One training. without: agents that are not in the team; random: with random teams, else always the whole one."""
 
     seed: int
     without: tuple[str, ...]
@@ -106,11 +103,14 @@ def spec_of(lesson: Lesson, sizes: Sizes) -> TrainSpec:
     """The training file of the embedded team, as it is but for the seed, its length and the teams."""
     with as_file(files("podium.agents") / "embedded") as folder:
         given = load_training(folder / "train.yaml")
+    start = given.warm_start and given.warm_start.model_copy(update=sizes.start)
+    if start and lesson.random:
+        start = start.model_copy(update={"passes": round(THOROUGH * start.passes)})
     return given.model_copy(
         update={
             "seed": lesson.seed,
             "iterations": sizes.iterations,
-            "warm_start": given.warm_start and given.warm_start.model_copy(update=sizes.start),
+            "warm_start": start,
             "tasks_per_iteration": sizes.runs,
             "evaluate_every": math.ceil(sizes.iterations / 3),
             "teams": RANDOM if lesson.random else None,
@@ -132,8 +132,6 @@ async def _train(lesson: Lesson, sizes: Sizes, replies: Path) -> Policy:
 
     spec = spec_of(lesson, sizes)
     tasks = tasks_of(spec.tasks.train, sizes.train)
-    if lesson.random:
-        tasks = [task for task in tasks if not any(NEEDED_FOR[each] in task.tags["type"] for each in lesson.without)]
     async with embedded_team(replies, sizes.replies) as whole:
         trainer = CoordinatorTrainer(spec, without(whole, lesson.without), tasks, scale=SCALE)
         await warm_start(trainer)

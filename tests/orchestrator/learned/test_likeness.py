@@ -42,10 +42,9 @@ def test_without_any_texts_nothing_is_alike() -> None:
     assert likeness("", TEAM) == (0.0, 0.0, 0.0)
 
 
-def test_only_words_that_are_told_apart_count() -> None:
-    told = frozenset({"spell", "backwards", "decode"})
-    plain, apart = likeness("spell house backwards", TEAM), likeness("spell house backwards", TEAM, told)
-    assert apart[0] > plain[0]  # a lamp and a house of five letters are nearly the same
+def test_words_that_stand_in_no_text_do_not_count() -> None:
+    plain = likeness("spell lamp backwards", TEAM)
+    assert likeness("spell my dearest lamp backwards to her", TEAM) == pytest.approx(plain, abs=0.1)
 
 
 def test_it_is_a_figure_of_the_agent_where_words_are_read() -> None:
