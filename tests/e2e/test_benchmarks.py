@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import platform
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from podium.orchestrator.learned.survey import Survey
 from podium.protocols.pool import Pool, PoolAgent, PoolPrice, PoolReply, PoolTask, write_pool
+from tests.orchestrator.stage import Speaker, Stage
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = {
@@ -78,6 +82,33 @@ def test_a_pool_without_cascades_is_refused_at_once(agents: dict[str, float], sa
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 2
     assert f"error: argument pool: {file}: {said}" in done.stderr
+
+
+def test_a_tree_asks_further_where_that_is_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ann and bob are right where they agree, and else dear is; who pays little for an answer takes ann's."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    replies, tree = (importlib.import_module(f"recorded.{name}") for name in ("cascades", "tree"))
+
+    def stage(agree: bool) -> Stage:
+        lines = {"ann": "1", "bob": "1" if agree else "2", "dear": "1" if agree else "3"}
+        return Stage(*(Speaker(name, f"The answer is {line}.") for name, line in lines.items()))
+
+    def lesson(agree: bool) -> Any:
+        nodes = {node.author: node for node in stage(agree).run(Survey()).nodes if node.kind == "reply"}
+        right = {name: float(agree or name == "dear") for name in nodes}
+        return replies.Replies(nodes, right, {"ann": 0.01, "bob": 0.01, "dear": 0.2}, "what?")
+
+    known = [lesson(agree) for agree in (True, True, False, False)]
+    for worth, agree, asked in (
+        (1.0, True, ["ann", "bob"]),
+        (1.0, False, ["ann", "bob", "dear"]),
+        (0.1, False, ["ann"]),
+    ):
+        result = stage(agree).run(tree.Tree(known, worth, least=1))
+        assert sorted(node.author for node in result.nodes if node.kind == "reply") == asked
+        assert result.answer == f"The answer is {'3' if 'dear' in asked else '1'}."
+    never_asked = tree.Tree(known, 1.0, least=5)
+    assert [node.author for node in stage(agree=False).run(never_asked).nodes if node.kind == "reply"] == ["dear"]
 
 
 def test_a_command_is_told_without_its_passwords() -> None:
