@@ -19,6 +19,7 @@ import numpy as np
 
 sys.path.append(str(Path(__file__).parents[1]))
 from machine import made
+from pooled import RESAMPLES
 from recorded.cascades import Replies, Trees, priced_pool
 from recorded.report import Found, Splits, figure
 from recorded.run import HERE, KNOBS, measured
@@ -52,7 +53,7 @@ def main() -> None:
         splits = Splits([each[part] for each in found])
         curve = splits.curve([f"tree, {knob:g}" for knob in KNOBS])
         level = figure(splits.level(curve))
-        at = [figure(splits.at(curve, np.full(curve[0].shape[1], mark))) for mark in MARKS]
+        at = [figure(splits.at(curve, np.full(RESAMPLES + 1, mark, np.float64))) for mark in MARKS]
         shares = "; ".join(f"{mark:.0%}: {each.points()}" for mark, each in zip(MARKS, at, strict=True))
         print(f"{words}: the dearest agent's score at {level.share()} of its dollars; at a share of them {shares}")
         figures[part] = {

@@ -88,6 +88,7 @@ EMBEDDED = Setting(
         "minibatches": 4,
         "learning_rate": 2.5e-3,
         "weight_decay": 0.3,
+        "word_dropout": 0.5,
         "averaging": 0.9,
     },
 )

@@ -47,9 +47,9 @@ SIZES: dict[str, dict[Size, Sizes]] = {
         "tiny": Sizes(1, 1),
     },
     "embedded": {
-        "full": Sizes(4, 12, iterations=24, tasks=28, train=500, held_out=500, replies=2),
-        "quick": Sizes(2, 4, iterations=4, tasks=8, train=40, held_out=40, replies=2),
-        "tiny": Sizes(1, 1, iterations=1, tasks=2, train=4, held_out=3),
+        "full": Sizes(4, 30, train=500, held_out=500, replies=2),
+        "quick": Sizes(2, 8, train=40, held_out=40, replies=2),
+        "tiny": Sizes(1, 1, train=4, held_out=3),
     },
 }
 MARGIN = 1.5
