@@ -34,6 +34,7 @@ import numpy as np
 from podium.orchestrator.coordinator import Coordinator
 from podium.orchestrator.engine import Settings
 from podium.orchestrator.learned import LearnedCoordinator
+from podium.orchestrator.learned.facts import Reads
 from podium.orchestrator.learned.survey import Survey
 from podium.orchestrator.starter import pool_team
 from podium.orchestrator.team import Team
@@ -55,11 +56,11 @@ from recorded.cascades import Boosted, Replies, Trees, best_agreement, priced_po
 from recorded.report import Found, Scores, Splits, figure, sentences
 
 HERE = Path(__file__).parent
-SETTINGS = {
-    "options": {"samples": [1], "context": ["task"], "max_steps": 5, "reads": False},
-    "warm_start": {"runs": 8, "passes": 30, "learning_rate": 5e-3},
-}
+OPTIONS = {"samples": [1], "context": ["task"], "max_steps": 5}
+SETTINGS = {"warm_start": {"runs": 8, "passes": 30, "learning_rate": 5e-3}, "word_dropout": 0.5}
 """A supervised start from surveys, and nothing after it: iterations that try and compare made it worse here."""
+READS: dict[str, Reads] = {"nothing": False, "figures": "figures", "words": True}
+"""What a policy reads: of 500 questions and their answers words are known by heart; thousands may teach something."""
 KNOBS = (2.0, 2.8, 3.4, 3.9, 4.2, 4.5, 4.9, 5.5, 6.2, 7.0, 9.0, 12.0)
 """What one right answer is worth, in typical replies of the dearest agent, from stingy to generous."""
 LEARNED_FROM = (2.5, 16.0)
@@ -77,12 +78,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10, help="splits, each with a policy of its own")
     parser.add_argument("--first", type=int, default=1, help="the first split")
     parser.add_argument("--iterations", type=int, default=0, help="of trying, after the supervised start")
+    parser.add_argument("--reads", choices=READS, default="nothing", help="what policies read of questions and replies")
     parser.add_argument("--starts", type=int, default=2, help="first weights; the better policy on the training part")
     parser.add_argument("--jobs", type=int, default=1, help="splits worked on at once, one process each")
     parser.add_argument("--output", type=Path, default=HERE / "results")
     arguments = parser.parse_args()
     began = time.monotonic()
-    work = partial(split, arguments.pool, arguments.iterations, arguments.starts)
+    work = partial(split, arguments.pool, arguments.reads, arguments.iterations, arguments.starts)
     seeds = range(arguments.first, arguments.first + arguments.seeds)
     done: list[tuple[Found, dict[Kind, Calibration]]] = []
     with ProcessPoolExecutor(arguments.jobs, get_context("spawn")) as workers:
@@ -149,12 +151,12 @@ def _spread(values: list[float]) -> str:
     return f"{np.mean(values):.3f} ({min(values):.3f} to {max(values):.3f})"
 
 
-def split(pool: Path, iterations: int, starts: int, seed: int) -> tuple[Found, dict[Kind, Calibration]]:
+def split(pool: Path, reads: str, iterations: int, starts: int, seed: int) -> tuple[Found, dict[Kind, Calibration]]:
     """One split, in a process of its own."""
-    return asyncio.run(one(pool, seed, iterations, starts))
+    return asyncio.run(one(pool, seed, reads, iterations, starts))
 
 
-async def one(pool: Path, seed: int, iterations: int, starts: int) -> tuple[Found, dict[Kind, Calibration]]:
+async def one(pool: Path, seed: int, reads: str, iterations: int, starts: int) -> tuple[Found, dict[Kind, Calibration]]:
     """One split: fit, train, then measure everything on the rest."""
     spec = f"recorded:{pool.resolve()}?seed={seed}"
     train_tasks, test_tasks = load_tasks(f"{spec}&split=train"), load_tasks(f"{spec}&split=test")
@@ -174,6 +176,7 @@ async def one(pool: Path, seed: int, iterations: int, starts: int) -> tuple[Foun
                     "tasks": {"train": f"{spec}&split=train", "validation": 0.0},
                     "output": Path(folder) / f"policy {start}",
                     "preference": {"low": unit * LEARNED_FROM[0], "high": unit * LEARNED_FROM[1]},
+                    "options": OPTIONS | {"reads": READS[reads]},
                     "iterations": iterations,
                     "seed": seed + OTHER_START * start,
                 }

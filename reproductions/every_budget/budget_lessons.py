@@ -33,7 +33,7 @@ __all__ = ["EMBEDDED", "RECORDED", "Ground", "Setting", "Sizes", "opened", "trai
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How much one training does: surveys of each task and passes over them, then iterations of how many tasks.
+    """How much one training does: surveys of each task, and passes over them.
 
     train, held_out: tasks of a split, where they can be had at will. replies: different ones that a model has for a
     prompt in training, for all trainings alike.
@@ -41,8 +41,6 @@ class Sizes:
 
     surveys: int
     passes: int
-    iterations: int = 0
-    tasks: int = 1
     train: int = 0
     held_out: int = 0
     replies: int = 1
@@ -52,15 +50,13 @@ class Sizes:
 class Setting:
     """A team and how it is trained. knobs: what a right answer is worth, in replies of the dearest agent, least first.
 
-    low, high: the range that training draws them from; temperature: of the supervised start, in passed answers;
-    training: fields of the training file.
+    low, high: the range that training draws them from; training: fields of the training file.
     """
 
     name: str
     knobs: tuple[float, ...]
     low: float
     high: float
-    temperature: float
     training: dict[str, Any]
 
 
@@ -69,30 +65,21 @@ RECORDED = Setting(
     (2.0, 3.3, 5.0, 7.5, 12.0),
     1.8,
     13.5,
-    0.02,
     {"options": {"samples": [1], "context": ["task"], "max_steps": 5, "reads": False}},
 )
-"""Surveys show all that there is to learn here, so there are no iterations after them (docs/decisions/0018)."""
+"""A pool whose prices are in it, led as benchmarks/recorded does."""
 EMBEDDED = Setting(
     "embedded",
     (1.0, 2.0, 4.0, 8.0, 16.0),
     0.8,
     20.0,
-    0.1,
     {
         "options": {"samples": [1, 5], "context": ["task", "last"], "width": 1, "max_steps": 3},
-        "credit": {"streams": [{"scale": "std"}, {"channel": "cost", "where": "passed", "weight": -1.0}]},
-        "loss": {"entropy": 0.03},
-        "warm_up": 0,
-        "epochs": 4,
-        "minibatches": 4,
-        "learning_rate": 2.5e-3,
         "weight_decay": 0.3,
-        "word_dropout": 0.5,
-        "averaging": 0.9,
+        "word_dropout": 0.3,
     },
 )
-"""What surveys do not show (whom a reply helps, many samples) is tried in iterations."""
+"""The embedded team with the action space of its training file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +138,7 @@ async def _prices(team: Orchestrator, tasks: Sequence[Task]) -> tuple[float, flo
 
 
 async def trained(ground: Ground, setting: Setting, sizes: Sizes, seed: int, knob: float | None) -> Policy:
-    """A policy from one training. knob: of all its runs, in units; None: drawn from the range."""
+    """A policy from surveys alone. knob: of all of them, in units; None: drawn from the range."""
     from podium.training.coordinator_trainer import CoordinatorTrainer  # with torch
     from podium.training.warm_start import warm_start
 
@@ -159,9 +146,8 @@ async def trained(ground: Ground, setting: Setting, sizes: Sizes, seed: int, kno
     spec = TrainSpec.model_validate(
         setting.training
         | {
-            "warm_start": {"runs": sizes.surveys, "passes": sizes.passes, "temperature": setting.temperature},
-            "iterations": sizes.iterations,
-            "tasks_per_iteration": sizes.tasks,
+            "warm_start": {"runs": sizes.surveys, "passes": sizes.passes},
+            "iterations": 0,
             "reply_variants": sizes.replies,
             "team": "as it was opened",
             "tasks": {"train": "as they were opened", "validation": 0.0},
@@ -172,6 +158,4 @@ async def trained(ground: Ground, setting: Setting, sizes: Sizes, seed: int, kno
     )
     trainer = CoordinatorTrainer(spec, ground.team, ground.train, scale=ground.scale)
     await warm_start(trainer)
-    while trainer.iteration < spec.iterations:
-        await trainer.step()
     return trainer.frozen()

@@ -42,12 +42,12 @@ from podium.training.rollouts import Rollouts, repeatable, score
 
 SIZES: dict[str, dict[Size, Sizes]] = {
     "recorded": {
-        "full": Sizes(8, 11),
+        "full": Sizes(4, 30),
         "quick": Sizes(1, 6),
         "tiny": Sizes(1, 1),
     },
     "embedded": {
-        "full": Sizes(4, 30, train=500, held_out=500, replies=2),
+        "full": Sizes(4, 24, train=500, held_out=500, replies=2),
         "quick": Sizes(2, 8, train=40, held_out=40, replies=2),
         "tiny": Sizes(1, 1, train=4, held_out=3),
     },
