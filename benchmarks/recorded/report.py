@@ -106,7 +106,8 @@ def sentences(splits: Splits, trained: Sequence[str], boosted: Sequence[str]) ->
     curve, trees = splits.curve(trained), splits.curve(boosted)
     said: list[str] = []
     level = figure(splits.level(curve))
-    said.append(f"the dearest agent's score is reached at {level.share()} of its dollars")
+    where = f"reached at {level.share()} of its dollars" if np.isfinite(level.mean) else "not reached at any knob"
+    said.append(f"the dearest agent's score is {where}")
     gain, cost = figure(splits.gain(lambda each: each.chosen)), figure(splits.cost(lambda each: each.chosen))
     said.append(f"at the knob chosen on each training part: {gain.points()} points at {cost.share()} of the dollars")
     marks = [0.6, 0.65, 0.7, 0.75, 0.8]
@@ -132,7 +133,7 @@ def sentences(splits: Splits, trained: Sequence[str], boosted: Sequence[str]) ->
         + "; ".join(f"{spent:.0%}: {each.points()}" for spent, each in inside)
     )
     figures: dict[str, object] = {
-        "level": [level.mean, level.low, level.high],
+        "level": [float(each) if np.isfinite(each) else None for each in (level.mean, level.low, level.high)],
         "chosen": {"gain": [gain.mean, gain.low, gain.high], "cost": [cost.mean, cost.low, cost.high]},
         "at": {str(m): [f.mean, f.low, f.high] for m, f in zip(marks, at, strict=True)},
         "beside agreement": [beside.mean, beside.low, beside.high],

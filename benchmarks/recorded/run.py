@@ -1,6 +1,7 @@
 """A coordinator trained on recorded answers of real models, reported on tasks it has not seen.
 
     python benchmarks/recorded/run.py POOL.jsonl.gz --jobs 2
+    python benchmarks/recorded/run.py POOL.jsonl.gz --reads words    # where questions are many, and say something
 
 For each split (seed) of the pool's tasks: one policy is trained on 70 % of them, from surveys of all agents (the
 `warm_start` of a training file), with the price knob drawn from a range, and run on the other 30 % at several knobs. It
